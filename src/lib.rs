@@ -1,0 +1,10 @@
+//! trunkline takes contact-centre events on a local socket, keeps them on disk and delivers them to
+//! the Genesys Cloud Events API, in order, within its rate, until each is settled.
+//!
+//! The way of an event is the order of the modules: `config` (what the operator wrote), `event` (what
+//! travels), `ingest` (how it enters), `queue` (where it rests), `relay` (when it leaves), `upstream`
+//! (where it goes). `ARCHITECTURE.md` has the map and the invariants.
+
+pub mod clock;
+pub mod metrics;
+pub mod shutdown;

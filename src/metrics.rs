@@ -1,0 +1,187 @@
+//! Every metric there is: one struct, passed by `Arc`, registered once, with typed labels.
+//!
+//! Names and labels are an interface that dashboards depend on. Labels are bounded sets; `reason`
+//! is a code.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode_registry;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Labels with a lane.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LaneLabel {
+    /// Lane's name.
+    pub lane: &'static str,
+}
+
+/// Labels with a door.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DoorLabel {
+    /// Door's name.
+    pub door: &'static str,
+}
+
+/// Labels of refusals.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DoorReason {
+    /// Door's name.
+    pub door: &'static str,
+    /// A code of ours.
+    pub reason: &'static str,
+}
+
+/// Labels of dead letters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LaneReason {
+    /// Lane's name.
+    pub lane: &'static str,
+    /// A code of ours.
+    pub reason: &'static str,
+}
+
+/// Labels of requests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LaneHttpStatus {
+    /// Lane's name.
+    pub lane: &'static str,
+    /// HTTP status, or `none` when no response came.
+    pub status: HttpStatus,
+}
+
+/// A response's status as a label value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HttpStatus(pub Option<u16>);
+
+impl EncodeLabelValue for HttpStatus {
+    fn encode(
+        &self,
+        encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
+    ) -> Result<(), std::fmt::Error> {
+        match self.0 {
+            Some(status) => EncodeLabelValue::encode(&u32::from(status), encoder),
+            None => EncodeLabelValue::encode(&"none", encoder),
+        }
+    }
+}
+
+/// All metrics. Fields carry the names of the interface without the prefix `trunkline_`.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each is described once, where it is registered")]
+pub struct Metrics {
+    registry: Registry,
+    pub events_accepted: Family<DoorLabel, Counter>,
+    pub events_refused: Family<DoorReason, Counter>,
+    pub events_duplicate: Counter,
+    pub events_ahead: Family<DoorLabel, Counter>,
+    pub events_delivered: Family<LaneLabel, Counter>,
+    pub events_dead: Family<LaneReason, Counter>,
+    pub events_reordered: Family<LaneLabel, Counter>,
+    pub requests: Family<LaneHttpStatus, Counter>,
+    pub request_seconds: Histogram,
+    pub batch_events: Histogram,
+    pub delivery_age_seconds: Histogram,
+    pub queue_commit_seconds: Histogram,
+    pub connections: Family<DoorLabel, Gauge>,
+    pub keys_held: Family<LaneLabel, Gauge>,
+    pub rate_budget: Gauge<f64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A fresh set, all zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("trunkline");
+        let mut metrics = Self {
+            registry: Registry::default(),
+            events_accepted: Family::default(),
+            events_refused: Family::default(),
+            events_duplicate: Counter::default(),
+            events_ahead: Family::default(),
+            events_delivered: Family::default(),
+            events_dead: Family::default(),
+            events_reordered: Family::default(),
+            requests: Family::default(),
+            request_seconds: Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+            batch_events: Histogram::new([1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 99.0, 100.0]),
+            delivery_age_seconds: Histogram::new([
+                0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0,
+            ]),
+            queue_commit_seconds: Histogram::new([
+                0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+            ]),
+            connections: Family::default(),
+            keys_held: Family::default(),
+            rate_budget: Gauge::default(),
+        };
+        registry.register("events_accepted", "Events on stable storage", metrics.events_accepted.clone());
+        registry.register("events_refused", "Events refused at a door", metrics.events_refused.clone());
+        registry.register(
+            "events_duplicate",
+            "Repeats answered as accepted",
+            metrics.events_duplicate.clone(),
+        );
+        registry.register(
+            "events_ahead",
+            "Events over 2 minutes ahead of our clock",
+            metrics.events_ahead.clone(),
+        );
+        registry.register("events_delivered", "Events the API took", metrics.events_delivered.clone());
+        registry.register("events_dead", "Events put to the dead letters", metrics.events_dead.clone());
+        registry.register(
+            "events_reordered",
+            "Events whose order the API broke",
+            metrics.events_reordered.clone(),
+        );
+        registry.register("requests", "Requests by status", metrics.requests.clone());
+        registry.register_with_unit(
+            "request",
+            "Time from request to answer",
+            Unit::Seconds,
+            metrics.request_seconds.clone(),
+        );
+        registry.register("batch_events", "Events in a request", metrics.batch_events.clone());
+        registry.register_with_unit(
+            "delivery_age",
+            "Time from accepted to delivered",
+            Unit::Seconds,
+            metrics.delivery_age_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "queue_commit",
+            "Time of a group commit with its sync",
+            Unit::Seconds,
+            metrics.queue_commit_seconds.clone(),
+        );
+        registry.register("connections", "Open connections", metrics.connections.clone());
+        registry.register("keys_held", "Keys whose own probe failed", metrics.keys_held.clone());
+        registry.register("rate_budget", "Requests a minute that may start now", metrics.rate_budget.clone());
+        metrics.registry = registry;
+        metrics
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        encode_registry(&mut text, &self.registry).expect("a String takes what is written to it");
+        text
+    }
+
+    /// Sum of a counter over its labels, for people.
+    pub fn total<L: Clone + std::hash::Hash + Eq>(
+        values: impl IntoIterator<Item = L>,
+        family: &Family<L, Counter>,
+    ) -> u64 {
+        values.into_iter().map(|labels| family.get_or_create(&labels).get()).sum()
+    }
+}
