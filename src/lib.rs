@@ -6,5 +6,6 @@
 //! (where it goes). `ARCHITECTURE.md` has the map and the invariants.
 
 pub mod clock;
+pub mod event;
 pub mod metrics;
 pub mod shutdown;

@@ -1,0 +1,300 @@
+//! From a request body to envelopes and refusals.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::answer::ErrorBody;
+use super::catalogue::{Array, Catalogue, Entry};
+use super::check::{Checked, EXTRA_FIELDS, Expected, array_label, check};
+use super::envelope::{Door, Envelope, Key};
+use super::fault::join;
+use super::lane::Lane;
+use super::splice::splice;
+use super::split::{RawArray, split};
+use super::{MAX_EVENTS_PER_BODY, time};
+
+/// An event's time may be this far ahead of our clock without being counted.
+const AHEAD_MS: i64 = 120_000;
+
+/// Longest `eventId` that a refusal repeats. A good one has 36.
+const MAX_ECHOED_ID: usize = 128;
+
+/// What orders the events of the table's types: the first that an event has.
+const KEYS: &[&str] = &["conversationId", "userId", "agentId"];
+
+/// What happens to fields and enum values that the table does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownRule {
+    /// Let through as they came, and reported.
+    Forward,
+    /// The event is refused.
+    Refuse,
+}
+
+/// The operator's rules for events.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Most bytes of an event as it came.
+    pub max_event: usize,
+    /// Unknown fields and enum values.
+    pub unknown: UnknownRule,
+}
+
+/// Who brought a body, by which way and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Receipt {
+    /// Our clock, milliseconds since 1970; also the time that is filled in.
+    pub now_ms: i64,
+    /// Way in.
+    pub door: Door,
+    /// The producer's uid; `u32::MAX` where unknown.
+    pub uid: u32,
+}
+
+/// What became of a body's events.
+#[derive(Debug, Default)]
+pub struct ParsedBody {
+    /// The good ones, by `eventDateTime`; those of one time as they came.
+    pub events: Vec<Envelope>,
+    /// Position of each of `events` in its array, for the answer if the queue refuses it.
+    pub indexes: Vec<usize>,
+    /// The others, in the order of the body.
+    pub refused: Vec<Refusal>,
+    /// Ids that were filled in, in the order of the events that lacked one. A refused event gets none.
+    pub assigned: Vec<Uuid>,
+    /// How many of `events` are more than two minutes ahead of our clock.
+    pub ahead: usize,
+    /// What the table does not have in `events`.
+    pub unknown: Vec<Unknown>,
+    /// Lanes of the known arrays that had events, each once, refused events included.
+    pub lanes: Vec<Lane>,
+}
+
+/// Why one event was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// As given, if it was a string of reasonable length.
+    pub event_id: Option<String>,
+    /// Begins `array[index]:`; names all faults; holds nothing of the content.
+    pub message: String,
+    /// Name of the array, or `unknown` if it does not look like a name.
+    pub array: String,
+    /// Position in the array.
+    pub index: usize,
+    /// Sending the same again can help.
+    pub retryable: bool,
+    /// Code for metrics and logs: that of the first fault.
+    pub reason: &'static str,
+}
+
+/// Something that the table does not have and that was let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// Array of the event.
+    pub array: Array,
+    /// Path of the field; names that could be content read "a field".
+    pub field: String,
+    /// Which of the two it is.
+    pub kind: UnknownKind,
+}
+
+/// What is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnknownKind {
+    /// The field.
+    Field,
+    /// The value of a known field with a list of values.
+    Value,
+}
+
+/// Why nothing of a body was taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// Bytes that are no text.
+    #[error("the body is not UTF-8")]
+    NotUtf8,
+    /// No JSON, or a lone surrogate in an array's name.
+    #[error("the body is not JSON: line {line}, column {column}")]
+    NotJson {
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+    },
+    /// JSON of another shape, or an array twice.
+    #[error("the body must be an object of arrays of events, each array once")]
+    NotArrays,
+    /// `{}` or only empty arrays.
+    #[error("the body has no events")]
+    NoEvents,
+    /// More than [`MAX_EVENTS_PER_BODY`] events or arrays.
+    #[error("the body has {found} events; at most {MAX_EVENTS_PER_BODY} are taken")]
+    TooMany {
+        /// How many it has.
+        found: usize,
+    },
+}
+
+impl BodyError {
+    /// The answer in the API's shape.
+    pub fn error_body(&self) -> ErrorBody {
+        let (code, status) = match self {
+            BodyError::NotUtf8 | BodyError::NotJson { .. } | BodyError::NotArrays => ("bad.request", 400),
+            BodyError::NoEvents => ("zero.events.submitted", 400),
+            BodyError::TooMany { .. } => ("request.entity.too.large", 413),
+        };
+        ErrorBody { message: self.to_string(), code, status }
+    }
+}
+
+/// Checks a request body event by event.
+///
+/// `fill` gives an id for an event that has none. Events that need no change are slices of `body`.
+pub fn parse_body(
+    body: &Bytes,
+    catalogue: &Catalogue,
+    rules: &Rules,
+    receipt: &Receipt,
+    fill: &mut impl FnMut() -> Uuid,
+) -> Result<ParsedBody, BodyError> {
+    let arrays = split(body)?;
+    let mut parsed = ParsedBody::default();
+    for array in &arrays {
+        match catalogue.find(&array.name) {
+            Some(entry) => take_array(body, array, entry, rules, receipt, fill, &mut parsed),
+            None => refuse_array(array, &mut parsed.refused),
+        }
+    }
+    if !parsed.events.is_sorted_by_key(|event| event.event_time_ms) {
+        let mut placed: Vec<_> = parsed.events.into_iter().zip(parsed.indexes).collect();
+        placed.sort_by_key(|(event, _)| event.event_time_ms);
+        (parsed.events, parsed.indexes) = placed.into_iter().unzip();
+    }
+    Ok(parsed)
+}
+
+fn take_array(
+    body: &Bytes,
+    array: &RawArray<'_>,
+    entry: &Entry,
+    rules: &Rules,
+    receipt: &Receipt,
+    fill: &mut impl FnMut() -> Uuid,
+    parsed: &mut ParsedBody,
+) {
+    if !array.events.is_empty() && !parsed.lanes.contains(&entry.lane()) {
+        parsed.lanes.push(entry.lane());
+    }
+    let extra_key: Option<&str>;
+    let expected = match entry {
+        Entry::Known(row) => Expected { fields: row.fields, unknown: Some(rules.unknown), keys: KEYS },
+        Entry::Extra(extra) => {
+            extra_key = extra.key.as_deref();
+            Expected { fields: EXTRA_FIELDS, unknown: None, keys: extra_key.as_slice() }
+        }
+    };
+    for (index, event) in array.events.iter().enumerate() {
+        let text = event.get();
+        let mut checked = check(text, expected);
+        if text.len() > rules.max_event {
+            let message = format!("the event is {} bytes, at most {} are taken", text.len(), rules.max_event);
+            checked.faults.insert(0, super::fault::Fault { reason: "too_large", message });
+            checked.faults_total += 1;
+        }
+        if checked.faults.is_empty() {
+            take_event(body, text, checked, entry, receipt, fill, parsed);
+            parsed.indexes.push(index);
+        } else {
+            parsed.refused.push(refusal(array_label(&array.name, true), index, &checked));
+        }
+    }
+}
+
+fn take_event(
+    body: &Bytes,
+    text: &str,
+    mut checked: Checked<'_>,
+    entry: &Entry,
+    receipt: &Receipt,
+    fill: &mut impl FnMut() -> Uuid,
+    parsed: &mut ParsedBody,
+) {
+    let mut added = String::new();
+    let event_id = checked.uuid.unwrap_or_else(|| {
+        let id = fill();
+        parsed.assigned.push(id);
+        put(&mut checked.edits, &mut added, checked.null_id.take(), "eventId", &id.to_string());
+        id
+    });
+    let event_time_ms = checked.time_ms.unwrap_or_else(|| {
+        let time = time::spell(receipt.now_ms);
+        put(&mut checked.edits, &mut added, checked.null_time.take(), "eventDateTime", &time);
+        receipt.now_ms
+    });
+    if !added.is_empty() {
+        if checked.is_empty {
+            added.pop();
+        }
+        checked.edits.push((1..1, added));
+    }
+    let bytes = if checked.edits.is_empty() {
+        body.slice_ref(text.as_bytes())
+    } else {
+        checked.edits.sort_by_key(|(range, _)| range.start);
+        splice(text, &checked.edits)
+    };
+    let array = entry.array();
+    let unknown = checked.unknown.into_iter();
+    parsed.unknown.extend(unknown.map(|(field, kind)| Unknown { array: array.clone(), field, kind }));
+    parsed.ahead += usize::from(event_time_ms > receipt.now_ms.saturating_add(AHEAD_MS));
+    parsed.events.push(Envelope {
+        lane: entry.lane(),
+        array,
+        event_id,
+        key: checked.key.map_or_else(|| Key::alone(event_id), |(_, id)| Key::of_id(&id)),
+        event_time_ms,
+        accepted_at_ms: receipt.now_ms,
+        door: receipt.door,
+        uid: receipt.uid,
+        body: bytes,
+    });
+}
+
+/// Puts a value in the place of its `null`, or else among what is added to the front.
+fn put(
+    edits: &mut Vec<(Range<usize>, String)>,
+    added: &mut String,
+    null: Option<Range<usize>>,
+    name: &str,
+    value: &str,
+) {
+    match null {
+        Some(range) => edits.push((range, format!("\"{value}\""))),
+        None => added.push_str(&format!("\"{name}\":\"{value}\",")),
+    }
+}
+
+fn refuse_array(array: &RawArray<'_>, refused: &mut Vec<Refusal>) {
+    let expected = Expected { fields: &[], unknown: None, keys: &[] };
+    for (index, event) in array.events.iter().enumerate() {
+        let mut checked = check(event.get(), expected);
+        checked.faults.clear();
+        checked.faults_total = 0;
+        checked.fault("unknown_array", || "the API has no such array of events".to_owned());
+        refused.push(refusal(array_label(&array.name, false), index, &checked));
+    }
+}
+
+fn refusal(array: &str, index: usize, checked: &Checked<'_>) -> Refusal {
+    let event_id = checked.event_id.as_ref().filter(|id| id.len() <= MAX_ECHOED_ID);
+    Refusal {
+        event_id: event_id.map(|id| id.clone().into_owned()),
+        message: format!("{array}[{index}]: {}", join(&checked.faults, checked.faults_total)),
+        array: array.to_owned(),
+        index,
+        retryable: false,
+        reason: checked.faults.first().map_or("invalid", |fault| fault.reason),
+    }
+}

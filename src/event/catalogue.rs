@@ -1,0 +1,178 @@
+//! Looks event types up by array name or on-disk id; holds the types that the operator added.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::lane::Lane;
+use super::types::TYPES;
+
+/// What a field may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any string.
+    Text,
+    /// A UUID of version 4.
+    Uuid4,
+    /// A UUID of any version.
+    Uuid,
+    /// An RFC 3339 date and time with a zone.
+    Time,
+    /// `true` or `false`.
+    Bool,
+    /// Any JSON number.
+    Number,
+    /// One of these strings.
+    Enum(&'static [&'static str]),
+    /// An array of strings.
+    TextList,
+    /// An object whose values are strings.
+    TextMap,
+    /// An object of these fields.
+    Object(&'static [Field]),
+}
+
+/// One field of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Name in JSON.
+    pub name: &'static str,
+    /// The API refuses the event without it.
+    pub required: bool,
+    /// What it may hold.
+    pub kind: Kind,
+}
+
+/// One array of a request body and the shape of its events.
+#[derive(Debug, PartialEq, Eq)]
+pub struct EventType {
+    /// Number in queue records; never reused. 1 to 65,534.
+    pub id: u16,
+    /// Name of the array in a request body.
+    pub array: &'static str,
+    /// Endpoint that takes it.
+    pub lane: Lane,
+    /// Fields in the vendor's order.
+    pub fields: &'static [Field],
+}
+
+/// Every array that the API takes, in the order of the on-disk ids.
+pub fn types() -> &'static [EventType] {
+    TYPES
+}
+
+/// The type whose on-disk id is `id`.
+pub fn by_id(id: u16) -> Option<&'static EventType> {
+    let event_type = TYPES.get(usize::from(id).checked_sub(1)?)?;
+    debug_assert_eq!(event_type.id, id);
+    Some(event_type)
+}
+
+/// Names the array an event stands in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Array {
+    /// One that this build knows.
+    Known(KnownArray),
+    /// One that the operator added under `ingest.extra_arrays`.
+    Extra(Arc<str>),
+}
+
+/// A row of the table of types, compared by its id.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownArray(pub &'static EventType);
+
+impl PartialEq for KnownArray {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for KnownArray {}
+
+impl std::hash::Hash for KnownArray {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl Array {
+    /// Name in a request body.
+    pub fn name(&self) -> &str {
+        match self {
+            Array::Known(known) => known.0.array,
+            Array::Extra(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Array {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An array that the operator added: a type newer than this build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraArray {
+    /// Name in a request body.
+    pub name: Arc<str>,
+    /// Endpoint that takes it.
+    pub lane: Lane,
+    /// Field whose value orders its events; `None`: each event stands alone.
+    pub key: Option<String>,
+}
+
+/// All arrays that the doors take: the table and the operator's additions.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    by_name: HashMap<Arc<str>, Entry>,
+}
+
+/// What the catalogue knows of an array.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A type of the table.
+    Known(&'static EventType),
+    /// An operator's addition.
+    Extra(ExtraArray),
+}
+
+impl Entry {
+    /// Endpoint's lane.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Entry::Known(event_type) => event_type.lane,
+            Entry::Extra(extra) => extra.lane,
+        }
+    }
+
+    /// The name that travels with an event.
+    pub fn array(&self) -> Array {
+        match self {
+            Entry::Known(event_type) => Array::Known(KnownArray(event_type)),
+            Entry::Extra(extra) => Array::Extra(extra.name.clone()),
+        }
+    }
+}
+
+impl Catalogue {
+    /// The table plus `extra`; an addition of a known name does not replace the table's row.
+    pub fn new(extra: &[ExtraArray]) -> Self {
+        let mut by_name: HashMap<Arc<str>, Entry> =
+            extra.iter().map(|array| (array.name.clone(), Entry::Extra(array.clone()))).collect();
+        for event_type in TYPES {
+            by_name.insert(event_type.array.into(), Entry::Known(event_type));
+        }
+        Self { by_name }
+    }
+
+    /// What stands under `array` in a request body.
+    pub fn find(&self, array: &str) -> Option<&Entry> {
+        self.by_name.get(array)
+    }
+
+    /// Names of all arrays, unsorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(AsRef::as_ref)
+    }
+}

@@ -1,0 +1,349 @@
+//! Holds one event against its row of the table and notes where its ids and times lie.
+//!
+//! One walk over the text; nothing is copied unless a string has escapes.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use uuid::{Uuid, Variant};
+
+use super::MAX_DEPTH;
+use super::body::{UnknownKind, UnknownRule};
+use super::catalogue::{Field, Kind};
+use super::cursor::{Cursor, Shape, Text};
+use super::fault::{Fault, MAX_FAULTS, Path, allowed, found, printable};
+use super::time::{self, TimeFault};
+
+/// Most unknown fields and values reported of one event.
+const MAX_UNKNOWN: usize = 16;
+
+/// What an event of an added array must have; the rest of it is the operator's matter.
+pub(super) const EXTRA_FIELDS: &[Field] = &[
+    Field { name: "eventId", required: true, kind: Kind::Uuid },
+    Field { name: "eventDateTime", required: true, kind: Kind::Time },
+];
+
+/// What an event is held against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected<'c> {
+    pub(super) fields: &'static [Field],
+    /// `None`: fields beyond `fields` are neither reported nor refused.
+    pub(super) unknown: Option<UnknownRule>,
+    /// Fields that may hold the key, the first that does wins.
+    pub(super) keys: &'c [&'c str],
+}
+
+/// What the walk found.
+#[derive(Debug, Default)]
+pub(super) struct Checked<'a> {
+    /// As given, whatever it is worth.
+    pub(super) event_id: Option<Cow<'a, str>>,
+    pub(super) uuid: Option<Uuid>,
+    pub(super) time_ms: Option<i64>,
+    /// Rank of the field that holds the key, and the id.
+    pub(super) key: Option<(usize, Cow<'a, str>)>,
+    /// Where `null` stands for an id or a time that is to be filled in.
+    pub(super) null_id: Option<Range<usize>>,
+    pub(super) null_time: Option<Range<usize>>,
+    pub(super) edits: Vec<(Range<usize>, String)>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) faults_total: usize,
+    pub(super) unknown: Vec<(String, UnknownKind)>,
+    /// The object has no member: what is filled in needs no comma.
+    pub(super) is_empty: bool,
+}
+
+impl Checked<'_> {
+    pub(super) fn fault(&mut self, reason: &'static str, message: impl FnOnce() -> String) {
+        self.faults_total += 1;
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(Fault { reason, message: message() });
+        }
+    }
+}
+
+/// Walks over `event`, the text of one well-formed JSON value.
+pub(super) fn check<'a>(event: &'a str, expected: Expected<'_>) -> Checked<'a> {
+    let mut walk = Walk { cursor: Cursor::new(event), expected, out: Checked::default(), keys: Vec::new() };
+    match walk.cursor.shape() {
+        Shape::Object => walk.object(Some(expected.fields), &Path::Root, 1),
+        other => walk.out.fault("wrong_type", || format!("found {}, must be an object", found(other, None))),
+    }
+    walk.out
+}
+
+struct Walk<'a, 'c> {
+    cursor: Cursor<'a>,
+    expected: Expected<'c>,
+    out: Checked<'a>,
+    /// Names in the objects that are open, the innermost last.
+    keys: Vec<Cow<'a, str>>,
+}
+
+impl<'a> Walk<'a, '_> {
+    /// `fields`: `None` where nothing is known of the object.
+    fn object(&mut self, fields: Option<&'static [Field]>, path: &Path<'_>, depth: usize) {
+        let first_key = self.keys.len();
+        let mut seen = 0_u64;
+        self.cursor.take(b'{');
+        while !self.cursor.take(b'}') {
+            let Some(name) = self.cursor.text() else { break };
+            self.cursor.take(b':');
+            match name.value {
+                Some(name) => {
+                    let known = fields.and_then(|all| all.iter().position(|field| field.name == name));
+                    let is_given = self.member(fields, known, &name, path, depth);
+                    seen |= known.filter(|_| is_given).map_or(0, |at| 1 << at);
+                    self.keys.push(name);
+                }
+                None => {
+                    self.out.fault("bad_text", || inside(path, "the name of a field has a lone surrogate"));
+                    self.cursor.skip_value();
+                }
+            }
+            self.cursor.take(b',');
+        }
+        if matches!(path, Path::Root) {
+            self.out.is_empty = self.keys.is_empty();
+        }
+        self.refuse_duplicates(first_key, path);
+        self.refuse_missing(fields.unwrap_or_default(), seen, path);
+    }
+
+    /// One member of an object; says whether it counts as given.
+    fn member(
+        &mut self,
+        fields: Option<&'static [Field]>,
+        known: Option<usize>,
+        name: &str,
+        parent: &Path<'_>,
+        depth: usize,
+    ) -> bool {
+        let path = Path::Field(parent, name);
+        let is_root = matches!(parent, Path::Root);
+        let shape = self.cursor.shape();
+        let start = self.cursor.at();
+        if is_root && shape == Shape::Text {
+            self.note_key(name);
+        }
+        let field = fields.zip(known).map(|(all, at)| &all[at]);
+        match field {
+            Some(_) if shape == Shape::Null => {
+                self.cursor.skip_word();
+                let range = start..self.cursor.at();
+                match name {
+                    "eventId" if is_root => self.out.null_id = Some(range),
+                    "eventDateTime" if is_root => self.out.null_time = Some(range),
+                    _ => {}
+                }
+                false
+            }
+            Some(field) => {
+                self.value(Some(&field.kind), &path, depth);
+                true
+            }
+            None => {
+                if fields.is_some() {
+                    self.unknown(&path, UnknownKind::Field);
+                }
+                self.value(None, &path, depth);
+                false
+            }
+        }
+    }
+
+    /// Remembers the string ahead if it is the event's id or a better key than the one so far.
+    fn note_key(&mut self, name: &str) {
+        let rank = self.expected.keys.iter().position(|key| *key == name);
+        let is_better = |rank: usize| self.out.key.as_ref().is_none_or(|(best, _)| rank < *best);
+        let rank = rank.filter(|&rank| is_better(rank));
+        let is_id = name == "eventId" && self.out.event_id.is_none();
+        if rank.is_none() && !is_id {
+            return;
+        }
+        let Some(value) = self.cursor.peek_text().and_then(|text| text.value) else { return };
+        if is_id {
+            self.out.event_id = Some(value.clone());
+        }
+        // An empty id ties unrelated events together.
+        if let Some(rank) = rank.filter(|_| !value.is_empty()) {
+            self.out.key = Some((rank, value));
+        }
+    }
+
+    fn value(&mut self, kind: Option<&'static Kind>, path: &Path<'_>, depth: usize) {
+        let shape = self.cursor.shape();
+        if matches!(shape, Shape::Object | Shape::Array) && depth >= MAX_DEPTH {
+            self.out.fault("too_deep", || inside(path, &format!("nesting over {MAX_DEPTH}")));
+            return self.cursor.skip_value();
+        }
+        match (kind, shape) {
+            (None, Shape::Object) => self.object(None, path, depth + 1),
+            (None, Shape::Array) => self.array(None, path, depth + 1),
+            (None, Shape::Text) => drop(self.text(path)),
+            (None, _) => self.cursor.skip_word(),
+            (Some(Kind::Object(fields)), Shape::Object) => self.object(Some(fields), path, depth + 1),
+            (Some(Kind::TextMap), Shape::Object) => self.text_map(path, depth + 1),
+            (Some(Kind::TextList), Shape::Array) => self.array(Some(&Kind::Text), path, depth + 1),
+            (Some(Kind::Bool), Shape::Bool) | (Some(Kind::Number), Shape::Number) => self.cursor.skip_word(),
+            (
+                Some(kind @ (Kind::Text | Kind::Uuid4 | Kind::Uuid | Kind::Time | Kind::Enum(_))),
+                Shape::Text,
+            ) => {
+                if let Some((token, value)) = self.text(path) {
+                    self.known_text(kind, token, &value, path);
+                }
+            }
+            (Some(kind), shape) => {
+                self.wrong("wrong_type", kind, &found(shape, None), path);
+                self.value(None, path, depth);
+            }
+        }
+    }
+
+    fn array(&mut self, kind: Option<&'static Kind>, path: &Path<'_>, depth: usize) {
+        self.cursor.take(b'[');
+        let mut index = 0;
+        while !self.cursor.take(b']') {
+            let before = self.cursor.at();
+            self.value(kind, &Path::Item(path, index), depth);
+            index += 1;
+            let took_comma = self.cursor.take(b',');
+            if !took_comma && self.cursor.at() == before {
+                break;
+            }
+        }
+    }
+
+    /// An object whose names are the producer's own and whose values are strings.
+    fn text_map(&mut self, path: &Path<'_>, depth: usize) {
+        let first_key = self.keys.len();
+        self.cursor.take(b'{');
+        while !self.cursor.take(b'}') {
+            let Some(name) = self.cursor.text() else { break };
+            self.cursor.take(b':');
+            match name.value {
+                Some(name) => {
+                    self.value(Some(&Kind::Text), &Path::Field(path, &name), depth);
+                    self.keys.push(name);
+                }
+                None => {
+                    self.out.fault("bad_text", || inside(path, "the name of a field has a lone surrogate"));
+                    self.cursor.skip_value();
+                }
+            }
+            self.cursor.take(b',');
+        }
+        self.refuse_duplicates(first_key, path);
+    }
+
+    fn text(&mut self, path: &Path<'_>) -> Option<(Range<usize>, Cow<'a, str>)> {
+        let Text { start, end, value } = self.cursor.text()?;
+        if value.is_none() {
+            self.out.fault("bad_text", || inside(path, "a string has a lone surrogate"));
+        }
+        Some((start..end, value?))
+    }
+
+    fn known_text(&mut self, kind: &Kind, token: Range<usize>, value: &str, path: &Path<'_>) {
+        let is_event_id = matches!(path, Path::Field(Path::Root, "eventId"));
+        let is_event_time = matches!(path, Path::Field(Path::Root, "eventDateTime"));
+        match kind {
+            Kind::Uuid | Kind::Uuid4 => match read_uuid(value).filter(|id| *kind == Kind::Uuid || is_v4(id)) {
+                Some(id) if is_event_id => self.out.uuid = Some(id),
+                Some(_) => {}
+                None => self.wrong("bad_id", kind, &found(Shape::Text, Some(value.chars().count())), path),
+            },
+            Kind::Time => match time::read(value) {
+                Ok(read) => {
+                    if is_event_time {
+                        self.out.time_ms = Some(read.ms);
+                    }
+                    if let Some(spelling) = read.spelling {
+                        self.out.edits.push((token, format!("\"{spelling}\"")));
+                    }
+                }
+                Err(TimeFault::NoZone) => self.out.fault("bad_time", || {
+                    inside(path, "the time has no zone, usually a local time without its offset; end it with Z or +hh:mm")
+                }),
+                Err(TimeFault::Malformed) => {
+                    self.wrong("bad_time", kind, &found(Shape::Text, Some(value.chars().count())), path);
+                }
+            },
+            Kind::Enum(values) if !values.contains(&value) => {
+                if self.expected.unknown == Some(UnknownRule::Refuse) {
+                    let found = found(Shape::Text, Some(value.chars().count()));
+                    self.wrong("unknown_value", kind, &found, path);
+                } else {
+                    self.unknown(path, UnknownKind::Value);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn unknown(&mut self, path: &Path<'_>, kind: UnknownKind) {
+        match self.expected.unknown {
+            None => {}
+            Some(UnknownRule::Refuse) => {
+                self.out.fault("unknown_field", || inside(path, "the API knows no such field"));
+            }
+            Some(UnknownRule::Forward) if self.out.unknown.len() < MAX_UNKNOWN => {
+                self.out.unknown.push((path.render(), kind));
+            }
+            Some(UnknownRule::Forward) => {}
+        }
+    }
+
+    fn wrong(&mut self, reason: &'static str, kind: &Kind, found: &str, path: &Path<'_>) {
+        self.out.fault(reason, || inside(path, &format!("found {found}, must be {}", allowed(kind))));
+    }
+
+    fn refuse_duplicates(&mut self, first_key: usize, path: &Path<'_>) {
+        let names = &mut self.keys[first_key..];
+        names.sort_unstable();
+        let mut last = None;
+        for pair in names.windows(2).filter(|pair| pair[0] == pair[1]) {
+            if last != Some(&pair[0]) {
+                let at = Path::Field(path, &pair[0]).render();
+                self.out.fault("duplicate_key", || format!("{at}: stands there twice"));
+            }
+            last = Some(&pair[0]);
+        }
+        self.keys.truncate(first_key);
+    }
+
+    fn refuse_missing(&mut self, fields: &'static [Field], seen: u64, path: &Path<'_>) {
+        for (at, field) in fields.iter().enumerate() {
+            let is_filled_in =
+                matches!(path, Path::Root) && matches!(field.name, "eventId" | "eventDateTime");
+            if field.required && seen & (1 << at) == 0 && !is_filled_in {
+                let path = Path::Field(path, field.name);
+                self.out.fault("missing_field", || {
+                    inside(&path, &format!("missing, must be {}", allowed(&field.kind)))
+                });
+            }
+        }
+    }
+}
+
+fn inside(path: &Path<'_>, what: &str) -> String {
+    match path {
+        Path::Root => what.to_owned(),
+        _ => format!("{}: {what}", path.render()),
+    }
+}
+
+/// Only the form with hyphens, the API's.
+fn read_uuid(text: &str) -> Option<Uuid> {
+    if text.len() == 36 { Uuid::try_parse_ascii(text.as_bytes()).ok() } else { None }
+}
+
+fn is_v4(id: &Uuid) -> bool {
+    id.get_version_num() == 4 && id.get_variant() == Variant::RFC4122
+}
+
+/// Name of an array in messages; `known` names are ours, others only if they look like a name.
+pub(super) fn array_label(name: &str, known: bool) -> &str {
+    if known || printable(name) == name { name } else { "unknown" }
+}
