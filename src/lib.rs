@@ -6,6 +6,7 @@
 //! (where it goes). `ARCHITECTURE.md` has the map and the invariants.
 
 pub mod clock;
+pub mod config;
 pub mod event;
 pub mod metrics;
 pub mod shutdown;

@@ -1,0 +1,52 @@
+//! `[admin]`: the operator's socket and the metrics server.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::key::{Key, Kind, key, unset};
+use super::values::Values;
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Unix socket of the admin interface.
+    pub listen: PathBuf,
+    /// Permission bits of the socket file.
+    pub mode: u32,
+    /// Group of the socket file.
+    pub group: Option<String>,
+    /// TCP address of the read-only metrics and health server; `None`: off.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Age of the oldest event at which `/healthz` turns.
+    pub late_after: Duration,
+}
+
+pub(super) const KEYS: &[Key] = &[
+    key("admin.listen", "unix:/run/trunkline/admin.sock", Kind::UnixListen, "Socket of the admin interface."),
+    key("admin.mode", "0660", Kind::Mode, "Permission bits of the socket file."),
+    unset("admin.group", "\"trunkline-admin\"", Kind::Text, "Group of the socket file, name or number."),
+    unset(
+        "admin.metrics_listen",
+        "\"127.0.0.1:9464\"",
+        Kind::TcpListen,
+        "TCP address that serves only GET /livez, /readyz, /healthz and /metrics; not set: off.",
+    ),
+    key(
+        "admin.late_after",
+        "15m",
+        Kind::Duration { off: false },
+        "Age of the oldest event at which /healthz turns.",
+    ),
+];
+
+/// Reads the section.
+pub(super) fn read(values: &mut Values<'_>) -> Admin {
+    Admin {
+        listen: values.unix_listen("admin.listen"),
+        mode: values.mode("admin.mode"),
+        group: values.text("admin.group"),
+        metrics_listen: values.tcp_listen("admin.metrics_listen"),
+        late_after: values.duration("admin.late_after"),
+    }
+}

@@ -1,0 +1,242 @@
+//! `[ingest]`: the doors.
+
+use std::path::PathBuf;
+
+use config::ValueKind;
+
+use super::key::{Key, Kind, key, nearest, unset};
+use super::values::Values;
+use crate::event::{Catalogue, ExtraArray, Lane};
+
+/// What to do with fields, enum values that the catalogue does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownPolicy {
+    /// Let them through as they came.
+    Forward,
+    /// Refuse the event.
+    Refuse,
+}
+
+/// `[ingest]`: the doors together.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    /// Longest line or HTTP body, bytes.
+    pub max_line: usize,
+    /// Largest event, bytes.
+    pub max_event: usize,
+    /// Bytes that all doors together hold unanswered.
+    pub max_pending: usize,
+    /// Connections at all doors; one uid gets at most half.
+    pub max_connections: usize,
+    /// Lines a connection may have unanswered.
+    pub max_unacked: usize,
+    /// `ingest.unknown`
+    pub unknown: UnknownPolicy,
+    /// `[[ingest.extra_arrays]]`
+    pub extra_arrays: Vec<ExtraArray>,
+    /// `[ingest.stream]`
+    pub stream: Stream,
+    /// `[ingest.http]`
+    pub http: Http,
+}
+
+/// `[ingest.stream]`
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// Socket file.
+    pub path: PathBuf,
+    /// Permission bits of the socket file.
+    pub mode: u32,
+    /// Group of the socket file, name or number.
+    pub group: Option<String>,
+    /// Who may connect, names or numbers; empty: whoever the file mode lets in.
+    pub allow_uids: Vec<String>,
+}
+
+/// `[ingest.http]`
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// `127.0.0.1:PORT`, `[::1]:PORT` or `unix:/path`; `None`: off.
+    pub listen: Option<String>,
+    /// File with the bearer token.
+    pub token_file: Option<PathBuf>,
+    /// Any secret and any bearer pass.
+    pub allow_anonymous: bool,
+}
+
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "ingest.max_line",
+        "1MiB",
+        Kind::Size { min: 1_000 },
+        "Longest line on the stream socket and longest HTTP body.",
+    ),
+    key("ingest.max_event", "40kB", Kind::Size { min: 1_000 }, "Largest event; at most max_line."),
+    key(
+        "ingest.max_pending",
+        "16MiB",
+        Kind::Size { min: 1_000 },
+        "What all doors together hold unanswered; above it reading pauses. At least max_line.",
+    ),
+    key(
+        "ingest.max_connections",
+        "256",
+        Kind::Integer { min: 2, max: 65_536 },
+        "Connections at all doors together; one uid gets at most half.",
+    ),
+    key(
+        "ingest.max_unacked",
+        "1024",
+        Kind::Integer { min: 1, max: 1_000_000 },
+        "Lines that a connection may have unanswered before reading pauses.",
+    ),
+    key(
+        "ingest.unknown",
+        "forward",
+        Kind::Choice(&["forward", "refuse"]),
+        "Unknown fields and enum values: let them through, or refuse the event (for development).",
+    ),
+    unset(
+        "ingest.extra_arrays",
+        "[{ name = \"newEvents\", endpoint = \"conversations\", key = \"conversationId\" }]",
+        Kind::Tables,
+        "Types newer than this build: name of the array, endpoint (a lane's name), and the field that orders its events.",
+    ),
+    key(
+        "ingest.stream.path",
+        "/run/trunkline/events.sock",
+        Kind::Socket,
+        "Socket file that takes events, a JSON object a line.",
+    ),
+    key("ingest.stream.mode", "0660", Kind::Mode, "Permission bits of the socket file."),
+    unset("ingest.stream.group", "\"asterisk\"", Kind::Text, "Group of the socket file, name or number."),
+    unset(
+        "ingest.stream.allow_uids",
+        "[\"asterisk\", \"1000\"]",
+        Kind::List,
+        "Who may connect, names or numbers; not set: whoever the file's mode lets in.",
+    ),
+    unset(
+        "ingest.http.listen",
+        "\"127.0.0.1:8480\"",
+        Kind::LoopbackListen,
+        "Where the Events API's own paths are served; not set: off.",
+    ),
+    unset(
+        "ingest.http.token_file",
+        "\"/etc/trunkline/http_token\"",
+        Kind::Path,
+        "File with the token that HTTP producers must bring.",
+    ),
+    key(
+        "ingest.http.allow_anonymous",
+        "false",
+        Kind::Bool,
+        "Any secret and any bearer pass; none is logged.",
+    ),
+];
+
+/// Reads the section.
+pub(super) fn read(values: &mut Values<'_>) -> Ingest {
+    let ingest = Ingest {
+        max_line: values.length("ingest.max_line"),
+        max_event: values.length("ingest.max_event"),
+        max_pending: values.length("ingest.max_pending"),
+        max_connections: values.number("ingest.max_connections") as usize,
+        max_unacked: values.number("ingest.max_unacked") as usize,
+        unknown: [UnknownPolicy::Forward, UnknownPolicy::Refuse][values.choice("ingest.unknown")],
+        extra_arrays: extra_arrays(values),
+        stream: Stream {
+            path: values.socket("ingest.stream.path"),
+            mode: values.mode("ingest.stream.mode"),
+            group: values.text("ingest.stream.group"),
+            allow_uids: values.list("ingest.stream.allow_uids"),
+        },
+        http: Http {
+            listen: values.checked("ingest.http.listen", super::key::is_loopback_listen),
+            token_file: values.path("ingest.http.token_file"),
+            allow_anonymous: values.flag("ingest.http.allow_anonymous"),
+        },
+    };
+    values.require(
+        ingest.max_event <= ingest.max_line,
+        &["ingest.max_event", "ingest.max_line"],
+        "ingest.max_event at most ingest.max_line",
+        "raise ingest.max_line or lower ingest.max_event",
+    );
+    values.require(
+        ingest.max_line <= ingest.max_pending,
+        &["ingest.max_line", "ingest.max_pending"],
+        "ingest.max_line at most ingest.max_pending",
+        "raise ingest.max_pending or lower ingest.max_line",
+    );
+    values.require(
+        ingest.http.listen.is_none() || ingest.http.token_file.is_some() || ingest.http.allow_anonymous,
+        &["ingest.http.listen", "ingest.http.token_file", "ingest.http.allow_anonymous"],
+        "ingest.http.listen together with ingest.http.token_file or ingest.http.allow_anonymous = true",
+        "set ingest.http.token_file to a file with a token",
+    );
+    ingest
+}
+
+fn extra_arrays(values: &mut Values<'_>) -> Vec<ExtraArray> {
+    let name = "ingest.extra_arrays";
+    let items = match values.raw(name) {
+        None => return Vec::new(),
+        Some(ValueKind::Array(items)) => items,
+        Some(_) => {
+            values.fault(
+                name,
+                Kind::Tables.allowed(),
+                "write [[ingest.extra_arrays]] in the file".to_owned(),
+            );
+            return Vec::new();
+        }
+    };
+    let catalogue = Catalogue::new(&[]);
+    let mut arrays: Vec<ExtraArray> = Vec::new();
+    for item in items {
+        match extra_array(&item.kind, &catalogue, &arrays) {
+            Ok(array) => arrays.push(array),
+            Err(advice) => values.fault(name, Kind::Tables.allowed(), advice),
+        }
+    }
+    arrays
+}
+
+/// The array in a table, or what to do about the table.
+fn extra_array(
+    item: &ValueKind,
+    catalogue: &Catalogue,
+    earlier: &[ExtraArray],
+) -> Result<ExtraArray, String> {
+    let ValueKind::Table(table) = item else {
+        return Err("write [[ingest.extra_arrays]] and its keys below".to_owned());
+    };
+    let fields = ["name", "endpoint", "key"];
+    if let Some(unknown) = table.keys().find(|field| !fields.contains(&field.as_str())) {
+        return Err(format!(
+            "{unknown} does not exist here; did you mean {}?",
+            nearest(unknown, fields.into_iter())
+        ));
+    }
+    let text = |field: &str| match table.get(field).map(|value| &value.kind) {
+        None => Ok(None),
+        Some(ValueKind::String(text)) if !text.is_empty() => Ok(Some(text.as_str())),
+        Some(_) => Err(format!("write a text that is not empty for {field}")),
+    };
+    let name = text("name")?.ok_or("add name: what the array is called in a request body")?;
+    let endpoint =
+        text("endpoint")?.ok_or("add endpoint: conversations, presence, routingstatus or customkpi")?;
+    let lane = Lane::from_name(endpoint).ok_or_else(|| {
+        let near = nearest(endpoint, Lane::ALL.iter().map(|lane| lane.name()));
+        format!("no endpoint is called {endpoint}; did you mean {near}? There are conversations, presence, routingstatus and customkpi")
+    })?;
+    if catalogue.find(name).is_some() {
+        return Err(format!("remove {name}: this build knows it already"));
+    }
+    if earlier.iter().any(|array| &*array.name == name) {
+        return Err(format!("remove the second {name}: an array is declared once"));
+    }
+    Ok(ExtraArray { name: name.into(), lane, key: text("key")?.map(str::to_owned) })
+}

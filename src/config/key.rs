@@ -1,0 +1,247 @@
+//! How a key is declared, and how its text becomes a value. Pure.
+
+use std::time::Duration;
+
+use config::ValueKind;
+
+/// One key of the configuration. Parsing, errors, `reference` and `show` are made from this.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Dotted name.
+    pub name: &'static str,
+    /// Default as the environment would give it; `None`: not set.
+    pub default: Option<&'static str>,
+    /// A value to show where there is no default, as TOML.
+    pub example: &'static str,
+    /// What its value is.
+    pub kind: Kind,
+    /// What it does, in a sentence or two.
+    pub meaning: &'static str,
+}
+
+/// What a key's value is.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// Duration with a unit; `off`: `"0s"` is allowed and means off.
+    Duration {
+        /// Whether `"0s"` is allowed.
+        off: bool,
+    },
+    /// Bytes with a unit.
+    Size {
+        /// Smallest allowed value.
+        min: u64,
+    },
+    /// Percentage.
+    Percent {
+        /// Largest allowed percentage.
+        max: u32,
+    },
+    /// Permission bits as an octal string.
+    Mode,
+    /// `true` or `false`.
+    Bool,
+    /// Whole number in a range.
+    Integer {
+        /// Smallest allowed value.
+        min: i64,
+        /// Largest allowed value.
+        max: i64,
+    },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Any text but the empty one.
+    Text,
+    /// Any text but the empty one, never shown.
+    Secret,
+    /// List of texts.
+    List,
+    /// File or directory; a relative one counts from the configuration file.
+    Path,
+    /// Path of a unix socket.
+    Socket,
+    /// `https` URL, or `http` to a loopback host.
+    Url,
+    /// URL of a proxy, which may hold a password.
+    Proxy,
+    /// Loopback `IP:PORT` or `unix:/path`.
+    LoopbackListen,
+    /// `unix:/path`.
+    UnixListen,
+    /// `IP:PORT`.
+    TcpListen,
+    /// Array of tables that its section reads itself.
+    Tables,
+}
+
+/// Longest duration taken: ten years, so that adding one to a time never overflows.
+const DURATION_MAX: Duration = Duration::from_secs(3_650 * 24 * 3_600);
+
+/// Key with a default.
+pub(super) const fn key(name: &'static str, default: &'static str, kind: Kind, meaning: &'static str) -> Key {
+    Key { name, default: Some(default), example: "", kind, meaning }
+}
+
+/// Key that is not set by default.
+pub(super) const fn unset(
+    name: &'static str,
+    example: &'static str,
+    kind: Kind,
+    meaning: &'static str,
+) -> Key {
+    Key { name, default: None, example, kind, meaning }
+}
+
+impl Key {
+    /// Section and last part of the name.
+    pub fn split(&self) -> (&'static str, &'static str) {
+        self.name.rsplit_once('.').expect("every declared key has a section")
+    }
+
+    /// Variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("TRUNKLINE__{}", self.name.to_ascii_uppercase().replace('.', "__"))
+    }
+
+    /// Whether its value is never shown.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::Secret)
+    }
+}
+
+impl Kind {
+    /// What is allowed, for people.
+    pub fn allowed(self) -> String {
+        match self {
+            Kind::Duration { off: true } => {
+                "a duration with a unit, e.g. \"250ms\", \"30s\", \"24h\"; \"0s\" means off".to_owned()
+            }
+            Kind::Duration { off: false } => {
+                "a duration with a unit, more than zero, at most 3650d, e.g. \"250ms\", \"30s\", \"24h\""
+                    .to_owned()
+            }
+            Kind::Size { min } => {
+                format!("a size with a unit, e.g. \"500kB\", \"4GiB\"; at least {min} bytes")
+            }
+            Kind::Percent { max } => format!("a percentage as a string, \"0%\" to \"{max}%\""),
+            Kind::Mode => "octal permission bits as a string, \"0000\" to \"0777\", e.g. \"0660\"".to_owned(),
+            Kind::Bool => "true or false".to_owned(),
+            Kind::Integer { min, max } => format!("a whole number without quotes, {min} to {max}"),
+            Kind::Choice(words) => format!("one of \"{}\"", words.join("\", \"")),
+            Kind::Text | Kind::Secret => "a text that is not empty".to_owned(),
+            Kind::List => {
+                "a list of texts, e.g. [\"asterisk\", \"1000\"]; by comma in the environment".to_owned()
+            }
+            Kind::Path => "a path; a relative one counts from the configuration file".to_owned(),
+            Kind::Socket => "a path of at most 107 bytes; abstract sockets (@name) are refused".to_owned(),
+            Kind::Url => {
+                "an https URL without user, password or query; http only to a loopback host".to_owned()
+            }
+            Kind::Proxy => "an http or https URL of a proxy".to_owned(),
+            Kind::LoopbackListen => {
+                "127.0.0.1:PORT, [::1]:PORT or unix:/path; other addresses are refused".to_owned()
+            }
+            Kind::UnixListen => "unix:/path of at most 107 bytes; abstract sockets are refused".to_owned(),
+            Kind::TcpListen => "IP:PORT, e.g. 127.0.0.1:9464 or [::]:9464".to_owned(),
+            Kind::Tables => {
+                "tables in the file with `name`, `endpoint` and, if events have an order, `key`".to_owned()
+            }
+        }
+    }
+
+    /// What to do about a value that this kind does not take.
+    pub(super) fn advice(self, found: &ValueKind) -> String {
+        let bare = match found {
+            ValueKind::I64(_) | ValueKind::Float(_) | ValueKind::U64(_) => true,
+            ValueKind::String(text) => !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()),
+            _ => false,
+        };
+        match self {
+            Kind::Duration { .. } if bare => "write a unit after the number, e.g. \"30s\"".to_owned(),
+            Kind::Size { .. } if bare => {
+                "write a unit after the number, e.g. \"500kB\" or \"4GiB\"".to_owned()
+            }
+            Kind::Mode if bare => "write it in quotes with a leading zero, e.g. \"0660\"".to_owned(),
+            Kind::Choice(words) => match found {
+                ValueKind::String(text) => {
+                    format!("did you mean \"{}\"?", nearest(text, words.iter().copied()))
+                }
+                _ => "write one of these words in quotes".to_owned(),
+            },
+            _ => "change it to a value that is allowed".to_owned(),
+        }
+    }
+}
+
+/// The word most like `found`.
+pub(super) fn nearest<'a>(found: &str, words: impl Iterator<Item = &'a str>) -> &'a str {
+    words
+        .max_by(|a, b| strsim::jaro_winkler(found, a).total_cmp(&strsim::jaro_winkler(found, b)))
+        .expect("there is at least one word to compare with")
+}
+
+/// Duration in `text`, or `None` if it is not allowed.
+pub(super) fn duration(text: &str, off: bool) -> Option<Duration> {
+    if text == "0s" {
+        return off.then_some(Duration::ZERO);
+    }
+    let value = humantime::parse_duration(text).ok()?;
+    (!value.is_zero() && value <= DURATION_MAX).then_some(value)
+}
+
+/// Bytes in `text`; a bare number is not taken.
+pub(super) fn size(text: &str, min: u64) -> Option<u64> {
+    if !text.ends_with(|last: char| last.is_ascii_alphabetic()) {
+        return None;
+    }
+    let bytes = text.parse::<bytesize::ByteSize>().ok()?.as_u64();
+    (bytes >= min && bytes <= i64::MAX as u64).then_some(bytes)
+}
+
+/// Part of one in a text such as `5%`.
+pub(super) fn percent(text: &str, max: u32) -> Option<f64> {
+    let number: f64 = text.strip_suffix('%')?.trim_end().parse().ok()?;
+    (number >= 0.0 && number <= f64::from(max)).then_some(number / 100.0)
+}
+
+/// Permission bits in a text such as `0660`.
+pub(super) fn mode(text: &str) -> Option<u32> {
+    let octal = text.len() == 4 && text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !octal {
+        return None;
+    }
+    u32::from_str_radix(text, 8).ok()
+}
+
+/// A base URL without its trailing slash.
+pub(super) fn base_url(text: &str) -> Option<String> {
+    let uri: hyper::Uri = text.parse().ok()?;
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
+    let loopback = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    let secure = uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && loopback);
+    let plain = uri.query().is_none() && !uri.authority()?.as_str().contains('@');
+    (secure && plain).then(|| text.trim_end_matches('/').to_owned())
+}
+
+/// Whether `text` is a URL of a proxy.
+pub(super) fn is_proxy(text: &str) -> bool {
+    text.parse::<hyper::Uri>()
+        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
+}
+
+/// Whether `text` can be the path of a socket file: `sun_path` holds 108 bytes with the closing zero (unix(7)).
+pub(super) fn is_socket_path(text: &str) -> bool {
+    !text.is_empty() && !text.starts_with('@') && !text.contains('\0') && text.len() <= 107
+}
+
+/// The path in `unix:/path`; a relative one counts from the configuration file.
+pub(super) fn unix_path(text: &str) -> Option<&str> {
+    let path = text.strip_prefix("unix:")?;
+    is_socket_path(path).then_some(path)
+}
+
+/// Whether `text` is an address that only this host reaches.
+pub(super) fn is_loopback_listen(text: &str) -> bool {
+    unix_path(text).is_some()
+        || text.parse().is_ok_and(|address: std::net::SocketAddr| address.ip().is_loopback())
+}

@@ -1,0 +1,55 @@
+//! `[log]`: what is written, and how.
+
+use super::key::{Key, Kind, key};
+use super::values::Values;
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// Native journal entries with fields.
+    Journald,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Least severe level that is written.
+    pub level: tracing::Level,
+    /// `log.format`
+    pub format: LogFormat,
+}
+
+const LEVELS: [tracing::Level; 5] = [
+    tracing::Level::ERROR,
+    tracing::Level::WARN,
+    tracing::Level::INFO,
+    tracing::Level::DEBUG,
+    tracing::Level::TRACE,
+];
+
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "log.level",
+        "info",
+        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        "Least severe level that is written.",
+    ),
+    key(
+        "log.format",
+        "text",
+        Kind::Choice(&["text", "json", "journald"]),
+        "Lines for people, JSON objects, or native journal entries.",
+    ),
+];
+
+/// Reads the section.
+pub(super) fn read(values: &mut Values<'_>) -> Log {
+    Log {
+        level: LEVELS[values.choice("log.level")],
+        format: [LogFormat::Text, LogFormat::Json, LogFormat::Journald][values.choice("log.format")],
+    }
+}

@@ -1,0 +1,91 @@
+//! `[queue]`: what rests on disk, and for how long.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::key::{Key, Kind, key};
+use super::values::Values;
+
+/// `[queue]`
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// Directory of everything durable.
+    pub dir: PathBuf,
+    /// Allocated bytes under `dir` at most.
+    pub max_size: u64,
+    /// Part of `max_size` that each lane may always use, 0.0 to 0.25.
+    pub lane_reserve: f64,
+    /// Free bytes on the file system below which events are refused.
+    pub min_free_disk: u64,
+    /// How long an (array, `eventId`) is remembered; zero: off.
+    pub dedupe_window: Duration,
+    /// How long the ledger keeps an event's entry.
+    pub keep_ledger: Duration,
+    /// Ledger's size at most, bytes.
+    pub keep_ledger_size: u64,
+    /// Age at which a dead letter is discarded; zero: never.
+    pub dead_letters_max_age: Duration,
+}
+
+/// Least `queue.max_size`: 256 MiB.
+const SIZE_MIN: u64 = 256 << 20;
+
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "queue.dir",
+        "/var/lib/trunkline",
+        Kind::Path,
+        "Directory of everything durable; made with mode 0700, files 0600.",
+    ),
+    key(
+        "queue.max_size",
+        "4GiB",
+        Kind::Size { min: SIZE_MIN },
+        "All allocated bytes under dir; at least 256MiB. Full: events are refused, retryable.",
+    ),
+    key(
+        "queue.lane_reserve",
+        "5%",
+        Kind::Percent { max: 25 },
+        "Part of max_size that each lane may always use.",
+    ),
+    key(
+        "queue.min_free_disk",
+        "256MiB",
+        Kind::Size { min: 0 },
+        "Free bytes on the file system below which the ledger gives way, then events are refused.",
+    ),
+    key(
+        "queue.dedupe_window",
+        "15m",
+        Kind::Duration { off: true },
+        "How long an (array, eventId) is remembered; at most the newest 500,000 ids. \"0s\": off.",
+    ),
+    key(
+        "queue.keep_ledger",
+        "72h",
+        Kind::Duration { off: false },
+        "How long `trace` can tell what became of an event.",
+    ),
+    key("queue.keep_ledger_size", "512MiB", Kind::Size { min: 0 }, "The ledger's size at most."),
+    key(
+        "queue.dead_letters_max_age",
+        "30d",
+        Kind::Duration { off: true },
+        "Age at which a dead letter is discarded and counted. \"0s\": never.",
+    ),
+];
+
+/// Reads the section.
+pub(super) fn read(values: &mut Values<'_>) -> Queue {
+    Queue {
+        dir: values.path("queue.dir").unwrap_or_default(),
+        max_size: values.size("queue.max_size"),
+        lane_reserve: values.percent("queue.lane_reserve"),
+        min_free_disk: values.size("queue.min_free_disk"),
+        dedupe_window: values.duration("queue.dedupe_window"),
+        keep_ledger: values.duration("queue.keep_ledger"),
+        keep_ledger_size: values.size("queue.keep_ledger_size"),
+        dead_letters_max_age: values.duration("queue.dead_letters_max_age"),
+    }
+}

@@ -1,0 +1,69 @@
+//! What operators are shown: every key with its meaning, and the effective values with their origins.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use config::ValueKind;
+
+use super::error::Origin;
+use super::key::{Key, Kind};
+use super::layers::Found;
+use super::{keys, secret};
+
+/// One key as `config show` prints it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Dotted name.
+    pub key: &'static str,
+    /// Effective value as TOML, secrets masked; `None`: not set.
+    pub value: Option<String>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Effective values in the order of the keys.
+pub(super) fn shown(found: &BTreeMap<&'static str, Found>) -> Vec<Shown> {
+    let show = |key: &'static Key| match found.get(key.name) {
+        None => Shown { key: key.name, value: None, origin: Origin::Default },
+        Some(found) => Shown {
+            key: key.name,
+            value: (!matches!(found.value, ValueKind::Nil)).then(|| value_text(key, &found.value)),
+            origin: found.origin.clone(),
+        },
+    };
+    keys().map(show).collect()
+}
+
+/// Defaults and the environment give texts; they are shown as the file would spell them.
+fn value_text(key: &Key, value: &ValueKind) -> String {
+    match (key.kind, value) {
+        (Kind::Bool | Kind::Integer { .. }, ValueKind::String(text)) => text.clone(),
+        (Kind::List, ValueKind::String(text)) => {
+            let items: Vec<String> =
+                text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(secret::quoted).collect();
+            format!("[{}]", items.join(", "))
+        }
+        _ => secret::display(key, value),
+    }
+}
+
+/// Every key with default and meaning, as a file that could be used once region and client are filled in.
+pub fn reference() -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for key in keys() {
+        let (of, name) = key.split();
+        if of != section {
+            section = of;
+            let _ = writeln!(text, "\n[{section}]");
+        }
+        let _ = writeln!(text, "# {}", key.meaning);
+        let _ = match key.default {
+            Some(default) => {
+                writeln!(text, "{name} = {}", value_text(key, &ValueKind::String(default.to_owned())))
+            }
+            None => writeln!(text, "#{name} = {}", key.example),
+        };
+    }
+    text.trim_start().to_owned()
+}

@@ -1,0 +1,215 @@
+//! `[upstream]`: where the API is and how to log in.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::ValueKind;
+use secrecy::SecretString;
+
+use super::key::{Key, Kind, is_proxy, key, unset};
+use super::regions;
+use super::values::Values;
+
+/// Where the API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Region's name, e.g. `eu-central-1`; `None` with explicit URLs.
+    pub region: Option<String>,
+    /// Base URL of the API without a trailing slash.
+    pub api_url: String,
+    /// Base URL of the login host without a trailing slash.
+    pub login_url: String,
+}
+
+/// How to log in.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// OAuth client credentials.
+    Client {
+        /// `upstream.client_id`
+        id: String,
+        /// `upstream.client_secret`, if it stands in file or environment.
+        secret: Option<SecretString>,
+        /// Where else to look for the secret, in order: `client_secret_file` alone if it is set, else
+        /// `$CREDENTIALS_DIRECTORY/client_secret`, `/etc/trunkline/client_secret`.
+        secret_files: Vec<PathBuf>,
+    },
+    /// A file with an access token that somebody else renews.
+    AccessTokenFile(PathBuf),
+}
+
+/// `[upstream]`
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Where the API is.
+    pub endpoints: Endpoints,
+    /// How to log in.
+    pub credentials: Credentials,
+    /// Limit for making a connection.
+    pub connect_timeout: Duration,
+    /// Limit for a whole request.
+    pub request_timeout: Duration,
+    /// Proxy URL; `None`: `HTTPS_PROXY` and `NO_PROXY` count.
+    pub proxy: Option<String>,
+    /// PEM file with roots besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+pub(super) const KEYS: &[Key] = &[
+    unset(
+        "upstream.region",
+        "\"eu-central-1\"",
+        Kind::Text,
+        "Region of the organisation. Or set api_url and login_url.",
+    ),
+    unset(
+        "upstream.api_url",
+        "\"https://api.mypurecloud.de\"",
+        Kind::Url,
+        "Base URL of the API, instead of region.",
+    ),
+    unset(
+        "upstream.login_url",
+        "\"https://login.mypurecloud.de\"",
+        Kind::Url,
+        "Base URL of the login host, instead of region.",
+    ),
+    unset(
+        "upstream.client_id",
+        "\"00000000-0000-4000-8000-000000000000\"",
+        Kind::Text,
+        "Id of the OAuth client (client credentials). Or set access_token_file.",
+    ),
+    unset(
+        "upstream.client_secret",
+        "\"…\"",
+        Kind::Secret,
+        "The client's secret; better kept in a file of its own.",
+    ),
+    unset(
+        "upstream.client_secret_file",
+        "\"/etc/trunkline/client_secret\"",
+        Kind::Path,
+        "File with the secret; not set: $CREDENTIALS_DIRECTORY/client_secret, else /etc/trunkline/client_secret.",
+    ),
+    unset(
+        "upstream.access_token_file",
+        "\"/run/trunkline/access_token\"",
+        Kind::Path,
+        "File with an access token that somebody else renews, instead of client_id.",
+    ),
+    key("upstream.connect_timeout", "5s", Kind::Duration { off: false }, "Limit for making a connection."),
+    key("upstream.request_timeout", "30s", Kind::Duration { off: false }, "Limit for a whole request."),
+    unset(
+        "upstream.proxy",
+        "\"http://proxy.example:3128\"",
+        Kind::Proxy,
+        "Proxy; not set: HTTPS_PROXY and NO_PROXY count.",
+    ),
+    unset(
+        "upstream.ca_file",
+        "\"/etc/trunkline/ca.pem\"",
+        Kind::Path,
+        "PEM file with roots besides the system's.",
+    ),
+];
+
+/// Reads the section. `credentials_dir` is systemd's `$CREDENTIALS_DIRECTORY`.
+pub(super) fn read(values: &mut Values<'_>, credentials_dir: Option<&Path>) -> Upstream {
+    Upstream {
+        endpoints: endpoints(values),
+        credentials: credentials(values, credentials_dir),
+        connect_timeout: values.duration("upstream.connect_timeout"),
+        request_timeout: values.duration("upstream.request_timeout"),
+        proxy: values.checked("upstream.proxy", is_proxy),
+        ca_file: values.path("upstream.ca_file"),
+    }
+}
+
+fn endpoints(values: &mut Values<'_>) -> Endpoints {
+    let api_url = values.url("upstream.api_url");
+    let login_url = values.url("upstream.login_url");
+    let by_url = values.is_set("upstream.api_url") || values.is_set("upstream.login_url");
+    let both = values.is_set("upstream.api_url") && values.is_set("upstream.login_url");
+    let by_region = values.is_set("upstream.region");
+    let names = ["upstream.region", "upstream.api_url", "upstream.login_url"];
+    let allowed = "upstream.region, or upstream.api_url together with upstream.login_url";
+    let advice = match (by_region, by_url) {
+        (true, true) => "remove upstream.region, or both URLs",
+        (false, true) => "set the other URL too",
+        _ => "set upstream.region to your organisation's region, e.g. \"eu-central-1\"",
+    };
+    values.require(by_region != by_url && (by_region || both), &names, allowed, advice);
+    let explicit = Endpoints {
+        region: None,
+        api_url: api_url.unwrap_or_default(),
+        login_url: login_url.unwrap_or_default(),
+    };
+    let Some(name) = values.text("upstream.region") else {
+        return explicit;
+    };
+    match regions::by_name(&name) {
+        Some(region) => region.endpoints(),
+        None => {
+            values.fault("upstream.region", format!("one of {}", regions::all_names()), regions::hint(&name));
+            explicit
+        }
+    }
+}
+
+fn credentials(values: &mut Values<'_>, credentials_dir: Option<&Path>) -> Credentials {
+    let id = values.text("upstream.client_id");
+    let secret = secret(values);
+    let secret_file = values.path("upstream.client_secret_file");
+    let token_file = values.path("upstream.access_token_file");
+    let by_client = values.is_set("upstream.client_id");
+    let by_token = values.is_set("upstream.access_token_file");
+    let advice = if by_client {
+        "remove one of the two"
+    } else {
+        "set upstream.client_id to the id of your OAuth client"
+    };
+    values.require(
+        by_client != by_token,
+        &["upstream.client_id", "upstream.access_token_file"],
+        "upstream.client_id or upstream.access_token_file, not both",
+        advice,
+    );
+    let (has_secret, has_file) =
+        (values.is_set("upstream.client_secret"), values.is_set("upstream.client_secret_file"));
+    values.require(
+        !(has_secret && has_file),
+        &["upstream.client_secret", "upstream.client_secret_file"],
+        "upstream.client_secret or upstream.client_secret_file, not both",
+        "remove upstream.client_secret: a file of its own is easier to guard",
+    );
+    values.require(
+        !(by_token && !by_client && (has_secret || has_file)),
+        &["upstream.client_secret", "upstream.client_secret_file", "upstream.access_token_file"],
+        "no client secret with upstream.access_token_file",
+        "remove the secret, or set upstream.client_id instead of upstream.access_token_file",
+    );
+    match token_file {
+        Some(path) => Credentials::AccessTokenFile(path),
+        None => Credentials::Client {
+            id: id.unwrap_or_default(),
+            secret,
+            secret_files: secret_file
+                .map_or_else(|| default_secret_files(credentials_dir), |path| vec![path]),
+        },
+    }
+}
+
+fn secret(values: &mut Values<'_>) -> Option<SecretString> {
+    if let Some(ValueKind::I64(_) | ValueKind::Float(_)) = values.raw("upstream.client_secret") {
+        values.fault("upstream.client_secret", "a text".to_owned(), "write it in quotes".to_owned());
+        return None;
+    }
+    values.text("upstream.client_secret").map(SecretString::from)
+}
+
+fn default_secret_files(credentials_dir: Option<&Path>) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = credentials_dir.map(|dir| dir.join("client_secret")).into_iter().collect();
+    files.push("/etc/trunkline/client_secret".into());
+    files
+}
