@@ -9,4 +9,5 @@ pub mod clock;
 pub mod config;
 pub mod event;
 pub mod metrics;
+pub mod queue;
 pub mod shutdown;

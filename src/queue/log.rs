@@ -1,0 +1,375 @@
+//! A lane's log: its segments, its sequence numbers, what is settled.
+//!
+//! Invariants
+//! - Only the newest segment is written. After any fault of a write or sync it is sealed: the next
+//!   append makes a new segment whose header says how far the old one counts.
+//! - `next` is above every sequence number that was ever tried, so none is used twice.
+//! - Readers see an event only after its sync returned.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::event::{Envelope, Lane};
+
+use super::chunk::{self, MAX_CHUNK};
+use super::segment::{self, Header, Segment};
+use super::settled::runs;
+use super::store::{Store, StoreError};
+use super::types::{LaneDepth, OpenError, Page, Seq, Stored};
+
+/// Bytes of chunks after which the next segment begins.
+const SEGMENT_BYTES: u64 = 6 * 1024 * 1024;
+/// Closed segments that stay open for reading and settling.
+const OPEN_CLOSED: usize = 2;
+
+#[derive(Debug)]
+pub(super) struct Log {
+    lane: Lane,
+    dir: PathBuf,
+    segments: Vec<Segment>,
+    next: Seq,
+    sealed: bool,
+    body_bytes: u64,
+    oldest: Option<(Seq, i64)>,
+}
+
+impl Log {
+    /// Reads the lane's directory. Damaged segments are set aside under `quarantine`.
+    pub(super) fn open(dir: PathBuf, lane: Lane, quarantine: &Path) -> Result<Self, OpenError> {
+        fs::create_dir_all(&dir).map_err(|error| OpenError::from_io(&dir, &error))?;
+        let mut segments = Vec::new();
+        let mut next = 1;
+        for path in sorted_dirs(&dir).map_err(|error| OpenError::from_io(&dir, &error))? {
+            if path.extension().is_some() || !path.join("header").exists() {
+                fs::remove_dir_all(&path).map_err(|error| OpenError::from_io(&path, &error))?;
+                continue;
+            }
+            match segment::read_header(&path, lane) {
+                Header::Newer(version) => return Err(OpenError::Newer { path, version }),
+                Header::Damaged => {
+                    next = next.max(name_of(&path).unwrap_or(next)) + QUARANTINE_GAP;
+                    set_aside(&path, quarantine, "its header is damaged")?;
+                }
+                Header::Valid { first, previous_end } => {
+                    next = next.max(first);
+                    segments.push(Segment {
+                        first,
+                        previous_end,
+                        end: first,
+                        bytes: 0,
+                        dir: path,
+                        settled: Default::default(),
+                        store: None,
+                    });
+                }
+            }
+        }
+        let mut log = Self { lane, dir, segments, next, sealed: false, body_bytes: 0, oldest: None };
+        log.learn(quarantine)?;
+        Ok(log)
+    }
+
+    /// Finds where each segment ends and what is settled in it.
+    fn learn(&mut self, quarantine: &Path) -> Result<(), OpenError> {
+        let mut kept: Vec<Segment> = Vec::new();
+        for mut segment in std::mem::take(&mut self.segments) {
+            if let Some(before) = kept.last_mut()
+                && segment.previous_end + 1 < before.end
+            {
+                before.end = (segment.previous_end + 1).max(before.first);
+            }
+            let learnt = segment.find_end().and_then(|()| segment.open().map(drop));
+            segment.store = None;
+            match learnt {
+                Ok(()) => {
+                    self.next = self.next.max(segment.end);
+                    kept.push(segment);
+                }
+                Err(error) => {
+                    self.next = self.next.max(segment.first + QUARANTINE_GAP);
+                    set_aside(&segment.dir, quarantine, &error.to_string())?;
+                }
+            }
+        }
+        self.segments = kept;
+        self.drop_settled();
+        Ok(())
+    }
+
+    /// One past the last event that readers may see.
+    pub(super) fn visible_end(&self) -> Seq {
+        self.segments.last().map_or(1, |segment| segment.end)
+    }
+
+    /// Puts events into the newest segment; not durable and not visible before [`Log::commit`].
+    ///
+    /// The numbers count as tried whatever comes of it.
+    pub(super) fn append(&mut self, events: &[Envelope]) -> Result<Pending, StoreError> {
+        self.make_room()?;
+        let first = self.next;
+        self.next += events.len() as u64;
+        let result = self.put_chunks(first, events);
+        self.sealed |= result.is_err();
+        let oldest_ms = events.first().map(|event| event.accepted_at_ms);
+        result.map(|bytes| Pending { first, end: self.next, bytes, oldest_ms })
+    }
+
+    fn make_room(&mut self) -> Result<(), StoreError> {
+        let full = self.segments.last().is_none_or(|newest| newest.bytes >= SEGMENT_BYTES);
+        if full || self.sealed {
+            let previous_end = self.segments.last().map_or(0, |newest| newest.end.saturating_sub(1));
+            let segment = Segment::create(&self.dir, self.lane, self.next, previous_end)?;
+            self.segments.push(segment);
+            self.sealed = false;
+            self.close_spare();
+            self.drop_settled();
+        }
+        Ok(())
+    }
+
+    fn put_chunks(&mut self, first: Seq, events: &[Envelope]) -> Result<u64, StoreError> {
+        let store = self.segments.last_mut().expect("make_room leaves one").open()?;
+        let (mut at, mut bytes) = (0, 0);
+        while at < events.len() {
+            let mut size = 0;
+            let length = events[at..]
+                .iter()
+                .take_while(|event| {
+                    size += chunk::record_len(event);
+                    size <= MAX_CHUNK
+                })
+                .count()
+                .max(1);
+            let seq = first + at as u64;
+            let value = chunk::encode(self.lane, seq, &events[at..at + length]);
+            bytes += value.len() as u64;
+            store.put(&seq.to_be_bytes(), value)?;
+            at += length;
+        }
+        Ok(bytes)
+    }
+
+    /// Syncs what was appended and shows it to readers.
+    pub(super) fn commit(&mut self, pending: &[Pending]) -> Result<(), StoreError> {
+        let Some(last) = pending.last() else { return Ok(()) };
+        let newest = self.segments.last_mut().expect("append leaves one");
+        let synced = newest.open().and_then(|store| store.flush());
+        if let Err(error) = synced {
+            self.sealed = true;
+            return Err(error);
+        }
+        newest.end = last.end;
+        for part in pending {
+            newest.bytes += part.bytes;
+            self.body_bytes += part.bytes;
+            if self.oldest.is_none() {
+                self.oldest = part.oldest_ms.map(|ms| (part.first, ms));
+            }
+        }
+        Ok(())
+    }
+
+    /// After a failed append: what was tried after the last sync must not count, now or after a
+    /// restart. The next segment says so; if it cannot be made now, the next append tries again.
+    pub(super) fn seal(&mut self) {
+        self.sealed = true;
+        if let Some(newest) = self.segments.last_mut() {
+            newest.store = None;
+        }
+        if let Err(error) = self.make_room() {
+            tracing::warn!(lane = %self.lane, %error, "cannot begin a new segment yet");
+        }
+    }
+
+    /// The store and range that hold `seq` or the first event after it.
+    pub(super) fn segment_for(&mut self, seq: Seq) -> Result<Option<(Arc<Store>, Seq, Seq)>, StoreError> {
+        let Some(at) = self.segments.iter().position(|segment| seq < segment.end) else { return Ok(None) };
+        let segment = &mut self.segments[at];
+        let found = (segment.open()?, segment.first, segment.end);
+        self.close_spare_but(at);
+        Ok(Some(found))
+    }
+
+    pub(super) fn is_settled(&self, seq: Seq) -> bool {
+        let at = self.segments.partition_point(|segment| segment.end <= seq);
+        self.segments.get(at).is_none_or(|segment| seq < segment.first || segment.settled.contains(seq))
+    }
+
+    /// Notes sorted `seqs` as settled on stable storage. Wholly settled closed segments are deleted.
+    pub(super) fn settle(&mut self, seqs: &[Seq]) -> Result<(), StoreError> {
+        let newest = self.segments.len().saturating_sub(1);
+        for at in 0..self.segments.len() {
+            let segment = &mut self.segments[at];
+            let inside: Vec<Seq> =
+                seqs.iter().copied().filter(|seq| (segment.first..segment.end).contains(seq)).collect();
+            if inside.is_empty() {
+                continue;
+            }
+            let mut after = segment.settled.clone();
+            for (start, end) in runs(&inside) {
+                after.insert(start, end);
+            }
+            let whole = after.count() >= segment.end - segment.first;
+            // A closed segment that is wholly settled is deleted below: its ranges need no writing.
+            if !(whole && at < newest)
+                && let Err(error) = write_settled(segment, &runs(&inside))
+            {
+                // A handle that failed once fails for ever; a fresh one may not.
+                segment.store = None;
+                self.sealed |= at == newest;
+                return Err(error);
+            }
+            segment.settled = after;
+        }
+        self.drop_settled();
+        if let Some((seq, _)) = self.oldest
+            && self.is_settled(seq)
+        {
+            self.oldest = None;
+        }
+        Ok(())
+    }
+
+    /// Deletes closed segments that are settled; of the newest nothing stays if all of it is settled
+    /// and `idle` says that nothing comes at the moment.
+    fn drop_settled(&mut self) {
+        let keep = self.segments.len().saturating_sub(1);
+        let mut at = 0;
+        self.segments.retain_mut(|segment| {
+            at += 1;
+            if at > keep || !segment.is_settled() {
+                return true;
+            }
+            segment.store = None;
+            if let Err(error) = segment::delete(&segment.dir) {
+                tracing::warn!(lane = %self.lane, segment = segment.first, %error, "cannot delete a settled segment");
+            }
+            false
+        });
+    }
+
+    /// Lets bodies leave the disk when all is settled and nothing comes.
+    pub(super) fn rest(&mut self) -> Result<(), StoreError> {
+        let Some(newest) = self.segments.last() else { return Ok(()) };
+        if newest.end > newest.first && newest.is_settled() {
+            let segment = Segment::create(&self.dir, self.lane, self.next, newest.end - 1)?;
+            self.segments.push(segment);
+            self.drop_settled();
+        }
+        Ok(())
+    }
+
+    pub(super) fn depth(&self) -> LaneDepth {
+        LaneDepth {
+            events: self.segments.iter().map(Segment::unsettled).sum(),
+            bytes: self.segments.iter().map(|segment| segment.bytes).sum(),
+            oldest_ms: self.oldest.map(|(_, ms)| ms),
+        }
+    }
+
+    /// What a reader saw as the first unsettled event.
+    pub(super) fn note_oldest(&mut self, stored: &Stored) {
+        if self.oldest.is_none_or(|(seq, _)| stored.seq < seq) {
+            self.oldest = Some((stored.seq, stored.event.accepted_at_ms));
+        }
+    }
+
+    fn close_spare(&mut self) {
+        self.close_spare_but(usize::MAX);
+    }
+
+    fn close_spare_but(&mut self, keep: usize) {
+        let newest = self.segments.len().saturating_sub(1);
+        let open = self.segments.iter().filter(|segment| segment.store.is_some()).count();
+        let mut spare = open.saturating_sub(OPEN_CLOSED + 1);
+        for (at, segment) in self.segments.iter_mut().enumerate() {
+            if spare > 0 && at != newest && at != keep && segment.store.is_some() {
+                segment.store = None;
+                spare -= 1;
+            }
+        }
+    }
+}
+
+/// Sequence numbers skipped after what could not be read: more than a segment can hold.
+const QUARANTINE_GAP: u64 = 1 << 32;
+
+/// Appended events that are not synced yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub(super) first: Seq,
+    pub(super) end: Seq,
+    bytes: u64,
+    oldest_ms: Option<i64>,
+}
+
+/// Reads unsettled events from one store: chunks are found by key, so a fault ends the page, not the run.
+pub(super) fn read_chunks(
+    store: &Store,
+    (from, end): (Seq, Seq),
+    (max_events, max_bytes): (usize, usize),
+    is_settled: impl Fn(Seq) -> bool,
+    page: &mut Page,
+) -> Result<(), StoreError> {
+    let mut bytes: usize = page.events.iter().map(|stored| stored.event.body.len()).sum();
+    let mut entry = match store.at_or_before(&from.to_be_bytes())? {
+        Some(entry) => Some(entry),
+        None => store.after(&from.to_be_bytes())?,
+    };
+    while let Some((key, value)) = entry {
+        let events = chunk::decode(&value).unwrap_or_else(|error| {
+            // What lies behind it is sound: the rest goes on, and the segment stays for the damaged part.
+            let first = key.as_slice().try_into().map_or(0, u64::from_be_bytes);
+            tracing::error!(first, %error, "a chunk cannot be read; its events stay on disk");
+            Vec::new()
+        });
+        for stored in events {
+            if stored.seq < from || stored.seq >= end {
+                continue;
+            }
+            if page.events.len() >= max_events || (bytes >= max_bytes && !page.events.is_empty()) {
+                return Ok(());
+            }
+            page.next = stored.seq + 1;
+            if !is_settled(stored.seq) {
+                bytes += stored.event.body.len();
+                page.events.push(stored);
+            }
+        }
+        entry = store.after(&key)?;
+    }
+    page.next = end;
+    Ok(())
+}
+
+fn write_settled(segment: &mut Segment, runs: &[(Seq, Seq)]) -> Result<(), StoreError> {
+    let store = segment.open()?;
+    for (start, end) in runs {
+        store.put_settled(*start, *end)?;
+    }
+    store.flush()
+}
+
+fn sorted_dirs(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    paths.retain(|path| path.is_dir());
+    paths.sort();
+    Ok(paths)
+}
+
+fn name_of(path: &Path) -> Option<Seq> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
+fn set_aside(path: &Path, quarantine: &Path, why: &str) -> Result<(), OpenError> {
+    let io = |error: std::io::Error| OpenError::from_io(quarantine, &error);
+    fs::create_dir_all(quarantine).map_err(io)?;
+    let lane = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or("lane");
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("segment");
+    let to = quarantine.join(format!("{lane}-{name}"));
+    fs::rename(path, &to).map_err(io)?;
+    tracing::error!(segment = %path.display(), quarantine = %to.display(), why, "a segment was set aside");
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! The queue on real files: what it promises over a close and a new opening.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use trunkline::clock::Clock;
+use trunkline::config;
+use trunkline::event::{Array, Catalogue, Door, Envelope, Key, Lane};
+use trunkline::metrics::Metrics;
+use trunkline::queue::{
+    AppendError, Appended, Backlog, DeadReason, OpenError, Outcome, Queue, Seq, Settlement, Stored,
+};
+use uuid::Uuid;
+
+const LANE: Lane = Lane::Conversations;
+
+fn settings(dir: &Path, more: &str) -> config::Queue {
+    let text = format!(
+        "[upstream]\nregion = \"eu-central-1\"\nclient_id = \"c\"\nclient_secret = \"s\"\n[queue]\ndir = \"queue\"\n\
+         min_free_disk = \"1MiB\"\n{more}"
+    );
+    config::from_toml_str(&text, dir, std::iter::empty()).unwrap().config.queue
+}
+
+fn open(dir: &Path) -> Queue {
+    Queue::open(&settings(dir, ""), Clock::system(), Arc::new(Metrics::new())).unwrap()
+}
+
+async fn close(queue: Queue) {
+    tokio::task::spawn_blocking(move || queue.close()).await.unwrap();
+}
+
+fn event(body: &str) -> Envelope {
+    let event_id = Uuid::new_v4();
+    Envelope {
+        lane: LANE,
+        array: Catalogue::new(&[]).find("holdUpdatedEvents").unwrap().array(),
+        event_id,
+        key: Key::alone(event_id),
+        event_time_ms: 7,
+        accepted_at_ms: Clock::system().unix_ms(),
+        door: Door::Stream,
+        uid: 1000,
+        body: Bytes::copy_from_slice(body.as_bytes()),
+    }
+}
+
+async fn append(queue: &Queue, events: Vec<Envelope>) -> Vec<Seq> {
+    let results = queue.writer().submit(events).await;
+    results
+        .into_iter()
+        .map(|result| match result.unwrap() {
+            Appended::Stored(seq) => seq,
+            Appended::Duplicate => panic!("a duplicate"),
+        })
+        .collect()
+}
+
+async fn read_all(queue: &Queue) -> Vec<Stored> {
+    let (mut from, mut all) = (1, Vec::new());
+    loop {
+        let page = queue.reader().read(LANE, from, 7, 1 << 20).await.unwrap();
+        from = page.next;
+        all.extend(page.events);
+        if page.at_end {
+            return all;
+        }
+    }
+}
+
+async fn settle(queue: &Queue, stored: Vec<Stored>, outcome: Outcome) {
+    let settlements = stored.into_iter().map(|stored| Settlement {
+        stored,
+        outcome: outcome.clone(),
+        attempts: 3,
+        status: Some(400),
+        correlation_id: Some("c-1".into()),
+    });
+    queue.reader().settle(settlements.collect()).await.unwrap();
+}
+
+fn allocated(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(|entry| match entry.metadata().unwrap() {
+            meta if meta.is_dir() => allocated(&entry.path()),
+            meta => meta.blocks() * 512,
+        })
+        .sum()
+}
+
+fn files(dir: &Path, name: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, name));
+        } else if path.ends_with(name) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn events_are_read_again_as_they_were_after_a_new_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let mut events: Vec<Envelope> = (0..20).map(|nth| event(&format!("{{\"n\":{nth}}}"))).collect();
+    events[3].array = Array::Extra("newerEvents".into());
+    append(&queue, events.clone()).await;
+
+    close(queue).await;
+    let queue = open(dir.path());
+
+    let read: Vec<Envelope> = read_all(&queue).await.into_iter().map(|stored| stored.event).collect();
+    assert_eq!(read, events);
+    assert_eq!(queue.reader().depth(LANE).events, 20);
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn settled_events_stay_settled_and_the_others_come_again_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    append(&queue, (0..30).map(|_| event("{}")).collect()).await;
+    let (even, odd): (Vec<Stored>, Vec<Stored>) =
+        read_all(&queue).await.into_iter().partition(|stored| stored.seq.is_multiple_of(2));
+
+    settle(&queue, even.clone(), Outcome::Delivered).await;
+    settle(&queue, even, Outcome::Delivered).await;
+    close(queue).await;
+    let queue = open(dir.path());
+
+    assert_eq!(read_all(&queue).await, odd);
+    assert_eq!(queue.reader().depth(LANE).events, 15);
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn numbers_rise_for_ever_even_when_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut last = 0;
+
+    for _ in 0..4 {
+        let queue = open(dir.path());
+        let seqs = append(&queue, (0..5).map(|_| event("{}")).collect()).await;
+        assert!(seqs[0] > last, "{seqs:?} after {last}");
+        last = seqs[4];
+        settle(&queue, read_all(&queue).await, Outcome::Delivered).await;
+        close(queue).await;
+    }
+}
+
+#[tokio::test]
+async fn a_settled_backlog_gives_its_space_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let body = "x".repeat(2_000);
+    for _ in 0..16 {
+        append(&queue, (0..1_000).map(|_| event(&body)).collect()).await;
+    }
+    let full = allocated(dir.path());
+
+    settle(&queue, read_all(&queue).await, Outcome::Delivered).await;
+
+    let left = allocated(dir.path());
+    assert!(full > 32_000_000 && left < full / 2, "{left} of {full}");
+    assert_eq!(queue.reader().depth(LANE).events, 0);
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_keeps_its_event_and_its_reason_until_it_is_discarded() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    append(&queue, vec![event("{\"a\":1}"), event("{\"b\":2}")]).await;
+    let stored = read_all(&queue).await;
+    let outcome = Outcome::Dead { reason: DeadReason::Rejected, message: "no such user".to_owned() };
+
+    settle(&queue, stored.clone(), outcome).await;
+    close(queue).await;
+    let queue = open(dir.path());
+
+    let first = queue.dead_letters().next(None).unwrap().unwrap();
+    let second = queue.dead_letters().next(Some((LANE, first.stored.seq))).unwrap().unwrap();
+    assert_eq!([&first.stored, &second.stored], [&stored[0], &stored[1]]);
+    assert_eq!((first.reason, first.message.as_str()), (DeadReason::Rejected, "no such user"));
+    assert_eq!((first.status, first.attempts, first.correlation_id.as_deref()), (Some(400), 3, Some("c-1")));
+    assert!(read_all(&queue).await.is_empty());
+    assert!(queue.dead_letters().discard(LANE, first.stored.seq).unwrap());
+    assert_eq!(queue.dead_letters().next(None).unwrap(), Some(second));
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn the_same_event_again_is_a_duplicate_also_after_a_new_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let event = event("{}");
+
+    let together = queue.writer().submit(vec![event.clone(), event.clone()]).await;
+    close(queue).await;
+    let queue = open(dir.path());
+    let later = queue.writer().submit(vec![event]).await;
+
+    assert_eq!(together[1], Ok(Appended::Duplicate));
+    assert_eq!(later, [Ok(Appended::Duplicate)]);
+    assert_eq!(read_all(&queue).await.len(), 1);
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn a_directory_in_use_or_of_a_newer_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    append(&queue, vec![event("{}")]).await;
+    let again = || Queue::open(&settings(dir.path(), ""), Clock::system(), Arc::new(Metrics::new()));
+
+    assert!(matches!(again(), Err(OpenError::InUse { .. })));
+    close(queue).await;
+    let header = files(dir.path(), "header").remove(0);
+    std::fs::File::options().write(true).open(header).unwrap().write_all_at(&[9], 8).unwrap();
+    assert!(matches!(again(), Err(OpenError::Newer { version: 9, .. })));
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_takes_again_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path(), "max_size = \"256MiB\"\nlane_reserve = \"0%\"\n");
+    let queue = Queue::open(&settings, Clock::system(), Arc::new(Metrics::new())).unwrap();
+    let body = "x".repeat(30_000);
+
+    let refused = loop {
+        let results = queue.writer().submit((0..500).map(|_| event(&body)).collect()).await;
+        if let Some(Err(error)) = results.into_iter().next_back() {
+            break error;
+        }
+    };
+    assert_eq!(refused, AppendError::Full { max_bytes: 256 << 20 });
+    let used = allocated(dir.path());
+    assert!(used <= 256 << 20, "{used}");
+    settle(&queue, read_all(&queue).await, Outcome::Delivered).await;
+
+    let mut again = queue.writer().submit(vec![event("{}")]).await;
+    while again[0].is_err() {
+        again = queue.writer().submit(vec![event("{}")]).await;
+    }
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn a_damaged_segment_is_set_aside_and_the_rest_is_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let body = "x".repeat(2_000);
+    for _ in 0..8 {
+        append(&queue, (0..1_000).map(|_| event(&body)).collect()).await;
+    }
+    close(queue).await;
+    let mut headers = files(dir.path(), "header");
+    headers.sort();
+    std::fs::write(&headers[0], b"not a header at all").unwrap();
+
+    let queue = open(dir.path());
+
+    let read = read_all(&queue).await;
+    assert!(!read.is_empty() && read.len() < 8_000, "{}", read.len());
+    assert!(read.iter().map(|stored| stored.seq).is_sorted());
+    assert_eq!(std::fs::read_dir(dir.path().join("queue/quarantine")).unwrap().count(), 1);
+    let seqs = append(&queue, vec![event("{}")]).await;
+    assert!(seqs[0] > read.last().unwrap().seq);
+    close(queue).await;
+}
