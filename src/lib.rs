@@ -11,3 +11,4 @@ pub mod event;
 pub mod metrics;
 pub mod queue;
 pub mod shutdown;
+pub mod upstream;

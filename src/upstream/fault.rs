@@ -1,0 +1,87 @@
+//! Plain words for network errors. Pure.
+//!
+//! An HTTP client's own texts quote URLs, and a proxy's URL may hold a password. So no error text is
+//! passed on except rustls' own, which speaks of certificates only.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+/// What the HTTP client knows of an error by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Traits {
+    /// A time limit was hit.
+    pub(super) timeout: bool,
+    /// It happened before the request could be sent.
+    pub(super) connect: bool,
+    /// The name lookup failed.
+    pub(super) dns: bool,
+}
+
+/// Says what went wrong; `connect_timeout` and `request_timeout` are the limits in force.
+pub(super) fn words(
+    error: &(dyn Error + 'static),
+    traits: Traits,
+    connect_timeout: Duration,
+    request_timeout: Duration,
+) -> String {
+    if traits.dns {
+        return "name lookup failed".to_owned();
+    }
+    if let Some(tls) = find(error, &|error| error.downcast_ref::<rustls::Error>().map(ToString::to_string)) {
+        return format!("TLS: {tls}");
+    }
+    if traits.timeout {
+        return timeout_words(traits.connect, connect_timeout, request_timeout);
+    }
+    let kind = find(error, &|error| error.downcast_ref::<io::Error>().map(io::Error::kind));
+    let told = kind.and_then(|kind| io_words(kind, connect_timeout));
+    match told {
+        Some(words) => words,
+        None if traits.connect => "connection failed".to_owned(),
+        None => "connection lost".to_owned(),
+    }
+}
+
+fn timeout_words(connecting: bool, connect_timeout: Duration, request_timeout: Duration) -> String {
+    if connecting {
+        format!(
+            "connecting timed out after {}",
+            humantime::format_duration(connect_timeout.min(request_timeout))
+        )
+    } else {
+        format!("timed out after {}", humantime::format_duration(request_timeout))
+    }
+}
+
+fn io_words(kind: io::ErrorKind, connect_timeout: Duration) -> Option<String> {
+    let words = match kind {
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+            "connection reset"
+        }
+        io::ErrorKind::UnexpectedEof => "connection closed early",
+        io::ErrorKind::NetworkUnreachable => "network unreachable",
+        io::ErrorKind::HostUnreachable => "host unreachable",
+        io::ErrorKind::TimedOut => return Some(timeout_words(true, connect_timeout, connect_timeout)),
+        _ => return None,
+    };
+    Some(words.to_owned())
+}
+
+/// The first error of the chain that `pick` takes. An `io::Error` hides what it wraps from `source`,
+/// so that is looked into as well.
+fn find<T>(error: &(dyn Error + 'static), pick: &dyn Fn(&(dyn Error + 'static)) -> Option<T>) -> Option<T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(found) = wrapped.and_then(|wrapped| find(wrapped, pick)) {
+            return Some(found);
+        }
+        if let Some(found) = pick(error) {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}

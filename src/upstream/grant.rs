@@ -1,0 +1,161 @@
+//! Decides what the login host's answer means, and when to log in again. Pure.
+
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use secrecy::SecretString;
+use serde_json::Value;
+
+use super::response;
+use super::types::{Answer, Verdict};
+
+/// Life of a token that comes without `expires_in`: the shortest that the vendor grants.
+const LIFE_DEFAULT: Duration = Duration::from_secs(5 * 60);
+
+/// The longest life that the vendor grants.
+const LIFE_MAX: Duration = Duration::from_secs(48 * 60 * 60);
+
+/// How long before its end a token is renewed at the latest.
+const RENEW_AHEAD: Duration = Duration::from_secs(60);
+
+/// First pause after a failed login, doubled up to [`PAUSE_MAX`] with each that follows.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// Longest pause between logins that are refused.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// The codes of OAuth (RFC 6749, 4.1.2.1 and 5.2). Others are not repeated: a host that echoes the
+/// request must not bring a secret into a log.
+const OAUTH_CODES: [&str; 9] = [
+    "invalid_client",
+    "invalid_request",
+    "invalid_grant",
+    "invalid_scope",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "access_denied",
+    "server_error",
+    "temporarily_unavailable",
+];
+
+/// A token as it was granted.
+#[derive(Debug)]
+pub(super) struct Grant {
+    /// The token.
+    pub(super) token: SecretString,
+    /// How long it is valid.
+    pub(super) life: Duration,
+}
+
+/// Why there is no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// What kind it is.
+    pub(super) kind: FaultKind,
+    /// What was found, fit for log and status.
+    pub(super) reason: String,
+    /// The login host's `Retry-After`.
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// Kinds of login fault, by the verdict that follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FaultKind {
+    /// The credentials are not accepted.
+    Refused,
+    /// The credentials are missing: the login host was not asked.
+    NoSecret,
+    /// The login host is unwell or not reachable, or wants us to wait.
+    Unavailable,
+    /// What answers is no login host.
+    Misconfigured,
+}
+
+impl Fault {
+    /// A fault without `Retry-After`.
+    pub(super) fn new(kind: FaultKind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), retry_after: None }
+    }
+
+    /// The verdict on a request that had to stay here for want of a token.
+    pub(super) fn answer(self) -> Answer {
+        let reason = self.reason;
+        let verdict = match self.kind {
+            FaultKind::Refused | FaultKind::NoSecret => Verdict::Unauthorized { reason },
+            FaultKind::Unavailable => Verdict::Unavailable { reason, maybe_taken: false },
+            FaultKind::Misconfigured => Verdict::Misconfigured { reason },
+        };
+        Answer { verdict, status: None, correlation_id: None, retry_after: self.retry_after, rate: None }
+    }
+
+    /// How long the next login waits after this fault, the `failures`th in a row.
+    ///
+    /// An unreachable host is asked each second at most and no rarer, so that delivery goes on soon
+    /// after an outage; the relay's own backoff comes on top.
+    pub(super) fn pause(&self, failures: u32) -> Duration {
+        let pause = match (self.kind, self.retry_after) {
+            (_, Some(wait)) => return wait.max(PAUSE_MIN),
+            (FaultKind::NoSecret, None) => PAUSE_MIN,
+            (FaultKind::Unavailable, None) if !self.reason.contains("rate limit") => PAUSE_MIN,
+            _ => PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(6)),
+        };
+        pause.min(PAUSE_MAX)
+    }
+}
+
+/// What the login host's answer means; `client_id` is named in a refusal.
+pub(super) fn grant(
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+    now_ms: i64,
+    client_id: &str,
+) -> Result<Grant, Fault> {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let code = body.get("error").and_then(Value::as_str).unwrap_or_default();
+    let code = OAUTH_CODES.iter().find(|known| **known == code).copied();
+    let told = code.map_or_else(|| status.to_string(), str::to_owned);
+    let unavailable = |reason: String| Fault {
+        kind: FaultKind::Unavailable,
+        reason,
+        retry_after: response::retry_after(headers, now_ms),
+    };
+    match status {
+        200..=299 => granted(&body),
+        // The login host's rate limit comes in a 400's clothes.
+        400 if says_rate_limit(&body) => Err(unavailable("login host's rate limit exceeded".to_owned())),
+        400 | 401 | 403 => {
+            Err(Fault::new(FaultKind::Refused, format!("login refused: {told} (client id {client_id})")))
+        }
+        429 => Err(unavailable("login host's rate limit exceeded".to_owned())),
+        408 | 425 | 500.. => Err(unavailable(format!("login host answers {status}"))),
+        _ => Err(Fault::new(
+            FaultKind::Misconfigured,
+            format!("login host answers {status}; check upstream.region or login_url"),
+        )),
+    }
+}
+
+/// Age at which a token of this `life` is renewed: at 90 % or a minute before its end, whichever is
+/// earlier. A life under two minutes is used for half at least, else each request would log in.
+pub(super) fn renewal_age(life: Duration) -> Duration {
+    let ahead = life.saturating_sub(RENEW_AHEAD).max(life / 2);
+    ahead.min(life.mul_f64(0.9))
+}
+
+fn granted(body: &Value) -> Result<Grant, Fault> {
+    let token = body.get("access_token").and_then(Value::as_str).unwrap_or_default();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let reason = "login host's answer holds no token; a proxy's page?";
+        return Err(Fault::new(FaultKind::Unavailable, reason));
+    }
+    let life = body.get("expires_in").and_then(Value::as_u64).map_or(LIFE_DEFAULT, Duration::from_secs);
+    Ok(Grant { token: SecretString::from(token.to_owned()), life: life.min(LIFE_MAX) })
+}
+
+fn says_rate_limit(body: &Value) -> bool {
+    ["error_description", "description", "message"].iter().any(|name| {
+        let text = body.get(*name).and_then(Value::as_str).unwrap_or_default();
+        text.to_ascii_lowercase().contains("rate limit exceeded")
+    })
+}

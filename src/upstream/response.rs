@@ -1,0 +1,225 @@
+//! Decides what a response means. Pure: status, headers and body in, one [`Answer`] out.
+//!
+//! A body that the API did not write decides nothing: texts count only where they parse as its
+//! `ErrorBody`, and only codes and permission names pass into reasons, which are logged.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use hyper::HeaderMap;
+use serde_json::Value;
+
+use super::types::{Answer, EventError, RateWindow, Verdict};
+
+/// Bytes of a response that are read at most. The API's longest answer names 100 events; 1 MiB is
+/// ten kilobytes for each.
+pub(super) const BODY_LIMIT: usize = 1024 * 1024;
+
+/// Longest wait that `Retry-After` can ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The API rounds `Retry-After` to whole seconds, so an obedient client may be up to this early.
+const RETRY_AFTER_SLACK: Duration = Duration::from_secs(1);
+
+/// Longest code or permission name that is passed on. The API's longest known code has 40 bytes.
+const NAME_MAX: usize = 100;
+
+/// Permission names that a reason lists at most.
+const PERMISSIONS_MAX: usize = 5;
+
+/// Texts kept in which suspects may be named: several for each of 100 events.
+const HINTS_MAX: usize = 1000;
+
+/// What was read of a response's body.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Body<'a> {
+    /// All of it.
+    Whole(&'a [u8]),
+    /// It was longer than [`BODY_LIMIT`].
+    TooLong,
+    /// The connection failed before its end; the words say how.
+    Broken(&'a str),
+}
+
+/// What this response means at the wall time `now_ms`.
+pub(super) fn answer(status: u16, headers: &HeaderMap, body: Body<'_>, now_ms: i64) -> Answer {
+    let correlation_id = text(headers, "inin-correlation-id").map(Arc::from);
+    Answer {
+        verdict: verdict(status, correlation_id.is_some(), body),
+        status: Some(status),
+        correlation_id,
+        retry_after: retry_after(headers, now_ms),
+        rate: rate_window(headers),
+    }
+}
+
+/// `Retry-After` as a wait from now, or `None` if it is absent or says nothing.
+pub(super) fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
+    let value = text(headers, "retry-after")?.trim();
+    let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        value.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs)
+    } else {
+        let until = httpdate::parse_http_date(value).ok()?;
+        // The server's own date, where there is one: its clock and ours may differ.
+        let now = date_ms(headers).unwrap_or(now_ms);
+        let now = UNIX_EPOCH + Duration::from_millis(u64::try_from(now).unwrap_or(0));
+        until.duration_since(now).unwrap_or_default()
+    };
+    Some(wait.saturating_add(RETRY_AFTER_SLACK).min(RETRY_AFTER_MAX))
+}
+
+/// The response's `Date` in milliseconds since 1970.
+pub(super) fn date_ms(headers: &HeaderMap) -> Option<i64> {
+    let date = httpdate::parse_http_date(text(headers, "date")?).ok()?;
+    i64::try_from(date.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
+/// `text` if it looks like one of the API's codes, so that it may be logged.
+pub(super) fn code_like(text: &str) -> Option<&str> {
+    let fits = !text.is_empty()
+        && text.len() <= NAME_MAX
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    fits.then_some(text)
+}
+
+fn verdict(status: u16, correlated: bool, body: Body<'_>) -> Verdict {
+    let error = match body {
+        Body::Whole(bytes) => ErrorBody::parse(bytes),
+        Body::TooLong => ErrorBody::default(),
+        // These statuses mean nothing without their body: a cut 400 may have been a network fault.
+        Body::Broken(words) if matches!(status, 200..=299 | 400 | 422) => {
+            return Verdict::Unavailable {
+                reason: format!("{status}, its body broke off: {words}"),
+                maybe_taken: status < 300,
+            };
+        }
+        Body::Broken(_) => ErrorBody::default(),
+    };
+    match status {
+        200..=299 => taken(correlated, body),
+        400 | 422 if error.code == "client.failed.request" => {
+            Verdict::Unavailable { reason: error.reason(status), maybe_taken: true }
+        }
+        400 | 422 => Verdict::Invalid { message: error.words(status), code: error.code, hints: error.hints },
+        401 => Verdict::Unauthorized { reason: error.code_or(status) },
+        403 => Verdict::Forbidden { reason: error.permissions().unwrap_or_else(|| error.code_or(status)) },
+        409 => Verdict::Conflict { message: error.words(status) },
+        413 => Verdict::TooLarge { message: error.words(status) },
+        // 503 and the refusals say that nothing was done; behind the others the request may have run.
+        408 | 425 | 429 | 503 => Verdict::Unavailable { reason: error.reason(status), maybe_taken: false },
+        500.. => Verdict::Unavailable { reason: error.reason(status), maybe_taken: true },
+        300..=399 => Verdict::Misconfigured { reason: format!("{status}, a redirect") },
+        _ => Verdict::Misconfigured { reason: error.reason(status) },
+    }
+}
+
+/// A 2xx counts only in the API's own shape; a proxy's page must never pass for delivery.
+fn taken(correlated: bool, body: Body<'_>) -> Verdict {
+    let Body::Whole(bytes) = body else {
+        return Verdict::NotTheApi;
+    };
+    if bytes.trim_ascii().is_empty() {
+        return if correlated { Verdict::Taken { errors: Vec::new() } } else { Verdict::NotTheApi };
+    }
+    let Ok(Value::Object(object)) = serde_json::from_slice(bytes) else {
+        return Verdict::NotTheApi;
+    };
+    match object.get("errors") {
+        Some(Value::Array(errors)) => Verdict::Taken { errors: errors.iter().map(event_error).collect() },
+        None | Some(Value::Null) if correlated => Verdict::Taken { errors: Vec::new() },
+        _ => Verdict::NotTheApi,
+    }
+}
+
+fn event_error(entry: &Value) -> EventError {
+    let field = |name: &str| entry.get(name).and_then(Value::as_str);
+    EventError {
+        event_id: field("eventId").map(str::to_owned),
+        message: field("message").or(entry.as_str()).unwrap_or_default().to_owned(),
+        retryable: entry.get("retryable").and_then(Value::as_bool).unwrap_or(false),
+    }
+}
+
+/// The API's `ErrorBody`, as far as we use it; empty where the body is something else.
+#[derive(Debug, Default)]
+struct ErrorBody {
+    code: String,
+    message: String,
+    hints: Vec<String>,
+}
+
+impl ErrorBody {
+    fn parse(bytes: &[u8]) -> Self {
+        let Ok(Value::Object(object)) = serde_json::from_slice(bytes) else {
+            return Self::default();
+        };
+        let field = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut hints = Vec::new();
+        for name in ["details", "errors"] {
+            if let Some(value) = object.get(name) {
+                collect_texts(value, &mut hints);
+            }
+        }
+        Self { code: field("code"), message: field("message"), hints }
+    }
+
+    /// For the dead letter: the API's words, else its code, else the status.
+    fn words(&self, status: u16) -> String {
+        if self.message.is_empty() { self.code_or(status) } else { self.message.clone() }
+    }
+
+    fn code_or(&self, status: u16) -> String {
+        code_like(&self.code).map_or_else(|| status.to_string(), str::to_owned)
+    }
+
+    /// For logs: the status and the code.
+    fn reason(&self, status: u16) -> String {
+        code_like(&self.code).map_or_else(|| status.to_string(), |code| format!("{status} {code}"))
+    }
+
+    /// The permissions that the message names, in its order, e.g. `conversation:conversation:inject`.
+    fn permissions(&self) -> Option<String> {
+        let mut names: Vec<&str> = Vec::new();
+        let separates =
+            |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '[' | ']' | '(' | ')' | '"' | '\'');
+        for token in self.message.split(separates) {
+            let token = token.trim_matches(['.', ':']);
+            if is_permission(token) && !names.contains(&token) && names.len() < PERMISSIONS_MAX {
+                names.push(token);
+            }
+        }
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+}
+
+/// `domain:entity:action`. Each part begins with a letter or is `*`, so that times of day don't pass.
+fn is_permission(token: &str) -> bool {
+    let part_fits = |part: &str| {
+        part == "*"
+            || (part.starts_with(|c: char| c.is_ascii_alphabetic())
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')))
+    };
+    token.len() <= NAME_MAX && token.split(':').count() == 3 && token.split(':').all(part_fits)
+}
+
+fn collect_texts(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::String(text) if texts.len() < HINTS_MAX && !text.is_empty() => texts.push(text.clone()),
+        Value::Array(values) => values.iter().for_each(|value| collect_texts(value, texts)),
+        Value::Object(fields) => fields.values().for_each(|value| collect_texts(value, texts)),
+        _ => {}
+    }
+}
+
+fn rate_window(headers: &HeaderMap) -> Option<RateWindow> {
+    let number = |name: &str| text(headers, name)?.trim().parse::<u32>().ok();
+    Some(RateWindow {
+        count: number("inin-ratelimit-count")?,
+        allowed: number("inin-ratelimit-allowed")?,
+        reset: Duration::from_secs(u64::from(number("inin-ratelimit-reset")?)),
+    })
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,70 @@
+//! Reads secrets from files, on a blocking thread. What goes wrong is told with the path and one
+//! thing to do, never with what the file holds.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+/// Bytes of a secret file that are read at most. Tokens of the login host have under 200.
+const SECRET_MAX: u64 = 64 * 1024;
+
+/// The first secret that lies in one of `files`; a file that exists but can't be used ends the search.
+pub(super) async fn read_first(files: Vec<PathBuf>) -> Result<SecretString, String> {
+    let found = tokio::task::spawn_blocking(move || read_first_blocking(&files)).await;
+    found.unwrap_or_else(|_| Err("reading the secret was cut short".to_owned()))
+}
+
+fn read_first_blocking(files: &[PathBuf]) -> Result<SecretString, String> {
+    for path in files {
+        match read(path) {
+            Ok(secret) => return Ok(secret),
+            Err(Unreadable::Missing) => {}
+            Err(Unreadable::Other(words)) => return Err(words),
+        }
+    }
+    let [path, others @ ..] = files else {
+        return Err("no secret file is configured; set upstream.client_secret_file".to_owned());
+    };
+    let mut looked = path.display().to_string();
+    for other in others {
+        looked = format!("{looked}, {}", other.display());
+    }
+    Err(format!("no secret found in {looked}; put it there, readable by the daemon's user only"))
+}
+
+enum Unreadable {
+    Missing,
+    Other(String),
+}
+
+fn read(path: &Path) -> Result<SecretString, Unreadable> {
+    let shown = path.display();
+    let file = File::open(path).map_err(|error| describe(path, &error))?;
+    let mut text = String::new();
+    file.take(SECRET_MAX + 1).read_to_string(&mut text).map_err(|error| describe(path, &error))?;
+    let secret = SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned());
+    if text.len() as u64 > SECRET_MAX {
+        return Err(Unreadable::Other(format!("{shown} is over 64 KiB; it should hold the secret alone")));
+    }
+    if text.trim().is_empty() {
+        return Err(Unreadable::Other(format!("{shown} is empty; write the secret into it")));
+    }
+    Ok(secret)
+}
+
+fn describe(path: &Path, error: &io::Error) -> Unreadable {
+    let shown = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => Unreadable::Missing,
+        io::ErrorKind::PermissionDenied => Unreadable::Other(format!(
+            "{shown} may not be read by uid {}; change its owner or mode",
+            nix::unistd::geteuid()
+        )),
+        io::ErrorKind::InvalidData => {
+            Unreadable::Other(format!("{shown} is not UTF-8; it should hold the secret alone"))
+        }
+        kind => Unreadable::Other(format!("{shown} can't be read ({kind}); check the path")),
+    }
+}
