@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod config;
 pub mod event;
+pub mod ingest;
 pub mod metrics;
 pub mod queue;
 pub mod shutdown;

@@ -1,0 +1,166 @@
+//! How much all doors together may hold, and how many may be connected.
+//!
+//! Waiters are served in the order they came, and a connection waits with one line at a time, so no
+//! connection gets a second line in while another waits for its first.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Limits shared by all doors.
+#[derive(Debug)]
+pub struct Admission {
+    pending: Budget,
+    long_lines: Budget,
+    max_connections: usize,
+    open: Mutex<Open>,
+}
+
+/// Bytes held against a limit until this is dropped.
+#[derive(Debug)]
+pub struct PendingBytes(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+/// A place among the connections until this is dropped.
+#[derive(Debug)]
+pub struct ConnectionSlot {
+    admission: Arc<Admission>,
+    uid: Option<u32>,
+}
+
+/// Why there is no place for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Crowded {
+    /// `ingest.max_connections` are open.
+    #[error("all {0} connections are in use (ingest.max_connections)")]
+    All(usize),
+    /// This uid has half of them.
+    #[error("this user has {0} connections, half of ingest.max_connections")]
+    Uid(usize),
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    total: usize,
+    by_uid: HashMap<u32, usize>,
+}
+
+#[derive(Debug)]
+struct Budget {
+    bytes: Arc<Semaphore>,
+    limit: u32,
+}
+
+impl Budget {
+    fn new(limit: usize) -> Self {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX).max(1);
+        Self { bytes: Arc::new(Semaphore::new(limit as usize)), limit }
+    }
+
+    /// More than the limit counts as the limit: it then comes in alone.
+    async fn take(&self, bytes: usize) -> PendingBytes {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.limit);
+        let permit = self.bytes.clone().acquire_many_owned(bytes).await;
+        PendingBytes(permit.expect("the semaphore is never closed"))
+    }
+}
+
+impl Admission {
+    /// Limits from `ingest.max_pending` (bytes) and `ingest.max_connections`.
+    pub fn new(max_pending: usize, max_connections: usize) -> Arc<Self> {
+        Arc::new(Self {
+            pending: Budget::new(max_pending),
+            long_lines: Budget::new(max_pending),
+            max_connections,
+            open: Mutex::default(),
+        })
+    }
+
+    /// Waits until `bytes` more may be unanswered. Hold the result until their answer is known.
+    pub async fn pending(&self, bytes: usize) -> PendingBytes {
+        self.pending.take(bytes).await
+    }
+
+    /// Waits until an unfinished line may grow to `bytes`. A budget of its own, of the same size:
+    /// unfinished lines must not keep finished ones out.
+    pub(super) async fn long_line(&self, bytes: usize) -> PendingBytes {
+        self.long_lines.take(bytes).await
+    }
+
+    /// Bytes that may still come in now.
+    pub fn pending_free(&self) -> usize {
+        self.pending.bytes.available_permits()
+    }
+
+    /// A place for a connection; `uid` is `None` where the peer is not known (TCP).
+    ///
+    /// # Errors
+    /// If all places are taken, or half of them by this uid.
+    pub fn connect(self: &Arc<Self>, uid: Option<u32>) -> Result<ConnectionSlot, Crowded> {
+        let mut open = self.open();
+        if open.total >= self.max_connections {
+            return Err(Crowded::All(self.max_connections));
+        }
+        if let Some(uid) = uid {
+            let most = (self.max_connections / 2).max(1);
+            let count = open.by_uid.entry(uid).or_default();
+            if *count >= most {
+                return Err(Crowded::Uid(most));
+            }
+            *count += 1;
+        }
+        open.total += 1;
+        drop(open);
+        Ok(ConnectionSlot { admission: self.clone(), uid })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for ConnectionSlot {
+    fn drop(&mut self) {
+        let mut open = self.admission.open();
+        open.total -= 1;
+        let Some(uid) = self.uid else { return };
+        if let Some(count) = open.by_uid.get_mut(&uid) {
+            *count -= 1;
+            if *count == 0 {
+                open.by_uid.remove(&uid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_gets_at_most_half_of_the_connections() {
+        let admission = Admission::new(100, 4);
+        let mut slots = vec![admission.connect(Some(1)).unwrap(), admission.connect(Some(1)).unwrap()];
+
+        let third = admission.connect(Some(1)).map(drop);
+        slots.push(admission.connect(Some(2)).unwrap());
+        slots.push(admission.connect(None).unwrap());
+        let fifth = admission.connect(Some(3)).map(drop);
+
+        assert_eq!(third, Err(Crowded::Uid(2)));
+        assert_eq!(fifth, Err(Crowded::All(4)));
+        slots.remove(0);
+        assert!(admission.connect(Some(1)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_larger_than_the_limit_comes_in_alone() {
+        let admission = Admission::new(100, 1);
+
+        let held = admission.pending(1_000).await;
+
+        assert_eq!(admission.pending_free(), 0);
+        drop(held);
+        assert_eq!(admission.pending_free(), 100);
+    }
+}

@@ -1,0 +1,274 @@
+//! One producer on the stream socket: three loops, joined, that pass lines on in order.
+//!
+//! `read` checks lines and submits their events; `settle` waits for the sink and frees what the line
+//! held; `write` hands out the answers. A producer that does not read its answers stops `write`, then,
+//! by `max_unacked` or by unread bytes, `read`; `settle` goes on, so it holds nothing of the others'.
+
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::event::{Door, ErrorBody, Refusal};
+use crate::queue::{AppendError, Appended};
+
+use super::{DoorContext, Frame, Framer, Peer, PendingBytes, Sink, Taken, take};
+
+/// Unread answers of a connection above which its next line waits. A socket's own buffer is about as
+/// large; 256 connections then hold 64 MiB at the very most.
+const MAX_UNREAD_BYTES: usize = 256 * 1024;
+
+/// Answers written in one call.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// An unfinished line up to here is free; above, it counts against the budget of long lines.
+const SHORT_LINE: usize = 64 * 1024;
+
+/// A producer in the middle of a long line must send something this often.
+const LONG_LINE_IDLE: Duration = Duration::from_secs(10);
+
+/// A producer that reads nothing for this long, with answers waiting, is let go.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+
+/// The same while we stop.
+const STUCK_AT_STOP: Duration = Duration::from_secs(3);
+
+/// About what a refusal takes besides its message.
+const REFUSAL_BYTES: usize = 160;
+
+type Results = Pin<Box<dyn Future<Output = Vec<Result<Appended, AppendError>>> + Send>>;
+
+/// A line whose answer is not known yet.
+struct Waiting {
+    outcome: Outcome,
+    cost: usize,
+    place: OwnedSemaphorePermit,
+}
+
+enum Outcome {
+    Known(Bytes),
+    Asked { taken: Taken, results: Results, pending: PendingBytes },
+}
+
+/// An answer on its way out; the line counts as unanswered until it is written.
+struct Answer {
+    bytes: Bytes,
+    place: OwnedSemaphorePermit,
+}
+
+struct Desk<S> {
+    context: Arc<DoorContext<S>>,
+    peer: Peer,
+    stop: CancellationToken,
+    /// The producer is gone: nobody reads what we write.
+    gone: CancellationToken,
+    unacked: Arc<Semaphore>,
+    unread_bytes: AtomicUsize,
+    was_read: Notify,
+}
+
+/// Serves one connection to its end, or until `stop` and what was read is answered.
+pub(super) async fn serve<S: Sink>(
+    stream: UnixStream,
+    peer: Peer,
+    context: Arc<DoorContext<S>>,
+    stop: CancellationToken,
+) {
+    let (reader, writer) = stream.into_split();
+    let (lines, lines_out) = unbounded_channel();
+    let (answers, answers_out) = unbounded_channel();
+    let unacked = Arc::new(Semaphore::new(context.config.max_unacked));
+    let desk = Desk {
+        context,
+        peer,
+        stop,
+        gone: CancellationToken::new(),
+        unacked,
+        unread_bytes: AtomicUsize::new(0),
+        was_read: Notify::new(),
+    };
+    tokio::join!(desk.read(reader, lines), desk.settle(lines_out, answers), desk.write(writer, answers_out));
+}
+
+impl<S: Sink> Desk<S> {
+    async fn read(&self, mut socket: OwnedReadHalf, lines: UnboundedSender<Waiting>) {
+        let mut framer = Framer::new(self.context.config.max_line);
+        let mut long_line = None;
+        loop {
+            while let Some(frame) = framer.next_frame() {
+                if self.take(frame, &lines).await.is_break() {
+                    return;
+                }
+            }
+            framer.rest();
+            if framer.held() <= SHORT_LINE {
+                long_line = None;
+            }
+            let filled = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = self.gone.cancelled() => return,
+                filled = self.fill(&mut socket, &mut framer, &mut long_line) => filled,
+            };
+            match filled {
+                Some(0) => break,
+                Some(_) => {}
+                None => return,
+            }
+        }
+        if let Some(frame) = framer.finish() {
+            let _ = self.take(frame, &lines).await;
+        }
+    }
+
+    /// Reads once; `None` if the connection is of no more use.
+    async fn fill(
+        &self,
+        socket: &mut OwnedReadHalf,
+        framer: &mut Framer,
+        long_line: &mut Option<PendingBytes>,
+    ) -> Option<usize> {
+        if framer.held() <= SHORT_LINE {
+            return socket.read_buf(&mut framer.room()).await.ok();
+        }
+        if long_line.is_none() {
+            let max_line = self.context.config.max_line;
+            *long_line = Some(self.context.admission.long_line(max_line).await);
+        }
+        match tokio::time::timeout(LONG_LINE_IDLE, socket.read_buf(&mut framer.room())).await {
+            Ok(read) => read.ok(),
+            Err(_) => {
+                self.context.refuse(Door::Stream, self.peer, "unfinished_line");
+                None
+            }
+        }
+    }
+
+    /// Puts one line in the row. Breaks when nobody waits for its answer any more.
+    async fn take(&self, frame: Frame, lines: &UnboundedSender<Waiting>) -> ControlFlow<()> {
+        // Places of this connection first: a producer that does not read must not hold bytes of all.
+        let Some(place) = self.gone.run_until_cancelled(self.place()).await else {
+            return ControlFlow::Break(());
+        };
+        let outcome = match frame {
+            Frame::TooLong => {
+                self.context.refuse(Door::Stream, self.peer, "line_too_long");
+                Outcome::Known(self.too_long())
+            }
+            Frame::Line(line) => {
+                let room = self.context.admission.pending(line.len());
+                let Some(pending) = self.gone.run_until_cancelled(room).await else {
+                    return ControlFlow::Break(());
+                };
+                self.check(&line, pending)
+            }
+        };
+        let cost = match &outcome {
+            Outcome::Known(bytes) => bytes.len(),
+            Outcome::Asked { taken, .. } => taken.refused.iter().map(refusal_cost).sum(),
+        };
+        self.unread_bytes.fetch_add(cost, Ordering::Relaxed);
+        match lines.send(Waiting { outcome, cost, place }) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    async fn place(&self) -> OwnedSemaphorePermit {
+        while self.unread_bytes.load(Ordering::Relaxed) > MAX_UNREAD_BYTES {
+            self.was_read.notified().await;
+        }
+        self.unacked.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    fn check(&self, line: &Bytes, pending: PendingBytes) -> Outcome {
+        match take(line, &self.context, Door::Stream, self.peer) {
+            Err(error) => Outcome::Known(error.error_body().to_bytes()),
+            Ok((taken, events)) if events.is_empty() => Outcome::Known(taken.stream_answer()),
+            Ok((taken, events)) => {
+                let results = Box::pin(self.context.sink.submit(events));
+                Outcome::Asked { taken, results, pending }
+            }
+        }
+    }
+
+    fn too_long(&self) -> Bytes {
+        let max_line = self.context.config.max_line;
+        let message = format!("the line is longer than {max_line} bytes (ingest.max_line)");
+        ErrorBody { message, code: "request.entity.too.large", status: 413 }.to_bytes()
+    }
+
+    async fn settle(&self, mut lines: UnboundedReceiver<Waiting>, answers: UnboundedSender<Answer>) {
+        while let Some(Waiting { outcome, cost, place }) = lines.recv().await {
+            let bytes = match outcome {
+                Outcome::Known(bytes) => bytes,
+                Outcome::Asked { mut taken, results, pending } => {
+                    taken.settle(results.await, &self.context);
+                    drop(pending);
+                    taken.stream_answer()
+                }
+            };
+            self.unread_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+            self.unread_bytes.fetch_sub(cost, Ordering::Relaxed);
+            // Without a writer the answer has no reader; the line's events are settled all the same.
+            let _ = answers.send(Answer { bytes, place });
+        }
+    }
+
+    async fn write(&self, mut socket: OwnedWriteHalf, mut answers: UnboundedReceiver<Answer>) {
+        let mut out = BytesMut::new();
+        let mut places = Vec::new();
+        while let Some(first) = answers.recv().await {
+            let mut unread: usize = 0;
+            let mut next = Some(first);
+            while let Some(answer) = next {
+                out.extend_from_slice(&answer.bytes);
+                out.extend_from_slice(b"\n");
+                unread += answer.bytes.len();
+                places.push(answer.place);
+                next = if out.len() < WRITE_BYTES { answers.try_recv().ok() } else { None };
+            }
+            if !self.write_all(&mut socket, &out).await {
+                self.gone.cancel();
+                return;
+            }
+            places.clear();
+            self.unread_bytes.fetch_sub(unread, Ordering::Relaxed);
+            self.was_read.notify_one();
+            out.clear();
+            if out.capacity() > 2 * WRITE_BYTES {
+                out = BytesMut::new();
+            }
+        }
+    }
+
+    /// False if the producer is gone, or stuck for so long that it counts as gone.
+    async fn write_all(&self, socket: &mut OwnedWriteHalf, bytes: &[u8]) -> bool {
+        let stuck_at_stop = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(STUCK_AT_STOP).await;
+        };
+        tokio::select! {
+            biased;
+            written = socket.write_all(bytes) => written.is_ok(),
+            () = stuck_at_stop => false,
+            () = tokio::time::sleep(STUCK_AFTER) => {
+                self.context.notes.refused(Door::Stream, self.peer, "answers_not_read");
+                false
+            }
+        }
+    }
+}
+
+fn refusal_cost(refusal: &Refusal) -> usize {
+    refusal.message.len() + REFUSAL_BYTES
+}
