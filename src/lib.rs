@@ -11,5 +11,6 @@ pub mod event;
 pub mod ingest;
 pub mod metrics;
 pub mod queue;
+pub mod relay;
 pub mod shutdown;
 pub mod upstream;

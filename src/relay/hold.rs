@@ -1,0 +1,156 @@
+//! Whether a lane may send, and how much at once. Pure.
+//!
+//! ```text
+//! running ──fault──> backing off ──served──> running
+//!    └──401, 403, 404 …──> held ──probe passes──> running
+//! ```
+
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use super::status::LaneState;
+use crate::clock::Mono;
+
+/// Time between probes of a lane that somebody must mend. Source: the answers table.
+const PROBE_EVERY: Duration = Duration::from_secs(60);
+/// Faults in a row after which one request at a time is sent.
+const BREAKER: u32 = 2;
+
+/// A lane's licence to send.
+#[derive(Debug, Default)]
+pub(super) struct Hold {
+    state: LaneState,
+    reason: Option<String>,
+    until: Option<Mono>,
+    failures: u32,
+    /// Starts before this one's answers tell nothing new.
+    since: Option<Mono>,
+}
+
+/// How much may leave now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Licence {
+    /// As much as there is.
+    Free,
+    /// One request at a time.
+    OneRequest,
+    /// One event alone.
+    OneEvent,
+    /// Nothing until then.
+    NotBefore(Mono),
+}
+
+impl Hold {
+    pub(super) fn state(&self) -> LaneState {
+        self.state
+    }
+
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    pub(super) fn licence(&self, now: Mono) -> Licence {
+        match (self.state, self.until) {
+            (_, Some(until)) if until > now => Licence::NotBefore(until),
+            (LaneState::Forbidden | LaneState::Misconfigured, _) => Licence::OneEvent,
+            (LaneState::Unauthorized, _) => Licence::OneEvent,
+            (LaneState::BackingOff, _) if self.failures >= BREAKER => Licence::OneRequest,
+            _ => Licence::Free,
+        }
+    }
+
+    /// The API spoke about events: it is there and lets us in. `true` if that is news.
+    pub(super) fn served(&mut self, started: Mono) -> bool {
+        if self.since.is_some_and(|since| started < since) {
+            return false;
+        }
+        let news = self.state != LaneState::Running;
+        *self = Self::default();
+        news
+    }
+
+    /// A fault that passes by itself. `true` if the lane's state is news.
+    pub(super) fn failed(
+        &mut self,
+        (state, reason): (LaneState, String),
+        backoff: Backoff,
+        roll: f64,
+        retry_after: Option<Duration>,
+        (started, now): (Mono, Mono),
+    ) -> bool {
+        // Requests that left together fail together: that is one fault, not many.
+        if self.since.is_none_or(|since| started >= since) {
+            self.failures += 1;
+        }
+        let wait = backoff.wait(self.failures, roll, retry_after);
+        self.enter(state, reason, now.plus(wait), now)
+    }
+
+    /// A fault that somebody must mend: probes until it is. `true` if that is news.
+    pub(super) fn held(&mut self, state: LaneState, reason: String, now: Mono) -> bool {
+        self.failures += 1;
+        self.enter(state, reason, now.plus(PROBE_EVERY), now)
+    }
+
+    fn enter(&mut self, state: LaneState, reason: String, until: Mono, now: Mono) -> bool {
+        let news = self.state != state;
+        self.state = state;
+        self.reason = Some(reason);
+        self.until = Some(self.until.map_or(until, |before| before.max(until)));
+        self.since = Some(now);
+        news
+    }
+
+    pub(super) fn until(&self, now: Mono) -> Option<Mono> {
+        self.until.filter(|until| *until > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKOFF: Backoff = Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(10) };
+
+    fn at(ms: u64) -> Mono {
+        Mono::from_duration(Duration::from_millis(ms))
+    }
+
+    fn fail(hold: &mut Hold, started: u64, now: u64) -> bool {
+        let why = (LaneState::BackingOff, "503".to_owned());
+        hold.failed(why, BACKOFF, 1.0, None, (at(started), at(now)))
+    }
+
+    #[test]
+    fn faults_of_requests_that_left_together_count_once() {
+        let mut hold = Hold::default();
+
+        assert!(fail(&mut hold, 0, 10));
+        assert!(!fail(&mut hold, 0, 11));
+
+        assert_eq!(hold.licence(at(11)), Licence::NotBefore(at(111)));
+        assert_eq!(hold.licence(at(200)), Licence::Free);
+    }
+
+    #[test]
+    fn after_faults_in_a_row_one_request_at_a_time_leaves_until_one_is_served() {
+        let mut hold = Hold::default();
+        fail(&mut hold, 0, 10);
+        fail(&mut hold, 200, 210);
+
+        assert_eq!(hold.licence(at(1000)), Licence::OneRequest);
+        assert!(!hold.served(at(0)), "an old request's answer");
+        assert!(hold.served(at(1000)));
+        assert_eq!(hold.licence(at(1000)), Licence::Free);
+    }
+
+    #[test]
+    fn a_held_lane_probes_one_event_each_minute() {
+        let mut hold = Hold::default();
+
+        assert!(hold.held(LaneState::Forbidden, "missing permission a:b:c".to_owned(), at(0)));
+
+        assert_eq!(hold.licence(at(59_999)), Licence::NotBefore(at(60_000)));
+        assert_eq!(hold.licence(at(60_000)), Licence::OneEvent);
+    }
+}

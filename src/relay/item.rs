@@ -1,0 +1,37 @@
+//! An event in the relay's hands, and groups of them that are sent just so.
+
+use crate::clock::Mono;
+use crate::queue::Stored;
+
+/// An event in the relay's hands.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    /// The event.
+    pub(super) stored: Stored,
+    /// Requests it stood in.
+    pub(super) attempts: u32,
+    /// Times the API itself asked for it again.
+    pub(super) refusals: u32,
+    /// When the first of those was.
+    pub(super) refused_since: Option<Mono>,
+    /// When it came into memory first.
+    pub(super) seen: Mono,
+    /// Its own probe failed: it goes alone, and holds its key and not its lane.
+    pub(super) held: bool,
+}
+
+/// Events that are sent just so, since one of them may spoil a request.
+#[derive(Clone, Debug)]
+pub(super) struct Suspects {
+    /// In rising order of sequence.
+    pub(super) items: Vec<Item>,
+    /// Not before.
+    pub(super) due: Mono,
+}
+
+impl Item {
+    /// An event that just came into memory.
+    pub(super) fn new(stored: Stored, seen: Mono) -> Self {
+        Self { stored, attempts: 0, refusals: 0, refused_since: None, seen, held: false }
+    }
+}

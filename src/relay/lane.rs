@@ -1,0 +1,175 @@
+//! One lane of the worker: its order, its licence, its limits and its memory of the last minute.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::batch::Limits;
+use super::hold::{Hold, Licence};
+use super::item::Item;
+use super::order::{Order, ReadPlan};
+use super::plan::Patience;
+use super::status::{LaneState, LaneStatus};
+use crate::clock::Mono;
+use crate::config;
+use crate::event::Lane;
+
+/// Ready events below which more are read, and how many at once. Four lanes stay under 20,000.
+const LOW_WATER: usize = 1_000;
+/// Ready bytes above which nothing is read; four lanes stay under 8 MiB.
+const READY_BYTES: usize = 1024 * 1024;
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct LaneRun {
+    pub(super) lane: Lane,
+    pub(super) order: Order,
+    pub(super) hold: Hold,
+    pub(super) limits: Limits,
+    pub(super) paused: bool,
+    pub(super) reading: bool,
+    pub(super) at_end: bool,
+    pub(super) requests: usize,
+    pub(super) events_in_flight: usize,
+    pub(super) settling: usize,
+    pub(super) last_status: Option<u16>,
+    pub(super) last_delivered_ms: Option<i64>,
+    last_start: Option<Mono>,
+    linger: Duration,
+    recent: VecDeque<(Mono, usize, usize)>,
+}
+
+/// What a lane would send now.
+pub(super) enum Wish {
+    Nothing,
+    /// Not yet; ask again then.
+    At(Mono),
+    Send,
+}
+
+impl LaneRun {
+    pub(super) fn new(lane: Lane, config: &config::Relay) -> Self {
+        Self {
+            lane,
+            order: Order::default(),
+            hold: Hold::default(),
+            limits: Limits {
+                max_events: config.batch_max_events,
+                max_bytes: config.batch_max_size,
+                one_per_key: config.one_per_key,
+            },
+            paused: false,
+            reading: false,
+            at_end: false,
+            requests: 0,
+            events_in_flight: 0,
+            settling: 0,
+            last_status: None,
+            last_delivered_ms: None,
+            last_start: None,
+            linger: config.batch_linger,
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// The read that is wanted now.
+    pub(super) fn wanted_read(&self) -> Option<ReadPlan> {
+        if self.reading {
+            return None;
+        }
+        let has_room = self.order.ready_events() < LOW_WATER && self.order.ready_bytes() < READY_BYTES;
+        match self.order.read_plan()? {
+            plan @ ReadPlan::Rescan(_) => Some(plan),
+            plan @ ReadPlan::Frontier(_) if has_room && !self.at_end => Some(plan),
+            ReadPlan::Frontier(_) => None,
+        }
+    }
+
+    /// Whether a request of this lane should start.
+    pub(super) fn wish(&mut self, now: Mono) -> Wish {
+        if self.paused {
+            return Wish::Nothing;
+        }
+        let single = match self.hold.licence(now) {
+            Licence::NotBefore(at) => return Wish::At(at),
+            Licence::OneEvent | Licence::OneRequest if self.requests > 0 => return Wish::Nothing,
+            Licence::OneEvent => true,
+            _ => false,
+        };
+        if self.order.has_due_suspects(now) {
+            return Wish::Send;
+        }
+        let (chosen, full) = self.order.choose(self.limits);
+        if chosen.is_empty() {
+            return Wish::Nothing;
+        }
+        let seen = self.order.oldest_seen().unwrap_or(now);
+        let quiet_since = self.last_start.map_or(now, |start| start.plus(self.linger));
+        let due = seen.plus(self.linger).min(seen.max(quiet_since));
+        if full || single || self.last_start.is_none() || due <= now { Wish::Send } else { Wish::At(due) }
+    }
+
+    /// Takes the next request's events in hand.
+    pub(super) fn take(&mut self, now: Mono) -> Vec<Item> {
+        let single = self.hold.licence(now) == Licence::OneEvent;
+        let items = match self.order.take_suspects(now, single) {
+            Some(items) => items,
+            None => {
+                let chosen = if single { self.order.probe() } else { self.order.choose(self.limits).0 };
+                self.order.take(&chosen)
+            }
+        };
+        if !items.is_empty() {
+            self.last_start = Some(now);
+        }
+        items
+    }
+
+    /// Lets keys whose wait is over go on.
+    pub(super) fn wake(&mut self, now: Mono) {
+        self.order.wake(now, self.hold.state() == LaneState::Running);
+    }
+
+    /// What the lane's state makes of an answer.
+    pub(super) fn patience(&self, retry_for: Duration) -> Patience {
+        let lane_runs = self.hold.state() == LaneState::Running;
+        Patience { retry_for, lane_is_unwell: self.is_unwell(), lane_runs }
+    }
+
+    /// Notes how many of a request's events were called retryable.
+    pub(super) fn note(&mut self, now: Mono, events: usize, retryable: usize) {
+        self.recent.push_back((now, events, retryable));
+        while self.recent.front().is_some_and(|(at, ..)| now.since(*at) > MINUTE) {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Over half of the last minute's events, and not just of a few, were called retryable.
+    pub(super) fn is_unwell(&self) -> bool {
+        let (events, retryable) =
+            self.recent.iter().fold((0, 0), |sum, (_, events, again)| (sum.0 + events, sum.1 + again));
+        events >= 10 && retryable * 2 > events
+    }
+
+    /// Nothing of the lane is unread, in memory or under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.at_end && !self.reading && self.order.is_empty() && self.requests == 0 && self.settling == 0
+    }
+
+    pub(super) fn status(&self, now: Mono) -> LaneStatus {
+        let (state, reason) = if self.paused {
+            (LaneState::Paused, Some("paused by an operator".to_owned()))
+        } else if self.hold.state() == LaneState::Running && self.order.is_crowded() {
+            (LaneState::BackingOff, Some("too many keys waiting".to_owned()))
+        } else {
+            (self.hold.state(), self.hold.reason().map(str::to_owned))
+        };
+        LaneStatus {
+            state,
+            reason,
+            in_flight: self.events_in_flight,
+            last_status: self.last_status,
+            next_attempt: self.hold.until(now).map(|until| until.since(now)),
+            last_delivered_ms: self.last_delivered_ms,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Decides when events leave: batches them, keeps each key's order, paces requests, holds lanes.
+//!
+//! ```text
+//! backlog ──read──> order ──choose──> request ──answer──> plan ──┬─ settle ──synced──> key free
+//!                     ^                                          ├─ wait (key waits), suspects (halves)
+//!                     └──────────────── give back ───────────────┘
+//! ```
+//!
+//! Invariants
+//! - Never two requests in flight with the same key of a lane.
+//! - A later event of a key leaves only after the earlier one is settled on stable storage, except
+//!   with it in one request as `batch` allows.
+//! - No event is dropped because the upstream is unwell.
+//! - A lane's backlog or fault never stops another lane.
+//! - Deciding is pure (`batch`, `pace`, `backoff`, `order`, `plan`, `hold`, `share`); `worker` is the
+//!   only loop.
+//!
+//! Not here: how a request is made (`upstream`), how an outcome is stored (`queue`).
+
+mod backoff;
+mod batch;
+mod hold;
+mod item;
+mod lane;
+mod order;
+mod pace;
+mod plan;
+mod settling;
+mod share;
+mod status;
+mod worker;
+
+pub use status::{LaneState, LaneStatus, RelayStatus};
+pub use worker::{Command, Parts, run};

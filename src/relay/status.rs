@@ -1,0 +1,71 @@
+//! What the relay tells operators: a snapshot, replaced as a whole when something changes.
+
+use std::time::Duration;
+
+use crate::event::Lane;
+
+/// Whether a lane delivers, and if not, why not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LaneState {
+    /// Delivers, or has nothing to deliver.
+    #[default]
+    Running,
+    /// Waits after a fault that passes by itself.
+    BackingOff,
+    /// The API does not accept our credentials.
+    Unauthorized,
+    /// The credentials lack a permission.
+    Forbidden,
+    /// Address, network or directory do not fit.
+    Misconfigured,
+    /// An operator said so.
+    Paused,
+}
+
+impl LaneState {
+    /// All states.
+    pub const ALL: [LaneState; 6] = [
+        LaneState::Running,
+        LaneState::BackingOff,
+        LaneState::Unauthorized,
+        LaneState::Forbidden,
+        LaneState::Misconfigured,
+        LaneState::Paused,
+    ];
+
+    /// Text in status and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LaneState::Running => "running",
+            LaneState::BackingOff => "backing_off",
+            LaneState::Unauthorized => "unauthorized",
+            LaneState::Forbidden => "forbidden",
+            LaneState::Misconfigured => "misconfigured",
+            LaneState::Paused => "paused",
+        }
+    }
+}
+
+/// One lane now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneStatus {
+    /// Whether it delivers.
+    pub state: LaneState,
+    /// Why it does not, in plain words without personal data.
+    pub reason: Option<String>,
+    /// Events in requests under way.
+    pub in_flight: usize,
+    /// HTTP status of the last answer.
+    pub last_status: Option<u16>,
+    /// Time until the next attempt while it waits.
+    pub next_attempt: Option<Duration>,
+    /// When an event was last delivered, milliseconds since 1970.
+    pub last_delivered_ms: Option<i64>,
+}
+
+/// All lanes now, by [`Lane::index`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RelayStatus {
+    /// By lane index.
+    pub lanes: [LaneStatus; Lane::ALL.len()],
+}

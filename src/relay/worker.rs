@@ -1,0 +1,400 @@
+//! The only loop: starts reads, requests and settlements, and lets the pure files decide on what comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::batch;
+use super::item::{Item, Suspects};
+use super::lane::{LaneRun, Wish};
+use super::order::ReadPlan;
+use super::pace::Pace;
+use super::plan::{Effect, Plan, plan};
+use super::settling;
+use super::share::Share;
+use super::status::RelayStatus;
+use crate::clock::{Clock, Mono};
+use crate::config;
+use crate::event::{Key, Lane};
+use crate::metrics::{LaneLabel, Metrics};
+use crate::queue::{Backlog, DeadReason, Outcome, Page, QueueError};
+use crate::shutdown::Shutdown;
+use crate::upstream::{Answer, Outbound, Upstream, Verdict};
+
+/// One read of the backlog.
+const READ: (usize, usize) = (2_000, 1024 * 1024);
+/// Wait before the queue is read again after a storage fault.
+const READ_AGAIN: Duration = Duration::from_secs(5);
+
+/// What an operator may ask of the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Sends nothing of this lane, or of any.
+    Pause(Option<Lane>),
+    /// Sends again.
+    Resume(Option<Lane>),
+}
+
+/// What the relay needs of the house.
+#[derive(Debug)]
+pub struct Parts<B, U> {
+    /// Where events lie.
+    pub backlog: B,
+    /// Where they go.
+    pub upstream: U,
+    /// `[relay]`
+    pub config: config::Relay,
+    /// Both clocks.
+    pub clock: Clock,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The lanes' state, kept current.
+    pub status: watch::Sender<RelayStatus>,
+    /// An operator's wishes.
+    pub commands: mpsc::Receiver<Command>,
+    /// When to stop, and how fast.
+    pub shutdown: Shutdown,
+    /// How long requests in flight may take after `stop`.
+    pub grace: Duration,
+    /// How long delivery goes on after `stop` until nothing is left.
+    pub drain: Duration,
+}
+
+enum Event {
+    Read { lane: Lane, plan: ReadPlan, page: Result<Page, QueueError> },
+    Stored { lane: Lane },
+    Answered { lane: Lane, items: Vec<Item>, answer: Answer, started: Mono },
+    Settled { lane: Lane, keys: Vec<Key> },
+}
+
+/// Sends until `stop`, then finishes what is in flight within `grace`. What was not settled then is
+/// read again at the next start.
+pub async fn run<B: Backlog, U: Upstream>(parts: Parts<B, U>) {
+    let stop = parts.shutdown.stop.clone();
+    let now_token = parts.shutdown.now.clone();
+    let mut worker = Worker::new(parts);
+    tokio::select! {
+        () = worker.all(&stop) => {}
+        () = now_token.cancelled() => {}
+    }
+    worker.tasks.shutdown().await;
+}
+
+struct Worker<B, U> {
+    parts: Parts<B, U>,
+    lanes: [LaneRun; Lane::ALL.len()],
+    pace: Pace,
+    share: Share,
+    backoff: Backoff,
+    in_flight: usize,
+    tasks: JoinSet<Event>,
+}
+
+impl<B: Backlog, U: Upstream> Worker<B, U> {
+    fn new(parts: Parts<B, U>) -> Self {
+        let config = &parts.config;
+        let now = parts.clock.mono();
+        Self {
+            lanes: Lane::ALL.map(|lane| LaneRun::new(lane, config)),
+            pace: Pace::new(config.requests_per_minute, config.burst, now),
+            share: Share::default(),
+            backoff: Backoff { initial: config.retry_initial, max: config.retry_max },
+            in_flight: 0,
+            tasks: JoinSet::new(),
+            parts,
+        }
+    }
+
+    async fn all(&mut self, stop: &CancellationToken) {
+        self.deliver(stop, None).await;
+        if !self.parts.drain.is_zero() {
+            let until = self.parts.clock.mono().plus(self.parts.drain);
+            self.deliver(&CancellationToken::new(), Some(until)).await;
+        }
+        let grace = tokio::time::sleep(self.parts.grace);
+        tokio::pin!(grace);
+        while self.in_flight > 0 || self.lanes.iter().any(|lane| lane.settling > 0) {
+            tokio::select! {
+                Some(event) = self.tasks.join_next() => self.handle(event),
+                () = &mut grace => break,
+            }
+        }
+    }
+
+    /// Delivers until `stop`, or with `until` that long at most and until nothing is left.
+    async fn deliver(&mut self, stop: &CancellationToken, until: Option<Mono>) {
+        loop {
+            let now = self.parts.clock.mono();
+            if until.is_some_and(|until| until <= now || self.lanes.iter().all(LaneRun::is_empty)) {
+                return;
+            }
+            let mut wake = self.advance(now);
+            self.publish(now);
+            if let Some(until) = until {
+                wake = Some(wake.map_or(until, |wake| wake.min(until)));
+            }
+            let sleep = wake.map(|at| at.since(now).max(Duration::from_millis(1)));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(event) = self.tasks.join_next() => {
+                    self.handle(event);
+                    // What else has come meanwhile is heard before the next decision.
+                    while let Some(event) = self.tasks.try_join_next() {
+                        self.handle(event);
+                    }
+                }
+                Some(command) = self.parts.commands.recv() => self.obey(command),
+                () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => {}
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        let (lane, paused) = match command {
+            Command::Pause(lane) => (lane, true),
+            Command::Resume(lane) => (lane, false),
+        };
+        for run in self.lanes.iter_mut().filter(|run| lane.is_none_or(|lane| lane == run.lane)) {
+            run.paused = paused;
+        }
+    }
+
+    /// Starts all that may start. Returns when to look again if nothing comes before.
+    fn advance(&mut self, now: Mono) -> Option<Mono> {
+        let mut wake: Option<Mono> = None;
+        let mut wake_at = |at: Mono| wake = Some(wake.map_or(at, |wake| wake.min(at)));
+        for at in 0..self.lanes.len() {
+            self.lanes[at].wake(now);
+            if let Some(plan) = self.lanes[at].wanted_read() {
+                self.read(at, plan, Duration::ZERO);
+            }
+        }
+        while self.in_flight < self.parts.config.max_in_flight {
+            let mut chosen = None;
+            for lane in self.share.turns() {
+                match self.lanes[lane.index()].wish(now) {
+                    Wish::Send => {
+                        chosen = Some(lane);
+                        break;
+                    }
+                    Wish::At(at) => wake_at(at),
+                    Wish::Nothing => {}
+                }
+            }
+            let Some(lane) = chosen else { break };
+            if let Err(at) = self.pace.start(now) {
+                wake_at(at);
+                break;
+            }
+            self.share.took(lane);
+            self.send(lane, now);
+        }
+        for lane in &self.lanes {
+            if let Some(at) = lane.order.next_due(now) {
+                wake_at(at);
+            }
+            // Parking on the way made room: the read it allows starts in the next turn.
+            if lane.wanted_read().is_some() {
+                wake_at(now);
+            }
+        }
+        wake
+    }
+
+    fn read(&mut self, at: usize, plan: ReadPlan, pause: Duration) {
+        let run = &mut self.lanes[at];
+        run.reading = true;
+        let (lane, backlog) = (run.lane, self.parts.backlog.clone());
+        let (ReadPlan::Frontier(from) | ReadPlan::Rescan(from)) = plan;
+        self.tasks.spawn(async move {
+            tokio::time::sleep(pause).await;
+            let page = backlog.read(lane, from, READ.0, READ.1).await;
+            Event::Read { lane, plan, page }
+        });
+    }
+
+    fn send(&mut self, lane: Lane, now: Mono) {
+        let run = &mut self.lanes[lane.index()];
+        let items = run.take(now);
+        let items = self.without_expired(lane, items);
+        if items.is_empty() {
+            return;
+        }
+        let run = &mut self.lanes[lane.index()];
+        run.requests += 1;
+        run.events_in_flight += items.len();
+        self.in_flight += 1;
+        self.parts.metrics.batch_events.observe(count_f64(items.len()));
+        let body = batch::body(items.iter().map(|item| &item.stored.event));
+        let upstream = self.parts.upstream.clone();
+        self.tasks.spawn(async move {
+            let answer = upstream.send(Outbound { lane, body }).await;
+            Event::Answered { lane, items, answer, started: now }
+        });
+    }
+
+    fn without_expired(&mut self, lane: Lane, items: Vec<Item>) -> Vec<Item> {
+        let max_age = self.parts.config.event_max_age[lane.index()];
+        if max_age.is_zero() {
+            return items;
+        }
+        let oldest_ms = self.parts.clock.unix_ms() - i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
+        let (expired, items): (Vec<Item>, Vec<Item>) =
+            items.into_iter().partition(|item| item.stored.event.accepted_at_ms < oldest_ms);
+        let message = format!("older than {}", humantime::format_duration(max_age));
+        let outcome = Outcome::Dead { reason: DeadReason::Expired, message };
+        self.settle(lane, expired.into_iter().map(|item| (item, outcome.clone())).collect(), None);
+        items
+    }
+
+    fn handle(&mut self, event: Result<Event, tokio::task::JoinError>) {
+        let now = self.parts.clock.mono();
+        match event {
+            Ok(Event::Read { lane, plan, page }) => self.take_in(lane, plan, page, now),
+            Ok(Event::Stored { lane }) => self.lanes[lane.index()].at_end = false,
+            Ok(Event::Answered { lane, items, answer, started }) => {
+                self.answered(lane, items, &answer, (started, now));
+            }
+            Ok(Event::Settled { lane, keys }) => {
+                let run = &mut self.lanes[lane.index()];
+                run.settling -= 1;
+                run.order.settled(keys.into_iter());
+            }
+            Err(error) => tracing::error!(%error, "a task of the relay failed"),
+        }
+    }
+
+    fn take_in(&mut self, lane: Lane, plan: ReadPlan, page: Result<Page, QueueError>, now: Mono) {
+        let run = &mut self.lanes[lane.index()];
+        run.reading = false;
+        match page {
+            Ok(page) => {
+                let at_end = page.at_end;
+                run.order.take_in(plan, page, now);
+                if at_end && matches!(plan, ReadPlan::Frontier(_)) {
+                    run.at_end = true;
+                    let (backlog, from) = (self.parts.backlog.clone(), run.order.frontier());
+                    self.tasks.spawn(async move {
+                        backlog.wait_for(lane, from).await;
+                        Event::Stored { lane }
+                    });
+                }
+            }
+            Err(error) => {
+                tracing::error!(%lane, %error, "cannot read the queue; it is tried again");
+                self.read(lane.index(), plan, READ_AGAIN);
+            }
+        }
+    }
+
+    fn answered(&mut self, lane: Lane, items: Vec<Item>, answer: &Answer, (started, now): (Mono, Mono)) {
+        settling::count_request(&self.parts.metrics, lane, answer, now.since(started));
+        self.pace.heed(answer, started, now);
+        self.in_flight -= 1;
+        let total = items.len();
+        let run = &mut self.lanes[lane.index()];
+        run.requests -= 1;
+        run.events_in_flight -= total;
+        run.last_status = answer.status;
+        let patience = run.patience(self.parts.config.event_retry_for);
+        let plan = plan(items, answer, patience, now);
+        run.note(now, total, if plan.effect == Effect::Served { plan.wait.len() } else { 0 });
+        if matches!(answer.verdict, Verdict::TooLarge { .. }) && total > 1 {
+            run.limits.max_bytes = (run.limits.max_bytes / 2).max(50_000);
+            tracing::warn!(%lane, max_bytes = run.limits.max_bytes, "a request was too large; smaller ones from now on");
+        }
+        self.apply(lane, plan, answer, (started, now));
+    }
+
+    fn apply(&mut self, lane: Lane, plan: Plan, answer: &Answer, (started, now): (Mono, Mono)) {
+        let held = matches!(plan.effect, Effect::Held(..) | Effect::KeyHeld);
+        self.change_state(lane, plan.effect, answer, (started, now));
+        let labels = LaneLabel { lane: lane.name() };
+        if plan.reordered > 0 {
+            self.parts.metrics.events_reordered.get_or_create(&labels).inc_by(plan.reordered);
+        }
+        let run = &mut self.lanes[lane.index()];
+        for item in plan.wait {
+            let roll = rand::rng().random();
+            // A probe's key comes again in a minute, when the others have had their turn.
+            let wait = if held {
+                Duration::from_secs(60)
+            } else {
+                self.backoff.wait(item.refusals.max(1), roll, answer.retry_after)
+            };
+            run.order.wait(item, now.plus(wait));
+        }
+        run.order.suspect(plan.groups.into_iter().map(|items| Suspects { items, due: now }).collect());
+        run.order.give_back(plan.back);
+        self.settle(lane, plan.settle, Some(answer));
+    }
+
+    fn change_state(&mut self, lane: Lane, effect: Effect, answer: &Answer, times: (Mono, Mono)) {
+        let LaneRun { hold, order, .. } = &mut self.lanes[lane.index()];
+        let (status, correlation_id) = (answer.status, answer.correlation_id.as_deref());
+        match effect {
+            Effect::Served => {
+                if hold.served(times.0) {
+                    order.isolate_held(times.1);
+                    tracing::info!(%lane, state = hold.state().name(), "delivering again");
+                }
+            }
+            Effect::KeyHeld => {}
+            Effect::Failed(state, reason) => {
+                let roll = rand::rng().random();
+                if hold.failed((state, reason.clone()), self.backoff, roll, answer.retry_after, times) {
+                    tracing::warn!(%lane, state = state.name(), reason, status, correlation_id, "not delivering");
+                }
+            }
+            Effect::Held(state, reason) => {
+                if hold.held(state, reason.clone(), times.1) {
+                    tracing::warn!(%lane, state = state.name(), reason, status, correlation_id, "holding the lane");
+                }
+            }
+        }
+    }
+
+    /// Settles on stable storage, as often as it takes; the keys are free after that.
+    fn settle(&mut self, lane: Lane, settled: Vec<(Item, Outcome)>, answer: Option<&Answer>) {
+        if settled.is_empty() {
+            return;
+        }
+        let run = &mut self.lanes[lane.index()];
+        run.settling += 1;
+        let now_ms = self.parts.clock.unix_ms();
+        if settled.iter().any(|(_, outcome)| *outcome == Outcome::Delivered) {
+            run.last_delivered_ms = Some(now_ms);
+        }
+        let keys: Vec<Key> = settled.iter().map(|(item, _)| item.stored.event.key).collect();
+        let settlements = settling::settlements(settled, answer);
+        let (backlog, metrics) = (self.parts.backlog.clone(), self.parts.metrics.clone());
+        self.tasks.spawn(async move {
+            settling::settle(&backlog, lane, &settlements).await;
+            settling::count(&metrics, lane, &settlements, now_ms);
+            Event::Settled { lane, keys }
+        });
+    }
+
+    fn publish(&self, now: Mono) {
+        self.parts.metrics.rate_budget.set(self.pace.budget(now));
+        for run in &self.lanes {
+            let held = i64::try_from(run.order.keys_held()).unwrap_or(i64::MAX);
+            self.parts.metrics.keys_held.get_or_create(&LaneLabel { lane: run.lane.name() }).set(held);
+        }
+        let next = RelayStatus { lanes: Lane::ALL.map(|lane| self.lanes[lane.index()].status(now)) };
+        self.parts.status.send_if_modified(|status| {
+            let changed = *status != next;
+            *status = next;
+            changed
+        });
+    }
+}
+
+fn count_f64(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
