@@ -12,5 +12,6 @@ pub mod ingest;
 pub mod metrics;
 pub mod queue;
 pub mod relay;
+pub mod sandbox;
 pub mod shutdown;
 pub mod upstream;

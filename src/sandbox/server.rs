@@ -1,0 +1,357 @@
+//! The routes. All state is one lock: a sandbox is no place for cleverness.
+
+use std::collections::{HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::clock::{Clock, Mono};
+use crate::event::Lane;
+
+use super::faults::{Dice, EventFate, Fate, Faults, FaultsPatch};
+use super::oauth::Tokens;
+use super::options::{Options, SandboxError};
+use super::record::{Record, Seen, Stats};
+use super::reply::{cut, error_body, failure, refusal};
+use super::validate::{self, Refused};
+
+type Connection = hyper::server::conn::http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
+
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long an answer may take after a stop.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+const MINUTE: Duration = Duration::from_secs(60);
+/// What is read of a body before it is refused.
+const READ_LIMIT: usize = 8 * 1024 * 1024;
+
+#[derive(Debug)]
+struct Inner {
+    faults: Faults,
+    dice: Dice,
+    tokens: Tokens,
+    record: Record,
+    window: VecDeque<Mono>,
+    requests_per_minute: u32,
+    requests: u64,
+}
+
+/// A look into a running sandbox. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inner: Arc<Mutex<Inner>>,
+    clock: Clock,
+    token_life: Duration,
+}
+
+impl Handle {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Counts so far.
+    pub fn stats(&self) -> Stats {
+        self.lock().record.stats.clone()
+    }
+
+    /// Replaces the faults.
+    pub fn set_faults(&self, faults: Faults) {
+        self.lock().faults = faults;
+    }
+}
+
+/// A bound sandbox.
+#[derive(Debug)]
+pub struct Sandbox {
+    listener: TcpListener,
+    addr: SocketAddr,
+    handle: Handle,
+}
+
+impl Sandbox {
+    /// Binds; serves nothing yet.
+    ///
+    /// # Errors
+    /// If the address cannot be had.
+    pub async fn bind(options: Options) -> Result<Self, SandboxError> {
+        let bind = |source| SandboxError::Bind { addr: options.listen, source };
+        let listener = TcpListener::bind(options.listen).await.map_err(bind)?;
+        let addr = listener.local_addr().map_err(bind)?;
+        let inner = Inner {
+            faults: options.faults,
+            dice: Dice::new(options.seed),
+            tokens: Tokens::default(),
+            record: Record::default(),
+            window: VecDeque::new(),
+            requests_per_minute: options.requests_per_minute,
+            requests: 0,
+        };
+        let handle = Handle {
+            inner: Arc::new(Mutex::new(inner)),
+            clock: Clock::system(),
+            token_life: options.token_life,
+        };
+        Ok(Self { listener, addr, handle })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// For looking in and for faults.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves until `stop`; every connection's task has ended when it returns.
+    pub async fn serve(self, stop: CancellationToken) {
+        let router = router(self.handle);
+        let tasks = TaskTracker::new();
+        while let Some(accepted) = stop.run_until_cancelled(self.listener.accept()).await {
+            let Ok((stream, _)) = accepted else {
+                // Out of file descriptors, the next one fails as fast.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let service = TowerToHyperService::new(router.clone());
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            tasks.spawn(finish(connection, stop.clone()));
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+/// Serves one connection; at `stop` the answer under way still leaves.
+async fn finish(connection: Connection, stop: CancellationToken) {
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    // An error here is a client that went away or a fault that was asked for.
+    let _ = tokio::time::timeout(STOP_LIMIT, connection).await;
+}
+
+fn router(handle: Handle) -> Router {
+    let mut router = Router::new();
+    for lane in Lane::ALL {
+        let take = move |state: State<Handle>, request: Request| events(lane, state, request);
+        router = router.route(lane.path(), post(take));
+    }
+    router
+        .route("/oauth/token", post(login))
+        .route("/api/v2/tokens/me", get(me))
+        .route("/sandbox/stats", get(async |State(handle): State<Handle>| axum::Json(handle.stats())))
+        .route("/sandbox/events", get(async |State(handle): State<Handle>| handle.lock().record.ndjson()))
+        .route(
+            "/sandbox/faults",
+            put(change_faults)
+                .get(async |State(handle): State<Handle>| axum::Json(handle.lock().faults.clone())),
+        )
+        .fallback(async || error_body(404, "not.found", "no such path"))
+        .method_not_allowed_fallback(async || error_body(405, "method.not.allowed", "no such method here"))
+        .layer(DefaultBodyLimit::max(READ_LIMIT))
+        .with_state(handle)
+}
+
+async fn change_faults(State(handle): State<Handle>, body: Bytes) -> Response {
+    let Ok(Value::Object(mut patch)) = serde_json::from_slice(&body) else {
+        return error_body(400, "bad.request", "the body is not a JSON object");
+    };
+    let rate = patch.remove("requests_per_minute").and_then(|rate| rate.as_u64());
+    let mut inner = handle.lock();
+    match inner.faults.patched(FaultsPatch(patch)) {
+        Ok(faults) => {
+            inner.faults = faults;
+            if let Some(rate) = rate.and_then(|rate| u32::try_from(rate).ok()) {
+                inner.requests_per_minute = rate;
+            }
+            axum::Json(inner.faults.clone()).into_response()
+        }
+        Err(error) => error_body(400, "bad.request", &error.to_string()),
+    }
+}
+
+async fn login(State(handle): State<Handle>, headers: HeaderMap, body: Bytes) -> Response {
+    let basic = text(&headers, &header::AUTHORIZATION)
+        .is_some_and(|value| value.starts_with("Basic ") && value.len() > 6);
+    if !basic || !body.windows(18).any(|part| part == b"client_credentials") {
+        let answer = json!({"error": "invalid_client", "description": "client credentials are missing"});
+        return (StatusCode::BAD_REQUEST, axum::Json(answer)).into_response();
+    }
+    let mut inner = handle.lock();
+    let Inner { tokens, dice, .. } = &mut *inner;
+    let token = tokens.issue(dice, &handle.clock, handle.token_life);
+    axum::Json(
+        json!({"access_token": token, "token_type": "bearer", "expires_in": handle.token_life.as_secs()}),
+    )
+    .into_response()
+}
+
+async fn me(State(handle): State<Handle>, headers: HeaderMap) -> Response {
+    let authorization = text(&headers, &header::AUTHORIZATION).unwrap_or_default();
+    if !handle.lock().tokens.accepts(authorization, &handle.clock) {
+        return error_body(401, "bad.credentials", "no good token");
+    }
+    let organisation = json!({"id": Uuid::nil(), "name": "sandbox"});
+    axum::Json(json!({"organization": organisation})).into_response()
+}
+
+async fn events(lane: Lane, State(handle): State<Handle>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let limited = http_body_util::Limited::new(body, READ_LIMIT);
+    let body = match limited.collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            return error_body(413, "request.entity.too.large", "the body is far too large");
+        }
+        Err(_) => return cut(),
+    };
+    let (wait, fate, verdict, under_way) = {
+        let mut inner = handle.lock();
+        let Inner { dice, faults, .. } = &mut *inner;
+        let fate = dice.request(faults);
+        let sight = validate::sight(&body);
+        inner.record.begin(lane, &sight, body.len());
+        inner.requests += 1;
+        let under_way = UnderWay { handle: handle.clone(), lane, keys: sight.keys, status: None };
+        let verdict = check(&mut inner, &handle.clock, lane, &head.headers, &body);
+        (inner.faults.wait(), fate, verdict, under_way)
+    };
+    tokio::time::sleep(wait).await;
+    under_way.answer(fate, verdict)
+}
+
+/// A request between its beginning and its end, which comes even if the client goes away.
+struct UnderWay {
+    handle: Handle,
+    lane: Lane,
+    keys: HashSet<String>,
+    status: Option<u16>,
+}
+
+impl UnderWay {
+    fn answer(mut self, fate: Fate, verdict: Result<Vec<Seen>, Refused>) -> Response {
+        let handle = self.handle.clone();
+        let mut inner = handle.lock();
+        let page = "<html>Welcome to the proxy</html>";
+        let (status, mut response) = match (fate, verdict) {
+            (Fate::Reset, _) => (None, cut()),
+            (Fate::Status(status), _) => (Some(status), failure(status, &inner.faults)),
+            (Fate::Html, _) => (Some(200), ([(header::CONTENT_TYPE, "text/html")], page).into_response()),
+            (_, Err(refused)) => (Some(refused.status), refusal(&refused)),
+            (fate, Ok(seen)) => {
+                let errors = take(&mut inner, self.lane, &seen);
+                let taken = axum::Json(json!({"errors": errors})).into_response();
+                if fate == Fate::LostAnswer { (None, cut()) } else { (Some(200), taken) }
+            }
+        };
+        self.status = status;
+        if fate != Fate::Html {
+            add_headers(&mut response, &inner, handle.clock.mono());
+        }
+        response
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.handle.lock().record.end(self.lane, &self.keys, self.status);
+    }
+}
+
+/// Token, media type, permission, rate and body, in the order in which the API would look.
+fn check(
+    inner: &mut Inner,
+    clock: &Clock,
+    lane: Lane,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Vec<Seen>, Refused> {
+    let refused = |status, code, message: String| Err(Refused { status, code, message });
+    let authorization = text(headers, &header::AUTHORIZATION).unwrap_or_default();
+    if inner.faults.unauthorized || !inner.tokens.accepts(authorization, clock) {
+        return refused(401, "bad.credentials", "no good token".to_owned());
+    }
+    if !text(headers, &header::CONTENT_TYPE).is_some_and(|value| value.starts_with("application/json")) {
+        return refused(415, "unsupported.media.type", "Content-Type is not application/json".to_owned());
+    }
+    if let (Some(denied), Some(needed)) = (&inner.faults.deny, lane.permission())
+        && denied == needed
+    {
+        return refused(403, "missing.permissions", format!("you are missing the permission [{needed}]"));
+    }
+    let now = clock.mono();
+    while inner.window.front().is_some_and(|start| now.since(*start) >= MINUTE) {
+        inner.window.pop_front();
+    }
+    if inner.window.len() >= inner.requests_per_minute as usize {
+        return refused(429, "too.many.requests.retry.after", "rate limit exceeded".to_owned());
+    }
+    inner.window.push_back(now);
+    validate::body(lane, body)
+}
+
+fn take(inner: &mut Inner, lane: Lane, seen: &[Seen]) -> Vec<Value> {
+    let mut errors = Vec::new();
+    let request = inner.requests;
+    let Inner { dice, faults, record, .. } = inner;
+    for event in seen {
+        // What was taken once stays taken, whatever became of that answer.
+        let fate = if record.has(event) { EventFate::Taken } else { dice.event(faults) };
+        let (message, retryable) = match fate {
+            EventFate::Taken => {
+                record.take(lane, request, event);
+                continue;
+            }
+            EventFate::Rejected => {
+                record.reject(&event.id);
+                ("rejected as the sandbox was told", false)
+            }
+            EventFate::Retryable => ("not now, as the sandbox was told", true),
+        };
+        errors.push(json!({"eventId": event.id, "message": message, "retryable": retryable}));
+    }
+    errors
+}
+
+fn add_headers(response: &mut Response, inner: &Inner, now: Mono) {
+    let reset = inner.window.front().map_or(60, |start| MINUTE.saturating_sub(now.since(*start)).as_secs());
+    let headers = response.headers_mut();
+    let mut put = |name: &'static str, value: String| {
+        if let Ok(value) = value.parse() {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    put("inin-correlation-id", Uuid::new_v4().to_string());
+    put("inin-ratelimit-count", inner.window.len().to_string());
+    put("inin-ratelimit-allowed", inner.requests_per_minute.to_string());
+    put("inin-ratelimit-reset", reset.to_string());
+    if response.status() == StatusCode::TOO_MANY_REQUESTS
+        && !response.headers().contains_key(header::RETRY_AFTER)
+    {
+        response.headers_mut().insert(header::RETRY_AFTER, (reset + 1).into());
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
