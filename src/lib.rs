@@ -5,8 +5,10 @@
 //! travels), `ingest` (how it enters), `queue` (where it rests), `relay` (when it leaves), `upstream`
 //! (where it goes). `ARCHITECTURE.md` has the map and the invariants.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod event;
 pub mod ingest;
 pub mod metrics;

@@ -1,0 +1,190 @@
+//! The command line. The only file that names clap.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::sandbox;
+
+use super::Exit;
+
+const EXAMPLES: &str = "\
+Examples:
+  trunkline demo                                   see it work; no account needed
+  trunkline sandbox                                an Events API on this machine
+  trunkline run --config trunkline.toml            the daemon
+  trunkline send --socket events.sock calls.ndjson hand events over
+Exit codes: 0 done, 1 something was refused or failed, 64 usage, 69 daemon not reachable,
+  73 directory or socket cannot be made or is in use, 74 storage fault, 77 permission, 78 configuration";
+
+#[derive(Parser, Debug)]
+#[command(
+    name = "trunkline",
+    version,
+    about = "Keeps contact-centre events on disk and delivers them to the Genesys Cloud Events API",
+    after_help = EXAMPLES
+)]
+struct Cli {
+    /// Configuration file [default: /etc/trunkline/trunkline.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// A command with its options.
+#[derive(Subcommand, Debug)]
+pub(super) enum Command {
+    /// Run the daemon in the foreground
+    #[command(after_help = "Example: trunkline run --config /etc/trunkline/trunkline.toml")]
+    Run,
+    /// Show the whole way of an event on this machine: no account, no configuration, no root
+    #[command(after_help = "Example: trunkline demo --for 10s")]
+    Demo(DemoArgs),
+    /// Run an Events API to develop against; prints a ready configuration at start
+    #[command(after_help = "Example: trunkline sandbox --fail-rate 0.2 --latency 50ms --seed 7\n\
+        While it runs: GET /sandbox/stats, GET /sandbox/events, PUT /sandbox/faults {\"status\":503}")]
+    Sandbox(Box<SandboxArgs>),
+    /// Send lines from files or standard input to the stream socket
+    #[command(after_help = "Example: trunkline send --socket /run/trunkline/events.sock calls.ndjson")]
+    Send(SendArgs),
+    /// Check, show or describe the configuration
+    #[command(subcommand, after_help = "Example: trunkline config check --config trunkline.toml")]
+    Config(ConfigCommand),
+}
+
+/// What to do with the configuration.
+#[derive(Subcommand, Debug)]
+pub(super) enum ConfigCommand {
+    /// Validate it; exit 0 or 78
+    Check,
+    /// Print the values in force and where each came from; secrets are masked
+    Show,
+    /// Print every key with its default and meaning
+    Reference,
+}
+
+/// Options of `demo`.
+#[derive(Args, Debug)]
+pub(super) struct DemoArgs {
+    /// End by itself after this long, e.g. 10s
+    #[arg(long = "for", value_name = "DURATION")]
+    pub for_time: Option<humantime::Duration>,
+}
+
+/// Options of `send`.
+#[derive(Args, Debug)]
+pub(super) struct SendArgs {
+    /// Files of lines; without any, standard input
+    pub files: Vec<PathBuf>,
+    /// Stream socket [default: ingest.stream.path of the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// How long to go on trying when the daemon goes away
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub reconnect_for: humantime::Duration,
+}
+
+/// Options of `sandbox`.
+#[derive(Args, Debug)]
+pub(super) struct SandboxArgs {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900")]
+    listen: SocketAddr,
+    /// Part of requests that fail, 0 to 1 [default: all with --status, else none]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    fail_rate: Option<f64>,
+    /// Status of failing requests [default: 503]
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(300..600))]
+    status: Option<u16>,
+    /// Retry-After of 429 and 503
+    #[arg(long, value_name = "SECONDS")]
+    retry_after: Option<u64>,
+    /// Wait before each answer, e.g. 50ms
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    latency: humantime::Duration,
+    /// Part of events listed as not retryable
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
+    reject_event_rate: f64,
+    /// Part of events listed as retryable
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
+    retry_event_rate: f64,
+    /// Part of requests whose connection ends before anything was done
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
+    reset_rate: f64,
+    /// Part of requests that are done and whose answer is lost
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
+    lost_answer_rate: f64,
+    /// Part of requests answered with a page, status 200
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
+    html_rate: f64,
+    /// Answer every request with 401
+    #[arg(long)]
+    unauthorized: bool,
+    /// Permission that is missing: its path answers 403
+    #[arg(long, value_name = "PERMISSION")]
+    deny: Option<String>,
+    /// Requests allowed in 60 s
+    #[arg(long, value_name = "COUNT", default_value_t = 300)]
+    requests_per_minute: u32,
+    /// Life of a token
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    token_life: humantime::Duration,
+    /// Seed of the faults: the same seed, the same faults
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    seed: u64,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
+        _ => Err("a rate is a number from 0 to 1".to_owned()),
+    }
+}
+
+impl From<SandboxArgs> for sandbox::Options {
+    fn from(args: SandboxArgs) -> Self {
+        let latency: Duration = args.latency.into();
+        let faults = sandbox::Faults {
+            status: args.status,
+            fail_rate: args.fail_rate,
+            retry_after_seconds: args.retry_after,
+            latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
+            reject_event_rate: args.reject_event_rate,
+            retry_event_rate: args.retry_event_rate,
+            reset_rate: args.reset_rate,
+            lost_answer_rate: args.lost_answer_rate,
+            html_rate: args.html_rate,
+            unauthorized: args.unauthorized,
+            deny: args.deny,
+        };
+        Self {
+            listen: args.listen,
+            faults,
+            requests_per_minute: args.requests_per_minute,
+            seed: args.seed,
+            token_life: args.token_life.into(),
+        }
+    }
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) config: Option<PathBuf>,
+    pub(super) command: Command,
+}
+
+/// Reads the command line; help, version and usage errors are answered here.
+pub(super) fn parse() -> Result<Parsed, Exit> {
+    match Cli::try_parse() {
+        Ok(Cli { config, command }) => Ok(Parsed { config, command }),
+        Err(error) => {
+            // Neither stream being there leaves only the exit code to tell.
+            let _ = error.print();
+            Err(if error.use_stderr() { Exit::Usage } else { Exit::Done })
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! `demo`: the daemon and a sandbox in one process on a temporary directory, sample calls flowing,
+//! an outage staged on the way, and a summary that a newcomer understands.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::time::{interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::clock::{Clock, Mono};
+use crate::daemon::Daemon;
+use crate::sandbox::{Faults, Handle, Options, Sandbox};
+use crate::shutdown::Shutdown;
+
+use super::demo_calls::Call;
+use super::{Exit, async_runtime};
+
+/// Calls that are on the line at once.
+const CALLS: usize = 30;
+/// Pause between two events of the demo's switch; about 100 events/s, as 2,000 agents make at peak.
+const EVENT_EVERY: Duration = Duration::from_millis(10);
+/// When the outage begins, as a part of the time given with `--for`.
+const OUTAGE_AT: f64 = 0.3;
+const OUTAGE_AT_WITHOUT_END: Duration = Duration::from_secs(8);
+const OUTAGE: Duration = Duration::from_secs(3);
+/// How long what was sent may take to arrive after the last call.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Counters of the demo's switch.
+#[derive(Debug, Default)]
+struct Switch {
+    sent: AtomicU64,
+    accepted: AtomicU64,
+    refused: AtomicBool,
+}
+
+/// Runs until Ctrl-C or for the given time. [`Exit::Done`] only if all that was sent was delivered.
+pub(super) fn run(for_time: Option<Duration>) -> anyhow::Result<Exit> {
+    crate::daemon::harden().context("cannot set umask and core limit")?;
+    async_runtime()?.block_on(show(for_time))
+}
+
+async fn show(for_time: Option<Duration>) -> anyhow::Result<Exit> {
+    let dir =
+        tempfile::Builder::new().prefix("trunkline-demo-").tempdir().context("no temporary directory")?;
+    let clock = Clock::system();
+    let sandbox = Sandbox::bind(Options::on_any_port()).await?;
+    let handle = sandbox.handle();
+    let config = configuration(dir.path(), &sandbox.addr().to_string())?;
+    let sandbox_stop = CancellationToken::new();
+    let serving = tokio::spawn(sandbox.serve(sandbox_stop.clone()));
+    let shutdown = Shutdown::default();
+    let daemon = Daemon::start(config, clock.clone(), shutdown.clone()).await?;
+    let user_stop = Shutdown::default();
+    let signals = tokio::spawn(user_stop.clone().listen());
+
+    let calls_stop = user_stop.stop.child_token();
+    let switch = Arc::new(Switch::default());
+    let calls = tokio::spawn(make_calls(
+        dir.path().join("events.sock"),
+        switch.clone(),
+        clock.clone(),
+        calls_stop.clone(),
+    ));
+    let view = View {
+        switch: switch.clone(),
+        daemon: &daemon,
+        sandbox: handle.clone(),
+        started: clock.mono(),
+        clock: clock.clone(),
+    };
+    view.say(
+        "a switch with 30 calls on the line, the daemon, and an Events API that allows 300 requests a minute",
+    )?;
+    let outage = view.watch(for_time, &calls_stop).await?;
+    calls_stop.cancel();
+    calls.await.context("the demo's switch failed")??;
+    let drained = view.drain(&user_stop.now).await?;
+
+    shutdown.stop.cancel();
+    let summary = view.summary(outage);
+    drop(view);
+    daemon.finished().await;
+    sandbox_stop.cancel();
+    serving.await.context("the sandbox failed")?;
+    signals.abort();
+    writeln!(std::io::stdout(), "\n{}", summary.text)?;
+    Ok(if drained && summary.whole && !switch.refused.load(Ordering::SeqCst) {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+/// The configuration that an operator would write for this, through the same door.
+fn configuration(dir: &Path, api: &str) -> anyhow::Result<crate::config::Config> {
+    let text = format!(
+        "[upstream]\napi_url = \"http://{api}\"\nlogin_url = \"http://{api}\"\nclient_id = \"demo\"\nclient_secret = \"demo\"\n\
+         [queue]\ndir = \"queue\"\nmin_free_disk = \"64MiB\"\n[ingest.stream]\npath = \"events.sock\"\n\
+         [admin]\nlisten = \"unix:admin.sock\"\n[relay]\nretry_max = \"1s\"\n"
+    );
+    Ok(crate::config::from_toml_str(&text, dir, std::iter::empty())?.config)
+}
+
+/// The demo's switch: writes events of many calls and reads the answers.
+async fn make_calls(
+    socket: std::path::PathBuf,
+    switch: Arc<Switch>,
+    clock: Clock,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let (reader, mut writer) = UnixStream::connect(socket).await?.into_split();
+    let answers = switch.clone();
+    let reading = tokio::spawn(async move {
+        let mut lines = BufReader::new(reader).lines();
+        while let Some(line) = lines.next_line().await? {
+            if line == r#"{"errors":[]}"# {
+                answers.accepted.fetch_add(1, Ordering::SeqCst);
+            } else {
+                answers.refused.store(true, Ordering::SeqCst);
+            }
+        }
+        Ok::<(), std::io::Error>(())
+    });
+    let source = Uuid::new_v4();
+    let mut next_number = 0;
+    let mut call = || {
+        next_number += 1;
+        Call::new(next_number, Uuid::new_v4(), source)
+    };
+    let mut calls: Vec<Call> = (0..CALLS).map(|_| call()).collect();
+    let mut ticks = interval(EVENT_EVERY);
+    let mut turn = 0;
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        turn = (turn + 1) % CALLS;
+        let now = jiff::Timestamp::from_millisecond(clock.unix_ms())?;
+        let now = format!("{now:.3}");
+        let line = match calls[turn].next_line(&now) {
+            Some(line) => line,
+            None => {
+                calls[turn] = call();
+                calls[turn].next_line(&now).context("a call has a first event")?
+            }
+        };
+        writer.write_all(format!("{line}\n").as_bytes()).await?;
+        switch.sent.fetch_add(1, Ordering::SeqCst);
+    }
+    writer.shutdown().await?;
+    reading.await??;
+    Ok(())
+}
+
+/// What the person at the terminal sees.
+struct View<'a> {
+    switch: Arc<Switch>,
+    daemon: &'a Daemon,
+    sandbox: Handle,
+    started: Mono,
+    clock: Clock,
+}
+
+struct Summary {
+    text: String,
+    whole: bool,
+}
+
+impl View<'_> {
+    fn say(&self, what: &str) -> std::io::Result<()> {
+        writeln!(std::io::stdout(), "{:>5.1}s  {what}", self.elapsed().as_secs_f64())
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.mono().since(self.started)
+    }
+
+    fn accepted(&self) -> u64 {
+        self.switch.accepted.load(Ordering::SeqCst)
+    }
+
+    /// A line a second: the four numbers an operator would ask for, and the API's state in words.
+    fn line(&self) -> std::io::Result<()> {
+        let totals = self.daemon.totals();
+        let requests = self.sandbox.stats().requests;
+        let waiting = self.accepted().saturating_sub(totals.delivered + totals.dead);
+        self.say(&format!(
+            "accepted {:>5}   on disk, waiting {:>4}   delivered {:>5} in {:>3} requests   {}",
+            self.accepted(),
+            waiting,
+            totals.delivered,
+            requests,
+            self.daemon.state_in_words(),
+        ))
+    }
+
+    /// Shows what happens until the time is up; stages the outage. Returns its length if there was one.
+    async fn watch(
+        &self,
+        for_time: Option<Duration>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Option<Duration>> {
+        let outage_at = for_time.map_or(OUTAGE_AT_WITHOUT_END, |time| time.mul_f64(OUTAGE_AT));
+        let outage = for_time.map_or(OUTAGE, |time| OUTAGE.min(time.mul_f64(OUTAGE_AT)));
+        let end = for_time.unwrap_or(Duration::MAX);
+        let (mut begun, mut over) = (false, false);
+        let mut ticks = interval(Duration::from_secs(1).min(end / 4));
+        while self.elapsed() < end && stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.line()?;
+            if !begun && self.elapsed() >= outage_at {
+                begun = true;
+                self.say("--- the API goes down: it answers 503. Calls go on, events wait on disk")?;
+                self.sandbox.set_faults(Faults { status: Some(503), ..Faults::default() });
+            }
+            if begun && !over && self.elapsed() >= outage_at + outage {
+                over = true;
+                self.say("--- the API is back")?;
+                self.sandbox.set_faults(Faults::default());
+            }
+        }
+        self.sandbox.set_faults(Faults::default());
+        Ok(begun.then_some(outage))
+    }
+
+    /// Waits until all that was accepted is settled. `false` if it is not in time.
+    async fn drain(&self, now: &CancellationToken) -> anyhow::Result<bool> {
+        self.say("--- no more calls; what is on disk leaves")?;
+        let settled = async {
+            loop {
+                let totals = self.daemon.totals();
+                if totals.delivered + totals.dead >= self.switch.sent.load(Ordering::SeqCst) {
+                    return;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let drained = tokio::select! {
+            done = timeout(DRAIN, settled) => done.is_ok(),
+            () = now.cancelled() => false,
+        };
+        self.line()?;
+        Ok(drained)
+    }
+
+    fn summary(&self, outage: Option<Duration>) -> Summary {
+        let (totals, stats) = (self.daemon.totals(), self.sandbox.stats());
+        let accepted = self.accepted();
+        let order_kept = stats.order_violations == 0 && stats.same_key_in_flight == 0;
+        let order = if order_kept { "order kept" } else { "ORDER LOST" };
+        let outages = outage.map_or_else(String::new, |length| {
+            format!(" · one outage of {} s survived", (length.as_secs_f64() * 10.0).round() / 10.0)
+        });
+        let text = format!(
+            "accepted {} · delivered {} · dead {}{outages} · {order}",
+            thousands(accepted),
+            thousands(totals.delivered),
+            thousands(totals.dead),
+        );
+        let whole = order_kept
+            && totals.delivered == accepted
+            && stats.distinct == accepted
+            && accepted == self.switch.sent.load(Ordering::SeqCst);
+        Summary { text, whole }
+    }
+}
+
+/// `1204` as `1,204`.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thousands;
+
+    #[test]
+    fn thousands_are_grouped_from_the_right() {
+        assert_eq!([thousands(7), thousands(1204), thousands(1_234_567)], ["7", "1,204", "1,234,567"]);
+    }
+}

@@ -1,0 +1,59 @@
+//! Exit codes, from the fault that ended a command.
+
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::daemon::{StartError, StartFault};
+
+use super::send::SendError;
+
+/// How a command ended. The numbers are an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// It ran, and something was refused or failed.
+    Failed = 1,
+    /// Usage.
+    Usage = 64,
+    /// The daemon is not reachable.
+    Unreachable = 69,
+    /// Directory or socket cannot be made or is in use.
+    CannotCreate = 73,
+    /// Storage fault.
+    Storage = 74,
+    /// Permission.
+    Permission = 77,
+    /// Configuration.
+    Configuration = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// The code for `error`; [`Exit::Failed`] where no other fits.
+pub(super) fn of(error: &anyhow::Error) -> Exit {
+    if let Some(error) = error.downcast_ref::<ConfigError>() {
+        return match error {
+            ConfigError::Permission { .. } => Exit::Permission,
+            _ => Exit::Configuration,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<StartError>() {
+        return match error.kind() {
+            StartFault::CannotCreate => Exit::CannotCreate,
+            StartFault::Permission => Exit::Permission,
+            StartFault::Storage => Exit::Storage,
+            StartFault::Configuration => Exit::Configuration,
+        };
+    }
+    match error.downcast_ref::<SendError>().map(SendError::exit_code) {
+        Some(69) => Exit::Unreachable,
+        Some(77) => Exit::Permission,
+        _ => Exit::Failed,
+    }
+}

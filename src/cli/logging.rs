@@ -1,0 +1,52 @@
+//! Where log lines go and what they look like.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::clock::Clock;
+use crate::config::{Log, LogFormat};
+
+/// Log time: UTC with milliseconds, as `eventDateTime` is written.
+struct Utc(Clock);
+
+impl FormatTime for Utc {
+    fn format_time(&self, w: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+        let now = jiff::Timestamp::from_millisecond(self.0.unix_ms()).map_err(|_| std::fmt::Error)?;
+        write!(w, "{now:.3}")
+    }
+}
+
+/// Sends log lines where `log` says: to stderr, or to the journal with fields. Only the first call in a
+/// process takes effect. Without a journal, lines go to stderr as text.
+///
+/// Crates below us speak at `warn` and above only: their lower lines name hosts and bodies.
+pub(super) fn start(log: &Log) {
+    let ours = tracing_subscriber::filter::Targets::new()
+        .with_target("trunkline", log.level)
+        .with_default(LevelFilter::from_level(log.level.min(tracing::Level::WARN)));
+    let registry = tracing_subscriber::registry().with(ours);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_timer(Utc(Clock::system()))
+        .with_target(false);
+    let text = lines.with_ansi(std::io::stderr().is_terminal());
+    let started = match log.format {
+        LogFormat::Json => registry.with(text.with_ansi(false).json().flatten_event(true)).try_init(),
+        LogFormat::Text => registry.with(text).try_init(),
+        LogFormat::Journald => match tracing_journald::layer() {
+            Ok(journal) => registry.with(journal).try_init(),
+            Err(error) => {
+                let started = registry.with(text).try_init();
+                tracing::warn!(%error, "log.format is journald, but there is no journal: text on stderr");
+                started
+            }
+        },
+    };
+    if started.is_err() {
+        tracing::debug!("logging was started before");
+    }
+}

@@ -1,0 +1,72 @@
+//! The operator's hand: one file a command, and the way from a fault to an exit code.
+//!
+//! Invariants
+//! - `args` is the only file that names clap.
+//! - What is wanted goes to stdout, what went wrong to stderr.
+//! - Exit codes are those of [`Exit`], whatever failed below.
+//!
+//! Not here: what a command does once its arguments are clear (`daemon`, `sandbox`, `config`).
+
+mod args;
+pub mod config;
+pub mod demo;
+mod demo_calls;
+mod exit;
+mod logging;
+mod run;
+pub mod sandbox;
+pub mod send;
+
+pub use exit::Exit;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Runs the command line and gives the process's exit code.
+pub fn main() -> ExitCode {
+    let parsed = match args::parse() {
+        Ok(parsed) => parsed,
+        Err(exit) => return exit.into(),
+    };
+    match dispatch(parsed) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            let exit = exit::of(&error);
+            complain(&format!("trunkline: {error:#}"));
+            exit.into()
+        }
+    }
+}
+
+fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
+    use args::{Command, ConfigCommand};
+    let config = parsed.config.as_deref();
+    match parsed.command {
+        Command::Run => run::run(config),
+        Command::Demo(options) => demo::run(options.for_time.map(Into::into)),
+        Command::Sandbox(options) => async_runtime()?.block_on(run::sandbox((*options).into())),
+        Command::Send(options) => run::send(config, options),
+        Command::Config(ConfigCommand::Check) => say(&config::check(config)?),
+        Command::Config(ConfigCommand::Show) => say(&config::show(config)?),
+        Command::Config(ConfigCommand::Reference) => say(&config::reference()),
+    }
+}
+
+/// A runtime for commands and daemon: two workers carry far more than 300 requests a minute.
+fn async_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// Writes to stdout. A reader that went away (`| head`) is no fault.
+fn say(text: &str) -> anyhow::Result<Exit> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(Exit::Done),
+    }
+}
+
+/// Writes a line to stderr; there is nowhere to report that this failed.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

@@ -1,0 +1,223 @@
+//! `trunkline send`: lines from files or stdin to the stream socket.
+//!
+//! Survives a restart of the daemon without sending twice: every event has an id before it leaves, only
+//! unanswered lines go again, in their order, and the daemon knows an id that it has accepted.
+
+pub mod access;
+mod fill;
+mod input;
+mod session;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc::{Receiver, channel};
+
+use crate::clock::{Clock, Mono};
+
+use input::{InputError, Line};
+use session::End;
+
+/// Most lines ahead of their answers; the daemon's default `max_unacked` is twice that.
+const WINDOW: usize = 512;
+
+/// How long the daemon may be away, unless told otherwise.
+pub const DEFAULT_RECONNECT_FOR: Duration = Duration::from_secs(30);
+
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_MOST: Duration = Duration::from_secs(1);
+
+/// A refused event or line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused<'a> {
+    /// File and line number.
+    pub place: &'a str,
+    /// The daemon's words.
+    pub message: &'a str,
+}
+
+impl fmt::Display for Refused<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+type OnRefused<'a> = &'a mut (dyn FnMut(&Refused<'_>) + Send);
+
+/// What to send where.
+#[derive(Clone, Debug)]
+pub struct SendOptions {
+    /// In this order; none, or `-`: stdin.
+    pub files: Vec<PathBuf>,
+    /// Stream socket.
+    pub socket: PathBuf,
+    /// How long the daemon may be away, or refuse for the time being, without any progress.
+    pub reconnect_for: Duration,
+    /// Show progress on stderr; only if stderr is a terminal.
+    pub progress: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendReport {
+    /// Events accepted.
+    pub accepted: u64,
+    /// Events refused; a line that is no body counts as one.
+    pub refused: u64,
+}
+
+impl SendReport {
+    /// 0, or 1 if anything was refused.
+    pub const fn exit_code(&self) -> u8 {
+        if self.refused == 0 { 0 } else { 1 }
+    }
+}
+
+/// Why it ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// Nobody listens.
+    #[error("{socket}: the daemon is not reachable, {accepted} events were accepted; is it running?", socket = socket.display())]
+    Unreachable {
+        /// Stream socket.
+        socket: PathBuf,
+        /// Events accepted until then.
+        accepted: u64,
+        /// Why the last attempt failed.
+        #[source]
+        source: Option<io::Error>,
+    },
+    /// The socket is not for us; the text says all.
+    #[error("{0}")]
+    Permission(String),
+    /// A file cannot be read.
+    #[error("{file}: cannot be read", file = file.display())]
+    Input {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl SendError {
+    /// 69 not reachable, 77 permission, 1 input.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            SendError::Unreachable { .. } => 69,
+            SendError::Permission(_) => 77,
+            SendError::Input { .. } => 1,
+        }
+    }
+}
+
+/// What is known so far, over all connections.
+struct Tally<'a> {
+    unanswered: VecDeque<Line>,
+    input_ended: bool,
+    report: SendReport,
+    on_refused: OnRefused<'a>,
+    bar: ProgressBar,
+    /// When it last went wrong without any progress since.
+    trouble_since: Option<Mono>,
+    gave_up: bool,
+    last_retryable: Option<String>,
+    turned_away: Option<(u16, String)>,
+}
+
+impl Tally<'_> {
+    fn progressed(&mut self) {
+        self.trouble_since = None;
+        self.bar.inc(1);
+    }
+}
+
+/// Sends everything and waits for every answer.
+///
+/// # Errors
+/// If the daemon is not reachable at the start or stays away for `reconnect_for`, the socket is not for
+/// us, or a file cannot be read.
+pub async fn run(
+    options: SendOptions,
+    mut on_refused: impl FnMut(&Refused<'_>) + Send,
+) -> Result<SendReport, SendError> {
+    let (lines, mut input) = channel(WINDOW);
+    let files = options.files;
+    // Not joined: it may sit in a read of a terminal, and ends when `input` is dropped.
+    std::thread::spawn(move || input::read_all(&files, &lines));
+    let bar = if options.progress { bar() } else { ProgressBar::hidden() };
+    let mut tally = Tally {
+        unanswered: VecDeque::new(),
+        input_ended: false,
+        report: SendReport::default(),
+        on_refused: &mut on_refused,
+        bar,
+        trouble_since: None,
+        gave_up: false,
+        last_retryable: None,
+        turned_away: None,
+    };
+    let patience = Patience { give_up_after: options.reconnect_for, clock: Clock::system() };
+    let done = pump(&options.socket, &patience, &mut input, &mut tally).await;
+    tally.bar.finish_and_clear();
+    done.map(|()| tally.report)
+}
+
+struct Patience {
+    give_up_after: Duration,
+    clock: Clock,
+}
+
+async fn pump(
+    socket: &PathBuf,
+    patience: &Patience,
+    input: &mut Receiver<Result<Line, InputError>>,
+    tally: &mut Tally<'_>,
+) -> Result<(), SendError> {
+    let mut backoff = BACKOFF_FIRST;
+    let mut was_connected = false;
+    loop {
+        let mut fault = None;
+        match UnixStream::connect(socket).await {
+            Ok(stream) => {
+                was_connected = true;
+                if tally.unanswered.is_empty() {
+                    tally.trouble_since = None;
+                }
+                if let End::Done = session::run(stream, input, tally).await? {
+                    return Ok(());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(SendError::Permission(access::explain(socket)));
+            }
+            Err(error) => fault = Some(error),
+        }
+        if let Some((403, message)) = tally.turned_away.take() {
+            return Err(SendError::Permission(format!("{}: {message}", socket.display())));
+        }
+        if tally.trouble_since.is_none() {
+            backoff = BACKOFF_FIRST;
+        }
+        let now = patience.clock.mono();
+        let is_over = now.since(*tally.trouble_since.get_or_insert(now)) >= patience.give_up_after;
+        if tally.gave_up || !was_connected || (is_over && tally.last_retryable.is_none()) {
+            let (socket, accepted) = (socket.clone(), tally.report.accepted);
+            return Err(SendError::Unreachable { socket, accepted, source: fault });
+        }
+        // One last round in which "again later" counts as refused.
+        tally.gave_up = is_over;
+        tokio::time::sleep(backoff).await;
+        backoff = (backoff * 2).min(BACKOFF_MOST);
+    }
+}
+
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {human_pos} lines, {per_sec}, {elapsed}");
+    ProgressBar::new_spinner().with_style(style.expect("the template is valid"))
+}

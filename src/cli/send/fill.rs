@@ -1,0 +1,94 @@
+//! Gives an id to each event that has none, so that a line may be sent twice and stored once.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+#[derive(Deserialize)]
+struct Identified<'a> {
+    #[serde(rename = "eventId", borrow, default, deserialize_with = "present")]
+    event_id: Option<&'a RawValue>,
+}
+
+/// Keeps `null` apart from absent.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// The line with ids, all else untouched, and how many events it has. What is no body stays as it is:
+/// the daemon says what is wrong with it.
+pub(super) fn fill_ids(line: Vec<u8>) -> (Vec<u8>, usize) {
+    let Ok(text) = std::str::from_utf8(&line) else { return (line, 0) };
+    let Ok(arrays) = serde_json::from_str::<HashMap<Cow<'_, str>, Vec<&RawValue>>>(text) else {
+        return (line, 0);
+    };
+    let mut count = 0;
+    let mut edits = Vec::new();
+    for event in arrays.values().flatten() {
+        count += 1;
+        edits.extend(edit(text, event.get()));
+    }
+    if edits.is_empty() {
+        return (line, count);
+    }
+    edits.sort_by_key(|edit| edit.0);
+    let mut filled = String::with_capacity(text.len() + edits.len() * 64);
+    let mut copied = 0;
+    for (start, end, insert) in edits {
+        filled.push_str(text.get(copied..start).unwrap_or_default());
+        filled.push_str(&insert);
+        copied = end;
+    }
+    filled.push_str(text.get(copied..).unwrap_or_default());
+    (filled.into_bytes(), count)
+}
+
+/// What to put instead of which bytes of the line, if the event lacks its id.
+fn edit(line: &str, event: &str) -> Option<(usize, usize, String)> {
+    if !event.starts_with('{') {
+        return None;
+    }
+    let identified: Identified<'_> = serde_json::from_str(event).ok()?;
+    let id = Uuid::new_v4();
+    let event_start = event.as_ptr() as usize - line.as_ptr() as usize;
+    if let Some(raw) = identified.event_id {
+        if raw.get() != "null" {
+            return None;
+        }
+        let start = raw.get().as_ptr() as usize - line.as_ptr() as usize;
+        return Some((start, start + raw.get().len(), format!("\"{id}\"")));
+    }
+    let is_empty = event.strip_prefix('{').unwrap_or_default().trim_start().starts_with('}');
+    let comma = if is_empty { "" } else { "," };
+    Some((event_start + 1, event_start + 1, format!("\"eventId\":\"{id}\"{comma}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lacks_an_id_gets_one_and_the_rest_stays_as_it_was() {
+        let line =
+            r#"{"a":[{"n":1.50},{ },{"eventId":null,"x":1},{"eventId":"e","eventDateTime":1}],"b":[7]}"#;
+
+        let (filled, count) = fill_ids(line.as_bytes().to_vec());
+        let text = String::from_utf8(filled).unwrap();
+
+        assert_eq!(count, 5);
+        assert_eq!(text.matches("\"eventId\":\"").count(), 4);
+        assert!(text.contains(r#","n":1.50},{"#) && text.contains(r#"{"eventId":"e","eventDateTime":1}"#));
+        assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+        assert_eq!(fill_ids(text.clone().into_bytes()).0, text.into_bytes());
+    }
+
+    #[test]
+    fn what_is_no_body_stays_as_it_is() {
+        for line in ["nonsense", "[]", "{\"a\":1}"] {
+            assert_eq!(fill_ids(line.as_bytes().to_vec()), (line.as_bytes().to_vec(), 0));
+        }
+    }
+}

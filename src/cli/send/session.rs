@@ -1,0 +1,128 @@
+//! One connection of `send`: lines out, answers in, until all is answered or the connection ends.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, BytesMut};
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc::Receiver;
+
+use crate::ingest::{Frame, Framer};
+
+use super::input::{InputError, Line};
+use super::{Refused, SendError, Tally, WINDOW};
+
+/// Longest answer: a thousand refusals with room to spare.
+const MAX_ANSWER: usize = 4 * 1024 * 1024;
+
+/// Why a session ended.
+pub(super) enum End {
+    /// Everything is answered for good.
+    Done,
+    /// The connection broke, or the daemon asks to be tried again; `Tally::unanswered` has what is left.
+    Again,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    errors: Option<Vec<EventError>>,
+    message: Option<String>,
+    status: Option<u16>,
+}
+
+#[derive(Deserialize)]
+struct EventError {
+    message: Option<String>,
+    #[serde(default)]
+    retryable: bool,
+}
+
+/// Sends what is unanswered, then new lines, at most [`WINDOW`] ahead of the answers.
+pub(super) async fn run(
+    mut stream: UnixStream,
+    input: &mut Receiver<Result<Line, InputError>>,
+    tally: &mut Tally<'_>,
+) -> Result<End, SendError> {
+    let (mut reader, mut writer) = stream.split();
+    let mut out = BytesMut::new();
+    for line in &tally.unanswered {
+        out.extend_from_slice(&line.bytes);
+    }
+    let mut framer = Framer::new(MAX_ANSWER);
+    let mut again: VecDeque<Line> = VecDeque::new();
+    loop {
+        if tally.unanswered.is_empty() && (!again.is_empty() || tally.input_ended) {
+            let end = if again.is_empty() { End::Done } else { End::Again };
+            tally.unanswered = again;
+            return Ok(end);
+        }
+        // Once a line has to go again no later one may overtake it.
+        let wants_more = again.is_empty() && !tally.input_ended && tally.unanswered.len() < WINDOW;
+        let mut room = framer.room();
+        let is_broken = tokio::select! {
+            read = reader.read_buf(&mut room) => !matches!(read, Ok(1..)),
+            written = writer.write(&out), if !out.is_empty() => match written {
+                Ok(count) => { out.advance(count); false }
+                // Answers may still lie in the socket: the reader finds the end.
+                Err(_) => { out.clear(); false }
+            },
+            line = input.recv(), if wants_more => {
+                match line {
+                    None => tally.input_ended = true,
+                    Some(Err(InputError { file, source })) => return Err(SendError::Input { file, source }),
+                    Some(Ok(line)) => {
+                        out.extend_from_slice(&line.bytes);
+                        tally.unanswered.push_back(line);
+                    }
+                }
+                false
+            }
+        };
+        let mut is_refused_whole = false;
+        while let Some(Frame::Line(answer)) = framer.next_frame() {
+            is_refused_whole |= !tally.take(&answer, &mut again);
+        }
+        if is_broken || is_refused_whole {
+            again.append(&mut tally.unanswered);
+            tally.unanswered = again;
+            return Ok(End::Again);
+        }
+    }
+}
+
+impl Tally<'_> {
+    /// Counts one answer. False if it stands for the whole connection.
+    fn take(&mut self, answer: &[u8], again: &mut VecDeque<Line>) -> bool {
+        let Ok(answer) = serde_json::from_slice::<Answer>(answer) else { return false };
+        if let Some(status @ (403 | 503)) = answer.status {
+            self.turned_away = Some((status, answer.message.unwrap_or_default()));
+            return false;
+        }
+        let Some(line) = self.unanswered.pop_front() else { return true };
+        let errors = match answer.errors {
+            Some(errors) => errors,
+            None => {
+                self.progressed();
+                let message = answer.message.unwrap_or_else(|| "refused without a reason".to_owned());
+                self.report.refused += line.events.max(1) as u64;
+                (self.on_refused)(&Refused { place: &line.place, message: &message });
+                return true;
+            }
+        };
+        if errors.iter().any(|error| error.retryable) && !self.gave_up {
+            let first = errors.into_iter().find(|error| error.retryable);
+            self.last_retryable = first.and_then(|error| error.message);
+            again.push_back(line);
+            return true;
+        }
+        self.progressed();
+        self.report.refused += errors.len() as u64;
+        self.report.accepted += line.events.saturating_sub(errors.len()) as u64;
+        for error in &errors {
+            let message = error.message.as_deref().unwrap_or("refused without a reason");
+            (self.on_refused)(&Refused { place: &line.place, message });
+        }
+        true
+    }
+}

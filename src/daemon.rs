@@ -1,0 +1,208 @@
+//! Builds the parts, hands them to each other, and stops them in order.
+//!
+//! Order of a stop: the relay starts nothing new and settles what is in flight while the doors still
+//! take; then the doors stop and answer what was read; then the queue closes. Whatever is dropped on
+//! the way lies on disk.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::event::Lane;
+use crate::ingest::{self, Admission, DoorContext};
+use crate::metrics::{LaneLabel, LaneReason, Metrics};
+use crate::queue::{DeadReason, OpenError, Queue};
+use crate::relay::{self, LaneState, RelayStatus};
+use crate::shutdown::Shutdown;
+use crate::upstream;
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The queue directory.
+    #[error(transparent)]
+    Queue(#[from] crate::queue::OpenError),
+    /// The stream socket.
+    #[error(transparent)]
+    Stream(#[from] ingest::BindError),
+    /// The HTTP client: proxy, CA file.
+    #[error(transparent)]
+    Client(#[from] upstream::ClientError),
+}
+
+/// Kinds of [`StartError`] that a caller tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartFault {
+    /// Directory or socket cannot be made or is in use.
+    CannotCreate,
+    /// Not allowed to.
+    Permission,
+    /// The store.
+    Storage,
+    /// What the operator wrote.
+    Configuration,
+}
+
+impl StartError {
+    /// Which kind it is.
+    pub fn kind(&self) -> StartFault {
+        match self {
+            StartError::Queue(OpenError::InUse { .. } | OpenError::CannotMake { .. }) => {
+                StartFault::CannotCreate
+            }
+            StartError::Queue(OpenError::Permission { .. }) => StartFault::Permission,
+            StartError::Queue(OpenError::Storage(_) | OpenError::Newer { .. }) => StartFault::Storage,
+            StartError::Stream(error) => match error.exit_code() {
+                77 => StartFault::Permission,
+                78 => StartFault::Configuration,
+                _ => StartFault::CannotCreate,
+            },
+            StartError::Client(_) => StartFault::Configuration,
+        }
+    }
+}
+
+/// How many events came to which end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Taken by the API.
+    pub delivered: u64,
+    /// In the dead letters.
+    pub dead: u64,
+}
+
+/// The running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    metrics: Arc<Metrics>,
+    status: watch::Receiver<RelayStatus>,
+    task: JoinHandle<()>,
+}
+
+impl Daemon {
+    /// Opens the queue, binds the doors and starts all tasks. Events are accepted when it returns.
+    ///
+    /// # Errors
+    /// If directory, socket or HTTP client cannot be had; nothing runs then.
+    pub async fn start(config: Config, clock: Clock, shutdown: Shutdown) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new());
+        let client = upstream::Client::new(&config.upstream, clock.clone())?;
+        let queue = open_queue(&config, &clock, &metrics).await?;
+        let listener = ingest::Listener::bind(&config.ingest.stream)?;
+        let (status_tx, status) = watch::channel(RelayStatus::default());
+        let (commands_tx, commands) = mpsc::channel(16);
+        let relay = tokio::spawn(relay::run(relay::Parts {
+            backlog: queue.reader(),
+            upstream: client,
+            config: config.relay.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            status: status_tx,
+            commands,
+            shutdown: shutdown.clone(),
+            grace: config.daemon.grace,
+            drain: config.daemon.drain,
+        }));
+        let admission = Admission::new(config.ingest.max_pending, config.ingest.max_connections);
+        let writer = queue.writer();
+        let context =
+            Arc::new(DoorContext::new(config.ingest.clone(), writer, clock, metrics.clone(), admission));
+        let doors_stop = CancellationToken::new();
+        let doors = tokio::spawn(ingest::serve(listener, context, doors_stop.clone()));
+        tracing::info!(
+            queue = %config.queue.dir.display(),
+            stream = %config.ingest.stream.path.display(),
+            api = config.upstream.endpoints.api_url,
+            "accepting events"
+        );
+        let counted = metrics.clone();
+        let task = tokio::spawn(async move {
+            let _commands = commands_tx;
+            joined(relay.await, "relay");
+            doors_stop.cancel();
+            joined(doors.await, "stream");
+            joined(tokio::task::spawn_blocking(move || queue.close()).await, "queue");
+            let Totals { delivered, dead } = totals(&counted);
+            tracing::info!(delivered, dead, "stopped");
+        });
+        Ok(Self { metrics, status, task })
+    }
+
+    /// Everything counted.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
+    /// The lanes' state as it changes.
+    pub fn status(&self) -> watch::Receiver<RelayStatus> {
+        self.status.clone()
+    }
+
+    /// Events by their end, all lanes together.
+    pub fn totals(&self) -> Totals {
+        totals(&self.metrics)
+    }
+
+    /// What the lanes do, in a few words.
+    pub fn state_in_words(&self) -> String {
+        let status = self.status.borrow();
+        let troubled =
+            Lane::ALL.into_iter().zip(&status.lanes).find(|(_, lane)| lane.state != LaneState::Running);
+        match troubled {
+            None => "delivering".to_owned(),
+            Some((lane, found)) => {
+                let reason = found.reason.as_deref().unwrap_or("no reason known");
+                format!("{lane} {}: {reason}", found.state.name())
+            }
+        }
+    }
+
+    /// Returns when every task has ended after a stop.
+    pub async fn finished(self) {
+        joined(self.task.await, "daemon");
+    }
+}
+
+/// Files that we make are ours alone, and a crash leaves no image of the calls in memory on a disk.
+///
+/// # Errors
+/// If the limit cannot be set.
+pub fn harden() -> std::io::Result<()> {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)?;
+    Ok(())
+}
+
+async fn open_queue(config: &Config, clock: &Clock, metrics: &Arc<Metrics>) -> Result<Queue, StartError> {
+    let (config, clock, metrics) = (config.queue.clone(), clock.clone(), metrics.clone());
+    let opening = tokio::task::spawn_blocking(move || Queue::open(&config, clock, metrics));
+    match opening.await {
+        Ok(queue) => Ok(queue?),
+        Err(error) => Err(OpenError::Storage(error.to_string()).into()),
+    }
+}
+
+fn totals(metrics: &Metrics) -> Totals {
+    let mut totals = Totals::default();
+    for lane in Lane::ALL {
+        totals.delivered += metrics.events_delivered.get_or_create(&LaneLabel { lane: lane.name() }).get();
+        for reason in DeadReason::ALL {
+            let labels = LaneReason { lane: lane.name(), reason: reason.code() };
+            totals.dead += metrics.events_dead.get_or_create(&labels).get();
+        }
+    }
+    totals
+}
+
+/// A task that panicked has lost its work in memory; what it held lies on disk.
+fn joined<T>(result: Result<T, tokio::task::JoinError>, what: &str) {
+    if let Err(error) = result
+        && !error.is_cancelled()
+    {
+        tracing::error!(%error, task = what, "a task ended in a panic");
+    }
+}
