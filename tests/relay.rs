@@ -149,6 +149,26 @@ async fn faults_keep_the_events_say_why_and_pass() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_whose_own_probe_failed_stays_held_alone_while_the_lane_runs() {
+    let house = House::start(config(), (1..=3).map(|id| event(id, id as u64)), |sent| {
+        let refused = sent.ids.contains(&1) && sent.number < 12;
+        soon(if refused { forbidden() } else { taken(&[]) })
+    });
+    house.settled(2).await;
+
+    house.append(event(4, 4));
+    house.settled(3).await;
+    let status = house.status(LANE, |status| status.state == LaneState::Running).await;
+    house.settled(4).await;
+
+    assert_eq!(status.reason, None);
+    let alone = house.sent_ids().into_iter().skip(1).filter(|ids| ids.contains(&1));
+    assert!(alone.clone().all(|ids| ids == [1]), "{:?}", house.sent_ids());
+    assert!(alone.count() > 3, "{:?}", house.sent_ids());
+    assert!(house.dead().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn probes_of_a_held_lane_take_the_keys_in_turn() {
     let house = House::start(config(), (1..=3).map(|id| event(id, id as u64)), |sent| {
         soon(if sent.ids.iter().any(|id| *id != 3) { forbidden() } else { taken(&[]) })
