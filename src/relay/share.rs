@@ -1,4 +1,4 @@
-//! Shares request slots between lanes: deficit round robin with one request as the unit of cost.
+//! Shares request slots between lanes: round robin, a request a turn.
 //!
 //! A lane that wants nothing collects nothing, so its share flows to the others at once.
 
