@@ -224,8 +224,66 @@ async fn a_directory_in_use_or_of_a_newer_format_is_refused() {
     assert!(matches!(again(), Err(OpenError::InUse { .. })));
     close(queue).await;
     let header = files(dir.path(), "header").remove(0);
-    std::fs::File::options().write(true).open(header).unwrap().write_all_at(&[9], 8).unwrap();
+    let mut raw = std::fs::read(&header).unwrap();
+    raw[8] = 9;
+    let crc = crc32c::crc32c(&raw[..32]);
+    raw[32..36].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(header, raw).unwrap();
     assert!(matches!(again(), Err(OpenError::Newer { version: 9, .. })));
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_a_version_is_damage_and_no_refusal() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    append(&queue, vec![event("{}")]).await;
+    close(queue).await;
+    let header = files(dir.path(), "header").remove(0);
+    std::fs::File::options().write(true).open(header).unwrap().write_all_at(&[9], 8).unwrap();
+
+    let queue = open(dir.path());
+
+    assert_eq!(std::fs::read_dir(dir.path().join("queue/quarantine")).unwrap().count(), 1);
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn a_part_of_what_is_settled_may_be_settled_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    append(&queue, (0..12).map(|_| event("{}")).collect()).await;
+    let mut stored = read_all(&queue).await;
+    let left = stored.split_off(8);
+
+    settle(&queue, stored.clone(), Outcome::Delivered).await;
+    settle(&queue, stored[..1].to_vec(), Outcome::Delivered).await;
+    close(queue).await;
+    let queue = open(dir.path());
+    settle(&queue, stored[..2].to_vec(), Outcome::Delivered).await;
+    close(queue).await;
+    let queue = open(dir.path());
+
+    assert_eq!(read_all(&queue).await, left);
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_may_come_again_and_a_replay_always() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let event = event("{}");
+    append(&queue, vec![event.clone()]).await;
+    let outcome = Outcome::Dead { reason: DeadReason::Rejected, message: String::new() };
+    settle(&queue, read_all(&queue).await, outcome).await;
+
+    let again = queue.writer().submit(vec![event.clone()]).await;
+    let replay = queue.writer().submit(vec![Envelope { door: Door::Replay, ..event.clone() }]).await;
+    let repeat = queue.writer().submit(vec![event]).await;
+
+    assert!(matches!(again[0], Ok(Appended::Stored(_))));
+    assert!(matches!(replay[0], Ok(Appended::Stored(_))));
+    assert_eq!(repeat, [Ok(Appended::Duplicate)]);
+    close(queue).await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::event::{Envelope, Lane};
+use crate::event::{Door, Envelope, Lane};
 use crate::metrics::Metrics;
 
 use super::dead::DeadStore;
@@ -135,7 +135,7 @@ impl Committer {
 
     fn admit(&mut self, event: Envelope, now_ms: i64, group: &mut Group) -> Slot {
         let lane = event.lane;
-        if self.dedupe.seen(&event, now_ms) {
+        if event.door != Door::Replay && self.dedupe.seen(&event, now_ms) {
             return Slot::Duplicate(lane);
         }
         if let Err(refused) = self.limits.check(&self.shared, &event) {
@@ -164,6 +164,10 @@ impl Committer {
             if result.is_ok() {
                 result = self.shared.settle(lane, &seqs).map_err(|error| QueueError::Storage(error.0));
             }
+        }
+        if result.is_ok() {
+            // A dead letter may come again: mended by its producer, or replayed.
+            dead.iter().for_each(|settlement| self.dedupe.forget(&settlement.stored.event));
         }
         if let Err(error) = &result {
             tracing::error!(%error, "settling failed: it is tried again");

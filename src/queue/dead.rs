@@ -41,8 +41,20 @@ pub(super) struct DeadStore {
 }
 
 impl DeadStore {
-    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+    /// Opens the database. A damaged one is set aside under `quarantine`: events must go on.
+    pub(super) fn open(dir: &Path, quarantine: &Path) -> Result<Self, StoreError> {
         std::fs::create_dir_all(dir).map_err(|error| StoreError(error.to_string()))?;
+        let fault = match Store::open(dir) {
+            Ok(store) => return Ok(Self { store }),
+            Err(fault) => fault,
+        };
+        let io = |error: std::io::Error| StoreError(error.to_string());
+        std::fs::create_dir_all(quarantine).map_err(io)?;
+        let to = (0..).map(|nth| quarantine.join(format!("dead-{nth}"))).find(|to| !to.exists());
+        let to = to.expect("some number is free");
+        std::fs::rename(dir, &to).map_err(io)?;
+        tracing::error!(quarantine = %to.display(), why = %fault, "the dead letters were set aside");
+        std::fs::create_dir_all(dir).map_err(io)?;
         Ok(Self { store: Store::open(dir)? })
     }
 

@@ -60,7 +60,8 @@ impl Queue {
         }
         let logs: [Log; Lane::ALL.len()] = logs.try_into().expect("one a lane");
         let shared = Arc::new(Shared::new(logs));
-        let dead = DeadStore::open(&dir.join("dead")).map_err(|error| OpenError::Storage(error.0))?;
+        let dead = DeadStore::open(&dir.join("dead"), &dir.join("quarantine"))
+            .map_err(|error| OpenError::Storage(error.0))?;
         let dead = Arc::new(dead);
         let mut dedupe = Dedupe::new(config.dedupe_window);
         recall(&shared, &mut dedupe)?;

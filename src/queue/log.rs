@@ -13,10 +13,11 @@ use std::sync::Arc;
 use crate::event::{Envelope, Lane};
 
 use super::chunk::{self, MAX_CHUNK};
+use super::directory::{QUARANTINE_GAP, end_of_quarantined, name_of, set_aside, sorted_dirs};
 use super::segment::{self, Header, Segment};
 use super::settled::runs;
 use super::store::{Store, StoreError};
-use super::types::{LaneDepth, OpenError, Page, Seq, Stored};
+use super::types::{LaneDepth, OpenError, Seq, Stored};
 
 /// Bytes of chunks after which the next segment begins.
 const SEGMENT_BYTES: u64 = 6 * 1024 * 1024;
@@ -65,8 +66,15 @@ impl Log {
                 }
             }
         }
+        // What was set aside used its numbers too, also when no segment is left to tell.
+        next = next.max(end_of_quarantined(quarantine, lane));
         let mut log = Self { lane, dir, segments, next, sealed: false, body_bytes: 0, oldest: None };
         log.learn(quarantine)?;
+        // sled drops a damaged tail without a word: the newest segment may end lower than it did.
+        if !log.segments.is_empty() {
+            log.next += REOPEN_GAP;
+            log.sealed = true;
+        }
         Ok(log)
     }
 
@@ -201,8 +209,14 @@ impl Log {
         let newest = self.segments.len().saturating_sub(1);
         for at in 0..self.segments.len() {
             let segment = &mut self.segments[at];
-            let inside: Vec<Seq> =
-                seqs.iter().copied().filter(|seq| (segment.first..segment.end).contains(seq)).collect();
+            if seqs.iter().any(|seq| (segment.first..segment.end).contains(seq)) {
+                // What is settled already is known only once the store was opened.
+                segment.open()?;
+            }
+            // Ranges are stored under their start: a number written twice could cut a longer range short.
+            let is_new =
+                |seq: &Seq| (segment.first..segment.end).contains(seq) && !segment.settled.contains(*seq);
+            let inside: Vec<Seq> = seqs.iter().copied().filter(is_new).collect();
             if inside.is_empty() {
                 continue;
             }
@@ -255,6 +269,7 @@ impl Log {
         if newest.end > newest.first && newest.is_settled() {
             let segment = Segment::create(&self.dir, self.lane, self.next, newest.end - 1)?;
             self.segments.push(segment);
+            self.sealed = false;
             self.drop_settled();
         }
         Ok(())
@@ -292,8 +307,8 @@ impl Log {
     }
 }
 
-/// Sequence numbers skipped after what could not be read: more than a segment can hold.
-const QUARANTINE_GAP: u64 = 1 << 32;
+/// Sequence numbers skipped at each opening: more than the newest segment can hold.
+const REOPEN_GAP: u64 = 1 << 20;
 
 /// Appended events that are not synced yet.
 #[derive(Clone, Copy, Debug)]
@@ -304,72 +319,10 @@ pub(super) struct Pending {
     oldest_ms: Option<i64>,
 }
 
-/// Reads unsettled events from one store: chunks are found by key, so a fault ends the page, not the run.
-pub(super) fn read_chunks(
-    store: &Store,
-    (from, end): (Seq, Seq),
-    (max_events, max_bytes): (usize, usize),
-    is_settled: impl Fn(Seq) -> bool,
-    page: &mut Page,
-) -> Result<(), StoreError> {
-    let mut bytes: usize = page.events.iter().map(|stored| stored.event.body.len()).sum();
-    let mut entry = match store.at_or_before(&from.to_be_bytes())? {
-        Some(entry) => Some(entry),
-        None => store.after(&from.to_be_bytes())?,
-    };
-    while let Some((key, value)) = entry {
-        let events = chunk::decode(&value).unwrap_or_else(|error| {
-            // What lies behind it is sound: the rest goes on, and the segment stays for the damaged part.
-            let first = key.as_slice().try_into().map_or(0, u64::from_be_bytes);
-            tracing::error!(first, %error, "a chunk cannot be read; its events stay on disk");
-            Vec::new()
-        });
-        for stored in events {
-            if stored.seq < from || stored.seq >= end {
-                continue;
-            }
-            if page.events.len() >= max_events || (bytes >= max_bytes && !page.events.is_empty()) {
-                return Ok(());
-            }
-            page.next = stored.seq + 1;
-            if !is_settled(stored.seq) {
-                bytes += stored.event.body.len();
-                page.events.push(stored);
-            }
-        }
-        entry = store.after(&key)?;
-    }
-    page.next = end;
-    Ok(())
-}
-
 fn write_settled(segment: &mut Segment, runs: &[(Seq, Seq)]) -> Result<(), StoreError> {
     let store = segment.open()?;
     for (start, end) in runs {
         store.put_settled(*start, *end)?;
     }
     store.flush()
-}
-
-fn sorted_dirs(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut paths: Vec<PathBuf> =
-        fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-    paths.retain(|path| path.is_dir());
-    paths.sort();
-    Ok(paths)
-}
-
-fn name_of(path: &Path) -> Option<Seq> {
-    path.file_name()?.to_str()?.parse().ok()
-}
-
-fn set_aside(path: &Path, quarantine: &Path, why: &str) -> Result<(), OpenError> {
-    let io = |error: std::io::Error| OpenError::from_io(quarantine, &error);
-    fs::create_dir_all(quarantine).map_err(io)?;
-    let lane = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or("lane");
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("segment");
-    let to = quarantine.join(format!("{lane}-{name}"));
-    fs::rename(path, &to).map_err(io)?;
-    tracing::error!(segment = %path.display(), quarantine = %to.display(), why, "a segment was set aside");
-    Ok(())
 }

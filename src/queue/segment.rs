@@ -131,11 +131,12 @@ pub(super) fn read_header(dir: &Path, lane: Lane) -> Header {
     }
     let version = u32::from_le_bytes(raw[8..12].try_into().expect("four bytes"));
     let crc = u32::from_le_bytes(raw[32..36].try_into().expect("four bytes"));
-    if version > VERSION {
-        return Header::Newer(version);
-    }
+    // Damage is looked for first: a flipped bit is no newer version. Later formats keep these fields.
     if crc32c::crc32c(&raw[..32]) != crc || raw[12] != lane as u8 {
         return Header::Damaged;
+    }
+    if version > VERSION {
+        return Header::Newer(version);
     }
     Header::Valid { first: number(16), previous_end: number(24) }
 }

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use crate::event::{Envelope, Lane};
 
-use super::log::{Log, read_chunks};
+use super::log::Log;
+use super::page::read_chunks;
 use super::store::StoreError;
 use super::types::{LaneDepth, Page, Seq};
 

@@ -145,8 +145,8 @@ impl Store {
     /// All settled ranges. Stops at the first fault with what it has: the rest is sent again.
     pub(super) fn settled_ranges(&self) -> Vec<(u64, u64)> {
         let mut ranges = Vec::new();
-        for entry in self.settled().iter() {
-            let Ok((start, end)) = entry else { break };
+        let mut entries = self.settled().iter();
+        while let Ok(Some((start, end))) = fenced("read", || entries.next().transpose()) {
             if let (Ok(start), Ok(end)) = (start.as_ref().try_into(), end.as_ref().try_into()) {
                 ranges.push((u64::from_be_bytes(start), u64::from_be_bytes(end)));
             }
