@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::event::Lane;
 
+use super::store::sync_dir;
 use super::types::{OpenError, Seq};
 
 /// Sequence numbers skipped after what could not be read: more than a segment can hold.
@@ -33,13 +34,17 @@ pub(super) fn end_of_quarantined(quarantine: &Path, lane: Lane) -> Seq {
         .map_or(1, |first| first + QUARANTINE_GAP)
 }
 
-pub(super) fn set_aside(path: &Path, quarantine: &Path, why: &str) -> Result<(), OpenError> {
+pub(super) fn set_aside(path: &Path, quarantine: &Path, why: &str) -> Result<PathBuf, OpenError> {
     let io = |error: std::io::Error| OpenError::from_io(quarantine, &error);
     fs::create_dir_all(quarantine).map_err(io)?;
     let lane = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or("lane");
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("segment");
-    let to = quarantine.join(format!("{lane}-{name}"));
+    // The plain name counts when numbers are given; a second one of the same name gets an ending.
+    let plain = quarantine.join(format!("{lane}-{name}"));
+    let others = (1..).map(|nth| plain.with_extension(nth.to_string()));
+    let to = std::iter::once(plain.clone()).chain(others).find(|to| !to.exists()).expect("some name is free");
     fs::rename(path, &to).map_err(io)?;
+    sync_dir(quarantine).map_err(io)?;
     tracing::error!(segment = %path.display(), quarantine = %to.display(), why, "a segment was set aside");
-    Ok(())
+    Ok(to)
 }

@@ -8,15 +8,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::event::{Envelope, Lane};
 
 use super::chunk::{self, MAX_CHUNK};
 use super::directory::{QUARANTINE_GAP, end_of_quarantined, name_of, set_aside, sorted_dirs};
+use super::page::{Source, holds_events};
+use super::salvage::salvage;
 use super::segment::{self, Header, Segment};
 use super::settled::runs;
-use super::store::{Store, StoreError};
+use super::store::StoreError;
 use super::types::{LaneDepth, OpenError, Seq, Stored};
 
 /// Bytes of chunks after which the next segment begins.
@@ -42,7 +43,8 @@ impl Log {
         let mut segments = Vec::new();
         let mut next = 1;
         for path in sorted_dirs(&dir).map_err(|error| OpenError::from_io(&dir, &error))? {
-            if path.extension().is_some() || !path.join("header").exists() {
+            let unused = || matches!(path.join("header").try_exists(), Ok(false)) && !holds_events(&path);
+            if path.extension().is_some() || unused() {
                 fs::remove_dir_all(&path).map_err(|error| OpenError::from_io(&path, &error))?;
                 continue;
             }
@@ -89,16 +91,20 @@ impl Log {
             }
             let learnt = segment.find_end().and_then(|()| segment.open().map(drop));
             segment.store = None;
-            match learnt {
-                Ok(()) => {
-                    self.next = self.next.max(segment.end);
-                    kept.push(segment);
-                }
-                Err(error) => {
-                    self.next = self.next.max(segment.first + QUARANTINE_GAP);
-                    set_aside(&segment.dir, quarantine, &error.to_string())?;
+            if let Err(error) = learnt {
+                self.next = self.next.max(segment.first + QUARANTINE_GAP);
+                let to = set_aside(&segment.dir, quarantine, &error.to_string())?;
+                match salvage(&to, &self.dir, self.lane, &segment) {
+                    Ok(Some(saved)) => segment = saved,
+                    Ok(None) => continue,
+                    Err(error) => {
+                        tracing::error!(lane = %self.lane, %error, "a damaged segment cannot be salvaged now");
+                        continue;
+                    }
                 }
             }
+            self.next = self.next.max(segment.end);
+            kept.push(segment);
         }
         self.segments = kept;
         self.drop_settled();
@@ -123,13 +129,21 @@ impl Log {
         result.map(|bytes| Pending { first, end: self.next, bytes, oldest_ms })
     }
 
+    /// `segment` is the newest now; the one before is closed and notes where it ends.
+    fn push(&mut self, segment: Segment) {
+        if let Some(closed) = self.segments.last() {
+            closed.write_summary();
+        }
+        self.segments.push(segment);
+        self.sealed = false;
+    }
+
     fn make_room(&mut self) -> Result<(), StoreError> {
         let full = self.segments.last().is_none_or(|newest| newest.bytes >= SEGMENT_BYTES);
         if full || self.sealed {
             let previous_end = self.segments.last().map_or(0, |newest| newest.end.saturating_sub(1));
             let segment = Segment::create(&self.dir, self.lane, self.next, previous_end)?;
-            self.segments.push(segment);
-            self.sealed = false;
+            self.push(segment);
             self.close_spare();
             self.drop_settled();
         }
@@ -190,13 +204,14 @@ impl Log {
         }
     }
 
-    /// The store and range that hold `seq` or the first event after it.
-    pub(super) fn segment_for(&mut self, seq: Seq) -> Result<Option<(Arc<Store>, Seq, Seq)>, StoreError> {
+    /// The segment that holds `seq` or the first event after it.
+    pub(super) fn source_for(&mut self, seq: Seq) -> Result<Option<Source>, StoreError> {
         let Some(at) = self.segments.iter().position(|segment| seq < segment.end) else { return Ok(None) };
         let segment = &mut self.segments[at];
-        let found = (segment.open()?, segment.first, segment.end);
+        let store = segment.open()?;
+        let source = Source { store, dir: segment.dir.clone(), first: segment.first, end: segment.end };
         self.close_spare_but(at);
-        Ok(Some(found))
+        Ok(Some(source))
     }
 
     pub(super) fn is_settled(&self, seq: Seq) -> bool {
@@ -268,8 +283,7 @@ impl Log {
         let Some(newest) = self.segments.last() else { return Ok(()) };
         if newest.end > newest.first && newest.is_settled() {
             let segment = Segment::create(&self.dir, self.lane, self.next, newest.end - 1)?;
-            self.segments.push(segment);
-            self.sealed = false;
+            self.push(segment);
             self.drop_settled();
         }
         Ok(())

@@ -24,6 +24,7 @@ mod handle;
 mod limits;
 mod log;
 mod page;
+mod salvage;
 mod segment;
 mod settled;
 mod shared;

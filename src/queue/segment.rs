@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::event::Lane;
 
 use super::chunk;
+use super::page::carve;
 use super::settled::Settled;
 use super::store::{Store, StoreError, sync_dir};
 use super::types::Seq;
@@ -79,16 +80,40 @@ impl Segment {
         Ok(store)
     }
 
-    /// Reads the end of the last chunk from the store; for a segment whose end nobody wrote down.
+    /// Finds where the segment ends: from its summary, else from its last chunk, else by carving.
     pub(super) fn find_end(&mut self) -> Result<(), StoreError> {
-        let store = Store::open(&self.dir)?;
-        if let Some((_, value)) = store.at_or_before(&u64::MAX.to_be_bytes())? {
-            match chunk::decode(&value) {
-                Ok(events) => self.end = events.last().map_or(self.first, |last| last.seq + 1),
-                Err(error) => return Err(StoreError(error.to_string())),
-            }
+        if let Some(end) = self.read_summary() {
+            self.end = end;
+            return Ok(());
         }
+        let store = Store::open(&self.dir)?;
+        let Some((_, value)) = store.at_or_before(&u64::MAX.to_be_bytes())? else { return Ok(()) };
+        let last = match chunk::decode(&value) {
+            Ok(events) => events.last().map(|stored| stored.seq),
+            Err(_) => carve(&self.dir, self.first, Seq::MAX).last_key_value().map(|(seq, _)| *seq),
+        };
+        self.end = last.map_or(self.first, |last| last + 1);
         Ok(())
+    }
+
+    /// Notes the end of a closed segment. Only a help against damage: without it the store is asked.
+    pub(super) fn write_summary(&self) {
+        let mut raw = self.first.to_le_bytes().to_vec();
+        raw.extend_from_slice(&self.end.to_le_bytes());
+        let crc = crc32c::crc32c(&raw);
+        raw.extend_from_slice(&crc.to_le_bytes());
+        if let Err(error) = fs::write(self.dir.join("summary"), raw) {
+            tracing::warn!(segment = %self.dir.display(), %error, "cannot write a summary");
+        }
+    }
+
+    fn read_summary(&self) -> Option<Seq> {
+        let raw = fs::read(self.dir.join("summary")).ok()?;
+        let (numbers, crc) = raw.split_at_checked(16)?;
+        let is_ours =
+            crc == crc32c::crc32c(numbers).to_le_bytes() && numbers[..8] == self.first.to_le_bytes();
+        let end = u64::from_le_bytes(numbers[8..].try_into().ok()?);
+        (is_ours && end >= self.first).then_some(end)
     }
 
     pub(super) fn is_settled(&self) -> bool {

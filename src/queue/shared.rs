@@ -69,14 +69,12 @@ impl Shared {
     pub(super) fn read(&self, lane: Lane, from: Seq, max: (usize, usize)) -> Result<Page, StoreError> {
         let mut page = Page { next: from.max(1), ..Page::default() };
         loop {
-            let Some((store, first, end)) = self.log(lane).segment_for(page.next)? else {
+            let Some(source) = self.log(lane).source_for(page.next)? else {
                 page.at_end = true;
                 break;
             };
-            let start = page.next.max(first);
-            page.next = start;
-            read_chunks(&store, (start, end), max, |seq| self.log(lane).is_settled(seq), &mut page)?;
-            if page.next < end || page.events.len() >= max.0 {
+            read_chunks(&source, max, |seq| self.log(lane).is_settled(seq), &mut page);
+            if page.next < source.end || page.events.len() >= max.0 {
                 break;
             }
         }
