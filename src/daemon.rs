@@ -89,6 +89,7 @@ impl Daemon {
     /// # Errors
     /// If directory, socket or HTTP client cannot be had; nothing runs then.
     pub async fn start(config: Config, clock: Clock, shutdown: Shutdown) -> Result<Self, StartError> {
+        warn_of_unused(&config);
         let metrics = Arc::new(Metrics::new());
         let client = upstream::Client::new(&config.upstream, clock.clone())?;
         let queue = open_queue(&config, &clock, &metrics).await?;
@@ -175,6 +176,17 @@ pub fn harden() -> std::io::Result<()> {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)?;
     Ok(())
+}
+
+/// An operator who sets a key must not wait in vain for what this version does not do.
+fn warn_of_unused(config: &Config) {
+    let unused = [
+        ("ingest.http.listen", config.ingest.http.listen.is_some()),
+        ("admin.metrics_listen", config.admin.metrics_listen.is_some()),
+    ];
+    for (key, _) in unused.into_iter().filter(|(_, is_set)| *is_set) {
+        tracing::warn!(key, "this key has no effect in this version: nothing listens there");
+    }
 }
 
 async fn open_queue(config: &Config, clock: &Clock, metrics: &Arc<Metrics>) -> Result<Queue, StartError> {

@@ -254,6 +254,17 @@ fn with_drain_it_goes_on_delivering_after_sigterm_until_nothing_is_left() {
 }
 
 #[test]
+fn a_key_that_has_no_effect_yet_is_told_at_the_start() {
+    let sandbox = Sandbox::start(&[]);
+    let home =
+        Home::new(&sandbox.addr, "[ingest.http]\nlisten = \"127.0.0.1:8480\"\nallow_anonymous = true\n");
+
+    let _daemon = home.run();
+
+    assert!(home.log().contains("ingest.http.listen"), "{}", home.log());
+}
+
+#[test]
 fn every_command_has_help() {
     let seen: BTreeMap<&str, String> = ["run", "demo", "sandbox", "send", "config"]
         .into_iter()
