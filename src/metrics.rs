@@ -90,6 +90,12 @@ pub struct Metrics {
     pub connections: Family<DoorLabel, Gauge>,
     pub keys_held: Family<LaneLabel, Gauge>,
     pub rate_budget: Gauge<f64, AtomicU64>,
+    pub dedupe_effective_seconds: Gauge<f64, AtomicU64>,
+    pub dead_letters: Family<LaneLabel, Gauge>,
+    pub queue_disk_bytes: Gauge,
+    pub queue_max_bytes: Gauge,
+    pub disk_free_bytes: Gauge,
+    pub quarantined: Counter,
 }
 
 impl Default for Metrics {
@@ -123,6 +129,12 @@ impl Metrics {
             connections: Family::default(),
             keys_held: Family::default(),
             rate_budget: Gauge::default(),
+            dedupe_effective_seconds: Gauge::default(),
+            dead_letters: Family::default(),
+            queue_disk_bytes: Gauge::default(),
+            queue_max_bytes: Gauge::default(),
+            disk_free_bytes: Gauge::default(),
+            quarantined: Counter::default(),
         };
         registry.register("events_accepted", "Events on stable storage", metrics.events_accepted.clone());
         registry.register("events_refused", "Events refused at a door", metrics.events_refused.clone());
@@ -166,6 +178,26 @@ impl Metrics {
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("keys_held", "Keys whose own probe failed", metrics.keys_held.clone());
         registry.register("rate_budget", "Requests a minute that may start now", metrics.rate_budget.clone());
+        registry.register_with_unit(
+            "dedupe_effective",
+            "How far back repeats are recognised",
+            Unit::Seconds,
+            metrics.dedupe_effective_seconds.clone(),
+        );
+        registry.register("dead_letters", "Events in the dead letters", metrics.dead_letters.clone());
+        let bytes = [
+            ("queue_disk", "Bytes on disk under queue.dir", &metrics.queue_disk_bytes),
+            ("queue_max", "queue.max_size", &metrics.queue_max_bytes),
+            ("disk_free", "Bytes free on the file system of queue.dir", &metrics.disk_free_bytes),
+        ];
+        for (name, help, gauge) in bytes {
+            registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
+        }
+        registry.register(
+            "quarantined",
+            "Parts of the queue that were set aside",
+            metrics.quarantined.clone(),
+        );
         metrics.registry = registry;
         metrics
     }

@@ -1,29 +1,55 @@
-//! Chunks: runs of events as they lie on disk. Pure.
+//! Chunks: runs of records as they lie on disk, whatever the records are. Pure.
 //!
 //! ```text
-//! magic 8 · lane 1 · version 1 · reserved 2 · count u32 · first u64 · length u32 · crc32c u32 · records
-//! record: accepted_at i64 · event_time i64 · event_id 16 · key u64 · array u16 · door u8 · 0 u8 · uid u32
-//!         · name_length u16 (array 0xFFFF only) · name · body_length u32 · body
+//! magic 8 · kind 1 · version 1 · reserved 2 · count u32 · first u64 · length u32 · crc32c u32 · records
 //! ```
 //! Numbers are little-endian. The checksum covers everything before it and the records. Magic and
-//! checksum let a chunk be found in a damaged file.
+//! checksum let a chunk be found in any file, whole or damaged: that is how closed segments are read.
 
-use std::sync::Arc;
+use crate::event::Lane;
 
-use bytes::Bytes;
-use uuid::Uuid;
-
-use crate::event::{Array, Door, Envelope, Key, KnownArray, Lane, catalogue};
-
-use super::types::{Seq, Stored};
+use super::types::Seq;
 
 /// Begins every chunk; chosen not to occur in JSON text.
 pub(super) const MAGIC: [u8; 8] = [0xF5, b'T', b'R', b'K', b'C', b'H', b'K', 0xF6];
-/// Most bytes of a chunk unless one event alone is larger: sled keeps values up to this in its leaves.
+/// Most bytes of a chunk unless one record alone is larger.
 pub(super) const MAX_CHUNK: usize = 48 * 1024;
+/// Bytes before the records.
+pub(super) const HEAD: usize = 32;
 const VERSION: u8 = 1;
-const HEAD: usize = 32;
-const INLINE_NAME: u16 = u16::MAX;
+
+/// What a chunk's records are. Stands on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Events of a lane.
+    Events(Lane),
+    /// Dead letters.
+    Letters,
+    /// Ledger: what became of events.
+    Entries,
+    /// Ledger: what was settled when its segment began.
+    Snapshot,
+}
+
+impl Kind {
+    fn id(self) -> u8 {
+        match self {
+            Kind::Events(lane) => lane as u8,
+            Kind::Letters => 16,
+            Kind::Entries => 17,
+            Kind::Snapshot => 18,
+        }
+    }
+
+    fn from_id(id: u8) -> Option<Kind> {
+        match id {
+            16 => Some(Kind::Letters),
+            17 => Some(Kind::Entries),
+            18 => Some(Kind::Snapshot),
+            lane => Lane::from_id(lane).map(Kind::Events),
+        }
+    }
+}
 
 /// Why bytes are no chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,118 +66,143 @@ pub(super) enum ChunkError {
     Record,
 }
 
-/// Bytes that `event` takes in a chunk.
-pub(super) fn record_len(event: &Envelope) -> usize {
-    let name = match &event.array {
-        Array::Known(_) => 0,
-        Array::Extra(name) => 2 + name.len(),
-    };
-    52 + name + event.body.len()
+/// A chunk whose checksum was right.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunk<'a> {
+    pub(super) kind: Kind,
+    pub(super) first: Seq,
+    pub(super) count: u32,
+    pub(super) records: &'a [u8],
 }
 
-/// Encodes events with consecutive sequence numbers from `first` on.
-pub(super) fn encode(lane: Lane, first: Seq, events: &[Envelope]) -> Vec<u8> {
-    let length: usize = events.iter().map(record_len).sum();
-    let mut out = Vec::with_capacity(HEAD + length);
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[lane as u8, VERSION, 0, 0]);
-    out.extend_from_slice(&u32_of(events.len()).to_le_bytes());
-    out.extend_from_slice(&first.to_le_bytes());
-    out.extend_from_slice(&u32_of(length).to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
-    for event in events {
-        encode_record(event, &mut out);
+impl Chunk<'_> {
+    /// One past its last number.
+    pub(super) fn end(&self) -> Seq {
+        self.first + Seq::from(self.count)
     }
-    let crc = checksum(&out);
-    out[HEAD - 4..HEAD].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Wraps records with consecutive numbers from `first` on.
+pub(super) fn encode(kind: Kind, first: Seq, count: usize, records: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEAD + records.len());
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[kind.id(), VERSION, 0, 0]);
+    out.extend_from_slice(&u32_of(count).to_le_bytes());
+    out.extend_from_slice(&first.to_le_bytes());
+    out.extend_from_slice(&u32_of(records.len()).to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&out), records);
+    out.extend_from_slice(&crc.to_le_bytes());
+    out.extend_from_slice(records);
     out
 }
 
-fn encode_record(event: &Envelope, out: &mut Vec<u8>) {
-    out.extend_from_slice(&event.accepted_at_ms.to_le_bytes());
-    out.extend_from_slice(&event.event_time_ms.to_le_bytes());
-    out.extend_from_slice(event.event_id.as_bytes());
-    out.extend_from_slice(&event.key.0.to_le_bytes());
-    let (id, name) = match &event.array {
-        Array::Known(known) => (known.0.id, None),
-        Array::Extra(name) => (INLINE_NAME, Some(name)),
-    };
-    out.extend_from_slice(&id.to_le_bytes());
-    out.extend_from_slice(&[event.door as u8, 0]);
-    out.extend_from_slice(&event.uid.to_le_bytes());
-    if let Some(name) = name {
-        let length = u16::try_from(name.len()).expect("configuration bounds an array's name");
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(name.as_bytes());
-    }
-    out.extend_from_slice(&u32_of(event.body.len()).to_le_bytes());
-    out.extend_from_slice(&event.body);
-}
-
-fn u32_of(length: usize) -> u32 {
+pub(super) fn u32_of(length: usize) -> u32 {
     u32::try_from(length).expect("a chunk is far below 4 GiB")
 }
 
-fn checksum(chunk: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&chunk[..HEAD - 4]), &chunk[HEAD..])
-}
-
-/// Decodes and checks one chunk. Bodies are copied: an event does not hold its chunk in memory.
-pub(super) fn decode(chunk: &[u8]) -> Result<Vec<Stored>, ChunkError> {
-    let mut cursor = Cursor(chunk);
+/// Checks the chunk at the start of `raw`; what follows it does not matter.
+pub(super) fn decode(raw: &[u8]) -> Result<Chunk<'_>, ChunkError> {
+    let mut cursor = Cursor(raw);
     if cursor.take(8)? != MAGIC {
         return Err(ChunkError::Magic);
     }
-    let [lane, version, _, _] = cursor.array()?;
+    let [kind, version, _, _] = cursor.array()?;
     let count = u32::from_le_bytes(cursor.array()?);
     let first = u64::from_le_bytes(cursor.array()?);
     let length = u32::from_le_bytes(cursor.array()?) as usize;
     let crc = u32::from_le_bytes(cursor.array()?);
-    let whole = chunk.get(..HEAD + length).ok_or(ChunkError::Short)?;
-    if checksum(whole) != crc {
+    let records = cursor.take(length)?;
+    if crc32c::crc32c_append(crc32c::crc32c(&raw[..HEAD - 4]), records) != crc {
         return Err(ChunkError::Checksum);
     }
     if version != VERSION {
         return Err(ChunkError::Version(version));
     }
-    let lane = Lane::from_id(lane).ok_or(ChunkError::Record)?;
-    let mut records = Cursor(&whole[HEAD..]);
-    (0..u64::from(count))
-        .map(|nth| Ok(Stored { seq: first + nth, event: decode_record(lane, &mut records)? }))
-        .collect()
+    let kind = Kind::from_id(kind).ok_or(ChunkError::Record)?;
+    Ok(Chunk { kind, first, count, records })
 }
 
-fn decode_record(lane: Lane, cursor: &mut Cursor<'_>) -> Result<Envelope, ChunkError> {
-    let accepted_at_ms = i64::from_le_bytes(cursor.array()?);
-    let event_time_ms = i64::from_le_bytes(cursor.array()?);
-    let event_id = Uuid::from_bytes(cursor.array()?);
-    let key = Key(u64::from_le_bytes(cursor.array()?));
-    let array_id = u16::from_le_bytes(cursor.array()?);
-    let [door, _] = cursor.array()?;
-    let uid = u32::from_le_bytes(cursor.array()?);
-    let array = if array_id == INLINE_NAME {
-        let length = usize::from(u16::from_le_bytes(cursor.array()?));
-        let name = std::str::from_utf8(cursor.take(length)?).map_err(|_| ChunkError::Record)?;
-        Array::Extra(Arc::from(name))
-    } else {
-        Array::Known(KnownArray(catalogue::by_id(array_id).ok_or(ChunkError::Record)?))
-    };
-    let length = u32::from_le_bytes(cursor.array()?) as usize;
-    let body = Bytes::copy_from_slice(cursor.take(length)?);
-    let door = Door::from_id(door).ok_or(ChunkError::Record)?;
-    Ok(Envelope { lane, array, event_id, key, event_time_ms, accepted_at_ms, door, uid, body })
-}
-
-struct Cursor<'a>(&'a [u8]);
+/// Takes numbers, texts and bytes off a record.
+pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
 
 impl<'a> Cursor<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], ChunkError> {
+    pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], ChunkError> {
         let (head, rest) = self.0.split_at_checked(length).ok_or(ChunkError::Short)?;
         self.0 = rest;
         Ok(head)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], ChunkError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], ChunkError> {
         Ok(self.take(N)?.try_into().expect("take gives as many as asked"))
+    }
+
+    /// A text behind its length, u16.
+    pub(super) fn text(&mut self) -> Result<&'a str, ChunkError> {
+        let length = usize::from(u16::from_le_bytes(self.array()?));
+        std::str::from_utf8(self.take(length)?).map_err(|_| ChunkError::Record)
+    }
+}
+
+/// A text behind its length, u16; cut at `max` bytes.
+pub(super) fn put_text(text: &str, max: u16, out: &mut Vec<u8>) {
+    let text = &text[..text.floor_char_boundary(usize::from(max))];
+    out.extend_from_slice(&u16::try_from(text.len()).expect("at most max").to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Groups records, given by their size, into runs that each fit a chunk. A record that is larger alone
+/// gets a chunk of its own.
+pub(super) fn runs_that_fit(sizes: impl Iterator<Item = usize>) -> Vec<usize> {
+    let (mut runs, mut length, mut bytes) = (Vec::new(), 0, 0);
+    for size in sizes {
+        if length > 0 && bytes + size > MAX_CHUNK {
+            runs.push(length);
+            (length, bytes) = (0, 0);
+        }
+        length += 1;
+        bytes += size;
+    }
+    if length > 0 {
+        runs.push(length);
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_chunk_or_an_error(raw in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&raw);
+        }
+
+        #[test]
+        fn a_flipped_bit_is_found(records in proptest::collection::vec(any::<u8>(), 0..80), at in any::<usize>()) {
+            let whole = encode(Kind::Letters, 7, 3, &records);
+            let mut damaged = whole.clone();
+            let at = at % (damaged.len() * 8);
+            damaged[at / 8] ^= 1 << (at % 8);
+
+            prop_assert!(decode(&damaged).is_err());
+
+            prop_assert_eq!(decode(&whole).map(|chunk| chunk.end()), Ok(10));
+        }
+
+        #[test]
+        fn runs_hold_all_records_and_fit(sizes in proptest::collection::vec(1_usize..60_000, 0..60)) {
+            let runs = runs_that_fit(sizes.iter().copied());
+
+            prop_assert_eq!(runs.iter().sum::<usize>(), sizes.len());
+            let mut at = 0;
+            for run in runs {
+                let bytes: usize = sizes[at..at + run].iter().sum();
+                prop_assert!(run == 1 || bytes <= MAX_CHUNK);
+                at += run;
+            }
+        }
     }
 }

@@ -8,41 +8,32 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
-use crate::clock::Clock;
+use crate::clock::{Clock, Mono};
 use crate::event::{Door, Envelope, Lane};
-use crate::metrics::Metrics;
+use crate::metrics::{LaneLabel, Metrics};
 
-use super::dead::DeadStore;
+use super::aging::Aging;
 use super::dedupe::Dedupe;
+use super::entry::{Fate, LedgerEntry};
+use super::idents::Identity;
+use super::job::{AppendResult, Job, Settling, Slot, WaitingAppend};
+use super::letter::DeadLetter;
 use super::limits::Limits;
 use super::shared::Shared;
-use super::types::{AppendError, Appended, Outcome, QueueError, Seq, Settlement};
+use super::types::{AppendError, Outcome, QueueError, Seq, Settlement};
 
 /// Events in one commit at most: bounds how long the first of them waits.
 const MAX_GROUP: usize = 8_192;
-/// Quiet after which bodies that are settled leave the disk.
+/// Quiet after which bodies that are settled leave the disk; also the pace of looking after it.
 const REST_AFTER: Duration = Duration::from_secs(2);
-
-pub(super) type AppendResult = Vec<Result<Appended, AppendError>>;
-
-/// What the thread is asked to do.
-#[derive(Debug)]
-pub(super) enum Job {
-    Append { events: Vec<Envelope>, answer: oneshot::Sender<AppendResult> },
-    Settle { settlements: Vec<Settlement>, answer: oneshot::Sender<Result<(), QueueError>> },
-    Close,
-}
-
-type WaitingAppend = (Vec<Envelope>, oneshot::Sender<AppendResult>);
-type WaitingSettle = (Vec<Settlement>, oneshot::Sender<Result<(), QueueError>>);
+/// Pace of what goes by age.
+const AGING_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
-    pub(super) dead: Arc<DeadStore>,
     pub(super) dedupe: Dedupe,
     pub(super) limits: Limits,
+    pub(super) aging: Aging,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -50,49 +41,71 @@ pub(super) struct Committer {
 impl Committer {
     /// Works until [`Job::Close`]; what was asked before it is done.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
-        let mut rested = false;
+        let mut is_rested = false;
+        let mut looked_after = self.look_after(false);
         loop {
-            let first = if rested {
-                jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                jobs.recv_timeout(REST_AFTER)
-            };
-            match first {
+            let wait = if is_rested { AGING_EVERY } else { REST_AFTER };
+            match jobs.recv_timeout(wait) {
                 Ok(job) => {
-                    rested = false;
                     if !self.group(job, jobs) {
-                        return;
+                        return self.shared.close();
+                    }
+                    is_rested = false;
+                    if self.clock.mono().since(looked_after) >= REST_AFTER {
+                        looked_after = self.look_after(false);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    rested = true;
-                    self.shared.rest();
+                    is_rested = true;
+                    looked_after = self.look_after(true);
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return self.shared.close(),
             }
         }
+    }
+
+    fn look_after(&mut self, is_quiet: bool) -> Mono {
+        let now_ms = self.clock.unix_ms();
+        self.shared.rest(is_quiet, now_ms);
+        self.aging.run_if_due(&self.shared, now_ms);
+        self.limits.look();
+        self.tell(now_ms);
+        self.clock.mono()
+    }
+
+    fn tell(&self, now_ms: i64) {
+        let metrics = &self.metrics;
+        metrics.dedupe_effective_seconds.set(self.dedupe.effective(now_ms).as_secs_f64());
+        let (used, free) = self.limits.known();
+        metrics.queue_disk_bytes.set(used.cast_signed());
+        metrics.disk_free_bytes.set(free.cast_signed());
+        for lane in Lane::ALL {
+            let count = self.shared.dead().len(lane);
+            metrics.dead_letters.get_or_create(&LaneLabel { lane: lane.name() }).set(count.cast_signed());
+        }
+        let told = metrics.quarantined.get();
+        metrics.quarantined.inc_by(self.shared.quarantine.parts().saturating_sub(told));
     }
 
     /// Commits `first` and all that waits behind it. `false` once closed.
     fn group(&mut self, first: Job, jobs: &Receiver<Job>) -> bool {
         let (mut appends, mut settles) = (Vec::new(), Vec::new());
-        let (mut events, mut open) = (0, true);
+        let (mut events, mut is_open) = (0, true);
         let mut next = Some(first);
-        while let Some(job) = next {
-            match job {
-                Job::Append { events: new, answer } => {
-                    events += new.len();
-                    appends.push((new, answer));
-                }
-                Job::Settle { settlements, answer } => {
-                    events += settlements.len();
-                    settles.push((settlements, answer));
-                }
-                Job::Close => open = false,
-            }
-            next = if open && events < MAX_GROUP { jobs.try_recv().ok() } else { None };
-        }
         let began = self.clock.mono();
+        while let Some(job) = next {
+            events += job.len();
+            match job {
+                Job::Append(append) => appends.push(append),
+                Job::Settle(settle) => settles.push(settle),
+                Job::EndLetters { letters, fate, answer } => {
+                    // Who asked may have gone: what was asked is done all the same.
+                    let _ = answer.send(self.end_letters(&letters, fate));
+                }
+                Job::Close => is_open = false,
+            }
+            next = if is_open && events < MAX_GROUP { jobs.try_recv().ok() } else { None };
+        }
         if !settles.is_empty() {
             self.settle(settles);
         }
@@ -100,7 +113,7 @@ impl Committer {
             self.append(appends);
         }
         self.metrics.queue_commit_seconds.observe(self.clock.mono().since(began).as_secs_f64());
-        open
+        is_open
     }
 
     fn append(&mut self, appends: Vec<WaitingAppend>) {
@@ -108,108 +121,140 @@ impl Committer {
         self.limits.look();
         let mut group = Group::default();
         let mut answers = Vec::with_capacity(appends.len());
-        for (events, answer) in appends {
+        for WaitingAppend { events, answer } in appends {
             let slots: Vec<Slot> =
                 events.into_iter().map(|event| self.admit(event, now_ms, &mut group)).collect();
             answers.push((slots, answer));
         }
         let mut outcome: BTreeMap<Lane, Result<Seq, AppendError>> = BTreeMap::new();
-        for (lane, events) in group.lanes {
-            let result = self.shared.append(lane, &events).map_err(|error| {
+        for (lane, events) in &group.lanes {
+            let result = self.shared.append(*lane, events).map_err(|error| {
                 tracing::error!(%lane, %error, "append failed: the segment is sealed");
                 AppendError::Storage(error.0)
             });
             if result.is_err() {
-                for event in &events {
-                    self.dedupe.forget(event);
-                }
+                events.iter().for_each(|event| self.dedupe.forget(Identity::of(event)));
             }
-            outcome.insert(lane, result);
+            outcome.insert(*lane, result);
         }
+        let is_stored = |lane: &Lane| matches!(outcome.get(lane), Some(Ok(_)));
+        let superseded: Vec<Seq> =
+            group.superseded.iter().filter(|(lane, _)| is_stored(lane)).map(|(_, number)| *number).collect();
+        self.supersede(&superseded);
         for (slots, answer) in answers {
-            let results = slots.into_iter().map(|slot| slot.result(&outcome, &self.metrics)).collect();
+            let results: AppendResult =
+                slots.into_iter().map(|slot| slot.result(&outcome, &self.metrics)).collect();
             // A producer that went away does not need its answer.
             let _ = answer.send(results);
         }
     }
 
     fn admit(&mut self, event: Envelope, now_ms: i64, group: &mut Group) -> Slot {
-        let lane = event.lane;
-        if event.door != Door::Replay && self.dedupe.seen(&event, now_ms) {
+        let (lane, identity) = (event.lane, Identity::of(&event));
+        let is_replay = event.door == Door::Replay;
+        if !is_replay && self.dedupe.is_on() && self.dedupe.seen(identity, now_ms) {
             return Slot::Duplicate(lane);
         }
-        if let Err(refused) = self.limits.check(&self.shared, &event) {
+        if let Err(refused) = self.limits.check(&event) {
             return Slot::Refused(refused);
         }
-        self.dedupe.remember(&event);
+        // A replay ends its letter itself, once it is told that it was stored.
+        if !is_replay && let Some(number) = self.shared.dead().find(identity) {
+            group.superseded.push((lane, number));
+        }
+        self.dedupe.remember(identity, event.accepted_at_ms);
         let events = group.lanes.entry(lane).or_default();
         events.push(event);
         Slot::Nth(lane, events.len() as u64 - 1)
     }
 
-    fn settle(&mut self, settles: Vec<WaitingSettle>) {
+    /// Letters whose events were accepted anew. At worst one stays, and may be replayed in vain.
+    fn supersede(&self, numbers: &[Seq]) {
+        let mut letters = Vec::new();
+        for &number in numbers {
+            match self.shared.dead().letter(number, &self.shared.quarantine) {
+                Ok(found) => letters.extend(found),
+                Err(error) => tracing::warn!(%error, "a superseded dead letter cannot be read"),
+            }
+        }
+        if let Err(error) = self.end_letters(&letters, Fate::Superseded) {
+            tracing::warn!(%error, "dead letters were superseded and stay for now");
+        }
+    }
+
+    fn end_letters(&self, letters: &[DeadLetter], fate: Fate) -> Result<(), QueueError> {
+        self.shared.end_letters(letters, fate, self.clock.unix_ms())
+    }
+
+    fn settle(&mut self, settles: Vec<Settling>) {
+        let now_ms = self.clock.unix_ms();
+        let all: Vec<&Settlement> = settles.iter().flat_map(|settling| &settling.settlements).collect();
+        let is_dead = |settlement: &&&Settlement| matches!(settlement.outcome, Outcome::Dead { .. });
+        let dead: Vec<&Settlement> = all.iter().filter(is_dead).copied().collect();
+        let result = self.bury(&dead, now_ms).and_then(|()| {
+            let entries: Vec<LedgerEntry> =
+                all.iter().map(|settlement| entry_of(settlement, now_ms)).collect();
+            self.shared.record(&entries).map_err(QueueError::from)
+        });
+        // What was delivered is done, whether that could be written or not: a segment of which all is
+        // done needs no writing, and its space may be what is missing.
+        let is_done = |settlement: &&Settlement| result.is_ok() || settlement.outcome == Outcome::Delivered;
         let mut by_lane: BTreeMap<Lane, Vec<Seq>> = BTreeMap::new();
-        let mut dead = Vec::new();
-        for settlement in settles.iter().flat_map(|(settlements, _)| settlements) {
+        for settlement in all.iter().copied().filter(is_done) {
             by_lane.entry(settlement.stored.event.lane).or_default().push(settlement.stored.seq);
-            if matches!(settlement.outcome, Outcome::Dead { .. }) {
-                dead.push(settlement);
-            }
         }
-        let mut result =
-            self.dead.add(&dead, self.clock.unix_ms()).map_err(|error| QueueError::Storage(error.0));
-        for (lane, mut seqs) in by_lane {
-            seqs.sort_unstable();
-            seqs.dedup();
-            if result.is_ok() {
-                result = self.shared.settle(lane, &seqs).map_err(|error| QueueError::Storage(error.0));
-            }
+        for (lane, seqs) in by_lane {
+            self.shared.mark_settled(lane, &seqs);
         }
-        if result.is_ok() {
+        match &result {
             // A dead letter may come again: mended by its producer, or replayed.
-            dead.iter().for_each(|settlement| self.dedupe.forget(&settlement.stored.event));
+            Ok(()) => {
+                for settlement in dead {
+                    self.dedupe.forget(Identity::of(&settlement.stored.event));
+                }
+            }
+            Err(error) => tracing::error!(%error, "settling failed: it is tried again"),
         }
-        if let Err(error) = &result {
-            tracing::error!(%error, "settling failed: it is tried again");
+        for settling in settles {
+            let _ = settling.answer.send(result.clone());
         }
-        for (_, answer) in settles {
-            let _ = answer.send(result.clone());
+    }
+
+    /// Stores dead letters; older ones of the same events end with it.
+    fn bury(&mut self, dead: &[&Settlement], now_ms: i64) -> Result<(), QueueError> {
+        if dead.is_empty() {
+            return Ok(());
         }
+        self.limits.look();
+        if self.limits.dead_are_full() {
+            return Err(QueueError::DeadLettersFull);
+        }
+        let added = self.shared.dead().add(dead, now_ms);
+        let replaced = match added {
+            Err(_) if self.shared.release_reserve() => self.shared.dead().add(dead, now_ms)?,
+            other => other?,
+        };
+        self.supersede(&replaced);
+        Ok(())
+    }
+}
+
+fn entry_of(settlement: &Settlement, now_ms: i64) -> LedgerEntry {
+    let fate = match &settlement.outcome {
+        Outcome::Delivered => Fate::Delivered,
+        Outcome::Dead { reason, .. } => Fate::Dead(*reason),
+    };
+    let stored = &settlement.stored;
+    LedgerEntry {
+        attempts: settlement.attempts,
+        status: settlement.status,
+        correlation_id: settlement.correlation_id.clone(),
+        ..LedgerEntry::of(&stored.event, stored.seq, fate, now_ms)
     }
 }
 
 #[derive(Default)]
 struct Group {
     lanes: BTreeMap<Lane, Vec<Envelope>>,
-}
-
-/// Where an event's answer comes from.
-enum Slot {
-    Nth(Lane, u64),
-    /// A repeat shares the fate of what it repeats if that is in this group.
-    Duplicate(Lane),
-    Refused(AppendError),
-}
-
-impl Slot {
-    fn result(
-        self,
-        outcome: &BTreeMap<Lane, Result<Seq, AppendError>>,
-        metrics: &Metrics,
-    ) -> Result<Appended, AppendError> {
-        match self {
-            Slot::Nth(lane, nth) => match &outcome[&lane] {
-                Ok(first) => Ok(Appended::Stored(first + nth)),
-                Err(error) => Err(error.clone()),
-            },
-            Slot::Duplicate(lane) => match outcome.get(&lane) {
-                Some(Err(error)) => Err(error.clone()),
-                _ => {
-                    metrics.events_duplicate.inc();
-                    Ok(Appended::Duplicate)
-                }
-            },
-            Slot::Refused(error) => Err(error),
-        }
-    }
+    superseded: Vec<(Lane, Seq)>,
 }

@@ -1,138 +1,208 @@
-//! Dead letters: a database of their own, written and synced before their events count as settled.
-//!
-//! Key: lane, sequence number (big-endian). Value: `died_at` i64, reason u8, attempts u32, status u16
-//! (0: none), correlation id and message (u16 length, text), then a chunk with the event.
+//! Dead letters: a row of their own, written and synced before their events count as settled. A letter
+//! is settled when it is discarded, replayed, superseded or aged out.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
 use crate::event::Lane;
 
-use super::chunk;
-use super::store::{Store, StoreError};
-use super::types::{DeadReason, Outcome, Seq, Settlement, Stored};
+use super::chunk::{self, Kind, runs_that_fit};
+use super::idents::{self, Ident, Identity};
+use super::letter::{self, DeadLetter};
+use super::page::{Chunks, Source};
+use super::quarantine::Quarantine;
+use super::recovery::{idents_of, scan};
+use super::row::Row;
+use super::store::StoreError;
+use super::types::{Seq, Settlement};
 
-/// Bytes of the API's words that are kept.
-const MAX_MESSAGE: usize = 4 * 1024;
-
-/// An event in the dead letters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The event and its position.
-    pub stored: Stored,
-    /// Our code.
-    pub reason: DeadReason,
-    /// The API's words; may quote personal data.
-    pub message: String,
-    /// Requests it stood in.
-    pub attempts: u32,
-    /// HTTP status of the last answer.
-    pub status: Option<u16>,
-    /// `ININ-Correlation-Id` of the last answer.
-    pub correlation_id: Option<Arc<str>>,
-    /// When it died, milliseconds since 1970.
-    pub died_at_ms: i64,
-}
-
-/// The database.
+/// The dead letters.
 #[derive(Debug)]
-pub(super) struct DeadStore {
-    store: Store,
+pub(super) struct Dead {
+    pub(super) row: Row,
+    /// By a hash of the identity: ten times smaller than the ids, and a letter is read before it is
+    /// believed to be the one.
+    index: HashMap<u64, Place>,
+    hasher: RandomState,
+    counts: [u64; Lane::ALL.len()],
 }
 
-impl DeadStore {
-    /// Opens the database. A damaged one is set aside under `quarantine`: events must go on.
-    pub(super) fn open(dir: &Path, quarantine: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(dir).map_err(|error| StoreError(error.to_string()))?;
-        let fault = match Store::open(dir) {
-            Ok(store) => return Ok(Self { store }),
-            Err(fault) => fault,
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    number: Seq,
+    lane: u8,
+    /// Position in the lane, of letters that this process wrote.
+    seq: Option<Seq>,
+}
+
+impl Dead {
+    /// Knows the letters of a row whose settled numbers are known.
+    pub(super) fn new(row: Row) -> Self {
+        let mut dead =
+            Self { row, index: HashMap::new(), hasher: RandomState::new(), counts: [0; Lane::ALL.len()] };
+        for at in 0..dead.row.segments.len() {
+            let segment = &dead.row.segments[at];
+            if segment.unsettled() == 0 {
+                continue;
+            }
+            let idents = match idents::read(&segment.dir.join(idents::FILE)) {
+                Some((first, idents)) if first == segment.first => {
+                    idents.into_iter().zip(first..).map(|(ident, number)| (number, ident)).collect()
+                }
+                _ => match scan(dead.row.id, segment.first, &segment.dir) {
+                    Ok(Some(raw)) => idents_of(&raw),
+                    _ => Vec::new(),
+                },
+            };
+            for (number, ident) in idents {
+                if !dead.row.is_settled(number) {
+                    dead.enter(ident.identity, Place { number, lane: ident.lane, seq: None });
+                }
+            }
+        }
+        dead.row.delete_where(|_| None, super::segment::Segment::is_settled);
+        dead
+    }
+
+    fn hash(&self, identity: Identity) -> u64 {
+        self.hasher.hash_one(identity)
+    }
+
+    fn enter(&mut self, identity: Identity, place: Place) -> Option<Place> {
+        self.count(place.lane, 1);
+        let before = self.index.insert(self.hash(identity), place);
+        if let Some(before) = before {
+            self.count(before.lane, -1);
+        }
+        before
+    }
+
+    fn count(&mut self, lane: u8, by: i64) {
+        if let Some(count) = self.counts.get_mut(usize::from(lane)) {
+            *count = count.saturating_add_signed(by);
+        }
+    }
+
+    /// Letters of a lane.
+    pub(super) fn len(&self, lane: Lane) -> u64 {
+        self.counts[lane.index()]
+    }
+
+    /// Number of the letter of that identity, if one lies here.
+    pub(super) fn find(&self, identity: Identity) -> Option<Seq> {
+        if self.index.is_empty() {
+            return None;
+        }
+        self.index.get(&self.hash(identity)).map(|place| place.number)
+    }
+
+    /// Stores all and syncs once. A letter that is here already, of the same event at the same place,
+    /// is not stored again. Gives the numbers of letters that the new ones take the place of.
+    pub(super) fn add(&mut self, dead: &[&Settlement], now_ms: i64) -> Result<Vec<Seq>, StoreError> {
+        let is_new = |settlement: &&&Settlement| {
+            let event = &settlement.stored.event;
+            let place = self.index.get(&self.hash(Identity::of(event)));
+            place.is_none_or(|place| {
+                place.seq != Some(settlement.stored.seq) || place.lane != event.lane as u8
+            })
         };
-        let io = |error: std::io::Error| StoreError(error.to_string());
-        std::fs::create_dir_all(quarantine).map_err(io)?;
-        let to = (0..).map(|nth| quarantine.join(format!("dead-{nth}"))).find(|to| !to.exists());
-        let to = to.expect("some number is free");
-        std::fs::rename(dir, &to).map_err(io)?;
-        tracing::error!(quarantine = %to.display(), why = %fault, "the dead letters were set aside");
-        std::fs::create_dir_all(dir).map_err(io)?;
-        Ok(Self { store: Store::open(dir)? })
-    }
-
-    /// Stores all and syncs once. The same letter again replaces itself.
-    pub(super) fn add(&self, dead: &[&Settlement], now_ms: i64) -> Result<(), StoreError> {
-        if dead.is_empty() {
-            return Ok(());
+        let new: Vec<&Settlement> = dead.iter().filter(is_new).copied().collect();
+        let letters: Vec<Vec<u8>> = new.iter().filter_map(|new| letter::encode(new, now_ms)).collect();
+        if letters.is_empty() {
+            return Ok(Vec::new());
         }
-        for settlement in dead {
-            let key = key_of(settlement.stored.event.lane, settlement.stored.seq);
-            self.store.put(&key, encode(settlement, now_ms))?;
+        let largest = letters.iter().map(Vec::len).max().unwrap_or(0) + chunk::HEAD;
+        self.row.make_room(largest)?;
+        let first = self.row.next;
+        let (mut at, mut chunks) = (0, Vec::new());
+        for length in runs_that_fit(letters.iter().map(Vec::len)) {
+            let number = first + at as Seq;
+            let records = letters[at..at + length].concat();
+            chunks.push((number, length, chunk::encode(Kind::Letters, number, length, &records)));
+            at += length;
         }
-        self.store.flush()
+        let ident = |settlement: &&Settlement| Ident {
+            identity: Identity::of(&settlement.stored.event),
+            at_ms: now_ms,
+            lane: settlement.stored.event.lane as u8,
+        };
+        self.row.append(&chunks, new.iter().map(ident).collect(), (now_ms, now_ms))?;
+        let mut replaced = Vec::new();
+        for (number, settlement) in (first..).zip(new) {
+            let event = &settlement.stored.event;
+            let place = Place { number, lane: event.lane as u8, seq: Some(settlement.stored.seq) };
+            replaced.extend(self.enter(Identity::of(event), place).map(|before| before.number));
+        }
+        Ok(replaced)
     }
 
-    /// The first letter after `after`, or the first of all.
-    pub(super) fn next(&self, after: Option<(Lane, Seq)>) -> Result<Option<DeadLetter>, StoreError> {
-        let key = after.map_or(Vec::new(), |(lane, seq)| key_of(lane, seq));
-        let Some((_, value)) = self.store.after(&key)? else { return Ok(None) };
-        decode(&value).map(Some).ok_or_else(|| StoreError("a dead letter does not fit its format".to_owned()))
+    /// Forgets letters whose end is written down.
+    pub(super) fn settle(&mut self, letters: &[DeadLetter]) {
+        for letter in letters {
+            let hash = self.hash(Identity::of(&letter.stored.event));
+            if self.index.get(&hash).is_some_and(|place| place.number == letter.number) {
+                self.index.remove(&hash);
+                self.count(letter.stored.event.lane as u8, -1);
+            }
+        }
+        let numbers: Vec<Seq> = letters.iter().map(|letter| letter.number).collect();
+        self.row.mark_settled(&numbers);
+        self.row.delete_where(|_| None, super::segment::Segment::is_settled);
     }
 
-    /// Removes a letter for good.
-    pub(super) fn discard(&self, lane: Lane, seq: Seq) -> Result<bool, StoreError> {
-        let was_there = self.store.remove(&key_of(lane, seq))?;
-        self.store.flush()?;
-        Ok(was_there)
+    /// The first letter at or after `number`. A chunk that cannot be read is passed over.
+    pub(super) fn at_or_after(
+        &mut self,
+        number: Seq,
+        quarantine: &Quarantine,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        let mut number = number;
+        while let Some(source) = self.row.source_for(number) {
+            let source = match source.chunks {
+                Chunks::Unread => {
+                    let source = source.read_from_file()?;
+                    let raw = match &source.chunks {
+                        Chunks::Raw(raw) => Some(raw.clone()),
+                        _ => None,
+                    };
+                    self.row.found_raw(source.first, raw, quarantine);
+                    continue;
+                }
+                _ => source,
+            };
+            number = number.max(source.first);
+            if let Some(found) = first_in(&source, number)? {
+                return Ok(Some(found));
+            }
+            number = source.end;
+        }
+        Ok(None)
+    }
+
+    /// The letter of that number.
+    pub(super) fn letter(
+        &mut self,
+        number: Seq,
+        quarantine: &Quarantine,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        let found = self.at_or_after(number, quarantine)?;
+        Ok(found.filter(|letter| letter.number == number))
     }
 }
 
-fn key_of(lane: Lane, seq: Seq) -> Vec<u8> {
-    let mut key = vec![lane as u8];
-    key.extend_from_slice(&seq.to_be_bytes());
-    key
-}
-
-fn encode(settlement: &Settlement, now_ms: i64) -> Vec<u8> {
-    let Outcome::Dead { reason, message } = &settlement.outcome else { return Vec::new() };
-    let mut out = Vec::new();
-    out.extend_from_slice(&now_ms.to_le_bytes());
-    out.push(*reason as u8);
-    out.extend_from_slice(&settlement.attempts.to_le_bytes());
-    out.extend_from_slice(&settlement.status.unwrap_or(0).to_le_bytes());
-    put_text(settlement.correlation_id.as_deref().unwrap_or_default(), &mut out);
-    put_text(message, &mut out);
-    let event = &settlement.stored.event;
-    out.extend_from_slice(&chunk::encode(event.lane, settlement.stored.seq, std::slice::from_ref(event)));
-    out
-}
-
-fn put_text(text: &str, out: &mut Vec<u8>) {
-    let text = &text[..text.floor_char_boundary(MAX_MESSAGE)];
-    let length = u16::try_from(text.len()).expect("at most MAX_MESSAGE");
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn decode(raw: &[u8]) -> Option<DeadLetter> {
-    let (died_at, rest) = raw.split_at_checked(8)?;
-    let (reason, rest) = rest.split_at_checked(1)?;
-    let (attempts, rest) = rest.split_at_checked(4)?;
-    let (status, rest) = rest.split_at_checked(2)?;
-    let (correlation_id, rest) = text(rest)?;
-    let (message, rest) = text(rest)?;
-    let status = u16::from_le_bytes(status.try_into().ok()?);
-    Some(DeadLetter {
-        stored: chunk::decode(rest).ok()?.pop()?,
-        reason: DeadReason::from_id(reason[0])?,
-        message: message.to_owned(),
-        attempts: u32::from_le_bytes(attempts.try_into().ok()?),
-        status: (status != 0).then_some(status),
-        correlation_id: (!correlation_id.is_empty()).then(|| Arc::from(correlation_id)),
-        died_at_ms: i64::from_le_bytes(died_at.try_into().ok()?),
-    })
-}
-
-fn text(raw: &[u8]) -> Option<(&str, &[u8])> {
-    let (length, rest) = raw.split_at_checked(2)?;
-    let (text, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(length.try_into().ok()?)))?;
-    Some((std::str::from_utf8(text).ok()?, rest))
+/// The first unsettled letter of a segment at or after `number`.
+fn first_in(source: &Source, number: Seq) -> Result<Option<DeadLetter>, StoreError> {
+    let mut number = number;
+    while number < source.end {
+        let Some(raw) = source.chunk_at(number)? else { return Ok(None) };
+        let Ok(chunk) = chunk::decode(&raw) else { return Ok(None) };
+        let is_wanted = |letter: &DeadLetter| {
+            letter.number >= number && letter.number < source.end && !source.settled.contains(letter.number)
+        };
+        if let Some(found) = letter::decode(&chunk).unwrap_or_default().into_iter().find(is_wanted) {
+            return Ok(Some(found));
+        }
+        number = chunk.end().max(number + 1);
+    }
+    Ok(None)
 }

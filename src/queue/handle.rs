@@ -1,155 +1,27 @@
-//! What the other stages hold of the queue, and its opening and closing.
+//! What the other stages hold of the queue.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Sender, sync_channel};
 use std::task::{Context, Poll};
-use std::thread::JoinHandle;
 
-use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::oneshot;
 
-use crate::clock::Clock;
-use crate::config;
 use crate::event::{Envelope, Lane};
-use crate::metrics::Metrics;
 
-use super::committer::{AppendResult, Committer, Job};
-use super::dead::{DeadLetter, DeadStore};
-use super::dedupe::{Dedupe, MAX_IDS};
-use super::limits::Limits;
-use super::log::Log;
+use super::entry::{Fate, LedgerEntry};
+use super::job::{AppendResult, Job, Settling, WaitingAppend};
+use super::letter::DeadLetter;
 use super::shared::Shared;
-use super::types::{AppendError, Backlog, LaneDepth, OpenError, Page, QueueError, Seq, Settlement};
+use super::types::{AppendError, Appended, Backlog, LaneDepth, Page, QueueError, Seq, Settlement};
 
-/// Events looked at for dedupe when the directory is opened.
-const DEDUPE_PAGE: (usize, usize) = (10_000, 8 * 1024 * 1024);
-
-type ReadJob = (Lane, Seq, (usize, usize), oneshot::Sender<Result<Page, QueueError>>);
-
-/// The open queue. One process at a time holds a directory.
-#[derive(Debug)]
-pub struct Queue {
-    shared: Arc<Shared>,
-    dead: Arc<DeadStore>,
-    jobs: Sender<Job>,
-    reads: Sender<Option<ReadJob>>,
-    threads: Vec<JoinHandle<()>>,
-    _lock: Flock<fs::File>,
-}
-
-impl Queue {
-    /// Opens the directory, or makes it. Blocks: call it on a blocking thread.
-    ///
-    /// # Errors
-    /// If the directory is in use, not ours, not writable, or of a newer format.
-    pub fn open(config: &config::Queue, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
-        let dir = &config.dir;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|error| OpenError::from_io(dir, &error))?;
-        let lock = lock(dir)?;
-        let mut logs = Vec::new();
-        for lane in Lane::ALL {
-            logs.push(Log::open(dir.join("lanes").join(lane.name()), lane, &dir.join("quarantine"))?);
-        }
-        let logs: [Log; Lane::ALL.len()] = logs.try_into().expect("one a lane");
-        let shared = Arc::new(Shared::new(logs));
-        let dead = DeadStore::open(&dir.join("dead"), &dir.join("quarantine"))
-            .map_err(|error| OpenError::Storage(error.0))?;
-        let dead = Arc::new(dead);
-        let mut dedupe = Dedupe::new(config.dedupe_window);
-        recall(&shared, &mut dedupe)?;
-        let limits = Limits::new(config, clock.clone());
-        let (jobs, job_queue) = channel();
-        let committer =
-            Committer { shared: shared.clone(), dead: dead.clone(), dedupe, limits, clock, metrics };
-        let (reads, read_queue) = channel::<Option<ReadJob>>();
-        let reading = shared.clone();
-        let threads = vec![
-            spawn("queue-commit", move || committer.run(&job_queue))?,
-            spawn("queue-read", move || {
-                while let Ok(Some((lane, from, max, answer))) = read_queue.recv() {
-                    let page = reading.read(lane, from, max).map_err(|error| QueueError::Storage(error.0));
-                    let _ = answer.send(page);
-                }
-            })?,
-        ];
-        Ok(Self { shared, dead, jobs, reads, threads, _lock: lock })
-    }
-
-    /// For the doors.
-    pub fn writer(&self) -> Writer {
-        Writer { jobs: self.jobs.clone() }
-    }
-
-    /// For the relay.
-    pub fn reader(&self) -> Reader {
-        Reader { shared: self.shared.clone(), jobs: self.jobs.clone(), reads: self.reads.clone() }
-    }
-
-    /// For the operator.
-    pub fn dead_letters(&self) -> DeadLetters {
-        DeadLetters { store: self.dead.clone() }
-    }
-
-    /// Finishes what was asked and gives the directory free. Blocks for at most a commit.
-    pub fn close(mut self) {
-        // A thread that has ended needs no message.
-        let _ = self.jobs.send(Job::Close);
-        let _ = self.reads.send(None);
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the queue panicked");
-            }
-        }
-    }
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .map_err(|error| OpenError::Storage(format!("no thread: {error}")))
-}
-
-fn lock(dir: &Path) -> Result<Flock<fs::File>, OpenError> {
-    let path = dir.join("lock");
-    let file = fs::File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| OpenError::from_io(&path, &error))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|_| OpenError::InUse { path: dir.to_path_buf() })
-}
-
-/// Ids of what lies unsettled: a producer may send it again after our restart.
-fn recall(shared: &Shared, dedupe: &mut Dedupe) -> Result<(), OpenError> {
-    for lane in Lane::ALL {
-        let mut from = shared.end(lane).borrow().saturating_sub(MAX_IDS as Seq);
-        loop {
-            let page = shared.read(lane, from, DEDUPE_PAGE).map_err(|error| OpenError::Storage(error.0))?;
-            page.events.iter().for_each(|stored| dedupe.remember(&stored.event));
-            from = page.next;
-            if page.at_end {
-                break;
-            }
-        }
-    }
-    Ok(())
-}
+/// A read that waits for the reading thread.
+pub(super) type ReadJob = (Lane, Seq, (usize, usize), oneshot::Sender<Result<Page, QueueError>>);
 
 /// Appends events. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Writer {
-    jobs: Sender<Job>,
+    pub(super) jobs: Sender<Job>,
 }
 
 impl Writer {
@@ -158,7 +30,7 @@ impl Writer {
         let (answer, result) = oneshot::channel();
         let count = events.len();
         // A closed queue drops `answer`, which the ticket reads as stopping.
-        let _ = self.jobs.send(Job::Append { events, answer });
+        let _ = self.jobs.send(Job::Append(WaitingAppend { events, answer }));
         Ticket { result, count }
     }
 }
@@ -184,9 +56,9 @@ impl Future for Ticket {
 /// Reads and settles. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    shared: Arc<Shared>,
-    jobs: Sender<Job>,
-    reads: Sender<Option<ReadJob>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) jobs: Sender<Job>,
+    pub(super) reads: Sender<Option<ReadJob>>,
 }
 
 impl Backlog for Reader {
@@ -205,7 +77,8 @@ impl Backlog for Reader {
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), QueueError> {
         let (answer, done) = oneshot::channel();
-        self.jobs.send(Job::Settle { settlements, answer }).map_err(|_| QueueError::Closed)?;
+        let job = Job::Settle(Settling { settlements, answer });
+        self.jobs.send(job).map_err(|_| QueueError::Closed)?;
         done.await.map_err(|_| QueueError::Closed)?
     }
 
@@ -221,26 +94,91 @@ impl Backlog for Reader {
     }
 }
 
-/// The dead letters. Cheap to clone; calls block.
+/// The dead letters, for the operator. Cheap to clone; calls block.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
-    store: Arc<DeadStore>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) jobs: Sender<Job>,
 }
 
 impl DeadLetters {
-    /// The first letter after that position, or the first of all: lists without loading all.
+    /// The first letter whose number is above `after`; 0 for the first of all. Lists without loading
+    /// more than a chunk; what cannot be read is set aside and passed over.
     ///
     /// # Errors
     /// On a storage fault.
-    pub fn next(&self, after: Option<(Lane, Seq)>) -> Result<Option<DeadLetter>, QueueError> {
-        self.store.next(after).map_err(|error| QueueError::Storage(error.0))
+    pub fn next(&self, after: Seq) -> Result<Option<DeadLetter>, QueueError> {
+        let mut dead = self.shared.dead();
+        Ok(dead.at_or_after(after + 1, &self.shared.quarantine)?)
     }
 
-    /// Removes a letter for good. `false` if it was not there.
+    /// How many letters of the lane there are.
+    pub fn count(&self, lane: Lane) -> u64 {
+        self.shared.dead().len(lane)
+    }
+
+    /// Removes letters for good; durable when it returns.
+    ///
+    /// # Errors
+    /// On a storage fault; then none may be taken for gone, and the same call again is harmless.
+    pub fn discard(&self, letters: Vec<DeadLetter>) -> Result<(), QueueError> {
+        self.end(letters, Fate::Discarded)
+    }
+
+    /// Accepts a letter's event again, as `event` says, through the normal way, and then ends the
+    /// letter. `event` is the letter's own or a mended one; its door becomes `replay`.
+    ///
+    /// # Errors
+    /// [`ReplayError::Refused`] if it was not accepted: the letter stays, and it is worth trying again
+    /// from here on. [`ReplayError::Queue`] on a storage fault: the event may be queued, and the letter
+    /// stays.
+    pub fn replay(&self, letter: DeadLetter, mut event: Envelope) -> Result<Seq, ReplayError> {
+        event.door = crate::event::Door::Replay;
+        let writer = Writer { jobs: self.jobs.clone() };
+        let ticket = writer.submit(vec![event]);
+        let mut results = ticket.result.blocking_recv().unwrap_or(vec![Err(AppendError::Stopping)]);
+        match results.pop() {
+            Some(Ok(Appended::Stored(seq))) => {
+                self.end(vec![letter], Fate::Replayed).map_err(ReplayError::Queue)?;
+                Ok(seq)
+            }
+            Some(Err(error)) => Err(ReplayError::Refused(error)),
+            // A replay is never taken for a repeat.
+            Some(Ok(Appended::Duplicate)) | None => Err(ReplayError::Queue(QueueError::Closed)),
+        }
+    }
+
+    fn end(&self, letters: Vec<DeadLetter>, fate: Fate) -> Result<(), QueueError> {
+        let (answer, done) = sync_channel(1);
+        self.jobs.send(Job::EndLetters { letters, fate, answer }).map_err(|_| QueueError::Closed)?;
+        done.recv().map_err(|_| QueueError::Closed)?
+    }
+}
+
+/// Why a dead letter was not replayed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// Not accepted; the letter stays.
+    #[error("not accepted")]
+    Refused(#[source] AppendError),
+    /// The queue's own fault.
+    #[error("storage fault")]
+    Queue(#[source] QueueError),
+}
+
+/// What became of events. Cheap to clone; calls block.
+#[derive(Clone, Debug)]
+pub struct LedgerReader {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl LedgerReader {
+    /// The newest `limit` entries that carry `id` as event, conversation, communication, interaction,
+    /// user or agent id, oldest first.
     ///
     /// # Errors
     /// On a storage fault.
-    pub fn discard(&self, lane: Lane, seq: Seq) -> Result<bool, QueueError> {
-        self.store.discard(lane, seq).map_err(|error| QueueError::Storage(error.0))
+    pub fn find(&self, id: &str, limit: usize) -> Result<Vec<LedgerEntry>, QueueError> {
+        Ok(self.shared.ledger().find(id, limit)?)
     }
 }

@@ -15,24 +15,40 @@
 //!
 //! Not here: when to send (`relay`), how to send (`upstream`).
 
+mod aging;
 mod chunk;
 mod committer;
 mod dead;
 mod dedupe;
-mod directory;
+mod entry;
 mod handle;
+mod header;
+mod idents;
+mod job;
+mod keeper;
+mod ledger;
+mod letter;
+mod lifecycle;
 mod limits;
 mod log;
 mod page;
-mod salvage;
+mod quarantine;
+mod raw;
+mod recall;
+mod record;
+mod recovery;
+mod row;
 mod segment;
 mod settled;
 mod shared;
+mod shelf;
 mod store;
 mod types;
 
-pub use dead::DeadLetter;
-pub use handle::{DeadLetters, Queue, Reader, Ticket, Writer};
+pub use entry::{EventIds, Fate, LedgerEntry};
+pub use handle::{DeadLetters, LedgerReader, Reader, ReplayError, Ticket, Writer};
+pub use letter::DeadLetter;
+pub use lifecycle::Queue;
 pub use types::{
     AppendError, Appended, Backlog, DeadReason, LaneDepth, OpenError, Outcome, Page, QueueError, Seq,
     Settlement, Stored,

@@ -1,130 +1,94 @@
-//! Reads unsettled events of a segment, chunk by chunk, and what the store lost from its raw file.
-//!
-//! A segment's numbers follow each other without a gap. The store may leave chunks out after damage and
-//! say nothing, so a gap is the sign: it is filled by carving, and what stays missing is told.
+//! Reads unsettled events of a segment, chunk by chunk.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::chunk::{self, MAGIC};
-use super::store::{Entry, Store, StoreError};
+use super::chunk;
+use super::raw::RawFile;
+use super::record;
+use super::recovery::scan;
+use super::segment::RowId;
+use super::settled::Settled;
+use super::store::{Store, StoreError};
 use super::types::{Page, Seq, Stored};
 
-/// A segment that is open for reading.
-#[derive(Debug)]
+/// Where a segment's chunks are read.
+#[derive(Clone, Debug)]
+pub(super) enum Chunks {
+    /// It is written at the moment.
+    Live(Arc<Store>),
+    /// It is closed.
+    Raw(Arc<RawFile>),
+    /// It is closed and was not looked at yet.
+    Unread,
+}
+
+/// A segment as it is when a read begins.
+#[derive(Clone, Debug)]
 pub(super) struct Source {
-    pub(super) store: Arc<Store>,
+    pub(super) chunks: Chunks,
+    pub(super) id: RowId,
     pub(super) dir: PathBuf,
     pub(super) first: Seq,
     pub(super) end: Seq,
+    pub(super) settled: Settled,
 }
 
-/// A page being filled from one segment.
-struct Filling<'a, F> {
-    source: &'a Source,
-    max_events: usize,
-    max_bytes: usize,
-    bytes: usize,
-    is_settled: F,
-    page: &'a mut Page,
+impl Source {
+    /// The chunk that holds `seq`, or the first one after it.
+    pub(super) fn chunk_at(&self, seq: Seq) -> Result<Option<Vec<u8>>, StoreError> {
+        match &self.chunks {
+            Chunks::Live(store) => {
+                let around = store.around(seq)?;
+                let ends_before = |raw: &Vec<u8>| chunk::decode(raw).is_ok_and(|chunk| chunk.end() <= seq);
+                if around.as_ref().is_some_and(ends_before) {
+                    return store.after(seq);
+                }
+                Ok(around)
+            }
+            Chunks::Raw(raw) => {
+                let Some(place) = raw.reaching(seq) else { return Ok(None) };
+                raw.read(place).map(Some).map_err(|error| StoreError::io(&self.dir, &error))
+            }
+            Chunks::Unread => Ok(None),
+        }
+    }
+
+    /// The same segment, read from its file.
+    pub(super) fn read_from_file(mut self) -> Result<Self, StoreError> {
+        let raw = scan(self.id, self.first, &self.dir).map_err(|error| StoreError::io(&self.dir, &error))?;
+        self.chunks = raw.map_or(Chunks::Unread, |raw| Chunks::Raw(Arc::new(raw)));
+        Ok(self)
+    }
 }
 
 /// Reads from `page.next` on until the page is full or the segment ends.
 pub(super) fn read_chunks(
     source: &Source,
     (max_events, max_bytes): (usize, usize),
-    is_settled: impl Fn(Seq) -> bool,
     page: &mut Page,
-) {
+) -> Result<(), StoreError> {
     page.next = page.next.max(source.first);
-    let bytes = page.events.iter().map(|stored| stored.event.body.len()).sum();
-    let mut filling = Filling { source, max_events, max_bytes, bytes, is_settled, page };
-    let mut entry = first_entry(&source.store, filling.page.next);
-    while let Ok(Some((key, value))) = &entry {
-        if let Ok(events) = chunk::decode(value)
-            && let Some(first) = events.first().map(|stored| stored.seq)
-            && (!filling.close_gap(first) || !events.into_iter().all(|stored| filling.add(stored)))
-        {
-            return;
+    let mut bytes: usize = page.events.iter().map(|stored| stored.event.body.len()).sum();
+    while page.next < source.end {
+        let Some(raw) = source.chunk_at(page.next)? else { break };
+        let events = chunk::decode(&raw).and_then(|chunk| record::decode(&chunk));
+        let events: Vec<Stored> = events.map_err(|error| StoreError(error.to_string()))?;
+        let Some(last) = events.last().map(|stored| stored.seq) else { break };
+        for stored in events {
+            if stored.seq < page.next || stored.seq >= source.end || source.settled.contains(stored.seq) {
+                continue;
+            }
+            let is_full = page.events.len() >= max_events || bytes >= max_bytes;
+            if is_full && !page.events.is_empty() {
+                page.next = stored.seq;
+                return Ok(());
+            }
+            bytes += stored.event.body.len();
+            page.events.push(stored);
         }
-        entry = source.store.after(key);
+        page.next = (last + 1).max(page.next);
     }
-    if let Err(error) = entry {
-        tracing::error!(segment = %source.dir.display(), %error, "the store cannot read on; carving the rest");
-    }
-    if filling.close_gap(source.end) {
-        page.next = source.end;
-    }
-}
-
-fn first_entry(store: &Store, from: Seq) -> Result<Option<Entry>, StoreError> {
-    match store.at_or_before(&from.to_be_bytes())? {
-        Some(entry) => Ok(Some(entry)),
-        None => store.after(&from.to_be_bytes()),
-    }
-}
-
-impl<F: Fn(Seq) -> bool> Filling<'_, F> {
-    /// Adds an event unless it is settled or was passed. `false` if the page is full before it.
-    fn add(&mut self, stored: Stored) -> bool {
-        if stored.seq < self.page.next || stored.seq >= self.source.end {
-            return true;
-        }
-        let events = self.page.events.len();
-        if events >= self.max_events || (self.bytes >= self.max_bytes && events > 0) {
-            return false;
-        }
-        self.page.next = stored.seq + 1;
-        if !(self.is_settled)(stored.seq) {
-            self.bytes += stored.event.body.len();
-            self.page.events.push(stored);
-        }
-        true
-    }
-
-    /// Carves what is unsettled between the page's next event and `to`. `false` if the page is full.
-    fn close_gap(&mut self, to: Seq) -> bool {
-        let from = self.page.next;
-        let missing = (from..to.min(self.source.end)).filter(|seq| !(self.is_settled)(*seq)).count();
-        if missing == 0 {
-            return true;
-        }
-        let carved = carve(&self.source.dir, from, to);
-        let found = carved.keys().filter(|seq| !(self.is_settled)(**seq)).count();
-        let segment = self.source.dir.display();
-        tracing::error!(%segment, from, to, missing, carved = found, "a damaged part of the queue was carved");
-        if !carved.into_values().all(|stored| self.add(stored)) {
-            return false;
-        }
-        if found < missing {
-            let lost = missing - found;
-            tracing::error!(%segment, from, to, lost, "events cannot be read; their segment stays on disk");
-        }
-        true
-    }
-}
-
-/// Events of `from..to` whose chunks stand whole in the segment's raw file.
-pub(super) fn carve(dir: &Path, from: Seq, to: Seq) -> BTreeMap<Seq, Stored> {
-    let raw = match fs::read(dir.join("db")) {
-        Ok(raw) => raw,
-        Err(error) => {
-            tracing::error!(segment = %dir.display(), %error, "the raw file cannot be read");
-            Vec::new()
-        }
-    };
-    let starts = raw.windows(MAGIC.len()).enumerate().filter(|(_, bytes)| *bytes == MAGIC);
-    starts
-        .filter_map(|(at, _)| chunk::decode(&raw[at..]).ok())
-        .flatten()
-        .filter(|stored| (from..to).contains(&stored.seq))
-        .map(|stored| (stored.seq, stored))
-        .collect()
-}
-
-/// Whether the raw file holds any whole chunk.
-pub(super) fn holds_events(dir: &Path) -> bool {
-    !carve(dir, 0, Seq::MAX).is_empty()
+    page.next = source.end;
+    Ok(())
 }

@@ -1,167 +1,179 @@
-//! A segment: one small database in a directory named by its first sequence number, with our header.
+//! A segment: one small database in a directory named by its first number.
 //!
 //! ```text
-//! header: magic 8 · version u32 · lane u8 · 0 0 0 · first u64 · previous_end u64 · crc32c u32
+//! made (spare) ──header──> live: written, read through the store ──> closed: read from its file ──> deleted
 //! ```
-//! The header is written and synced last: a directory without one was never used.
+//! A segment found at the start is closed, whatever state it was in.
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::event::Lane;
 
-use super::chunk;
-use super::page::carve;
+use super::chunk::Kind;
+use super::header::Closing;
+use super::idents::Ident;
+use super::raw::RawFile;
 use super::settled::Settled;
-use super::store::{Store, StoreError, sync_dir};
+use super::store::Store;
 use super::types::Seq;
 
-const MAGIC: [u8; 8] = *b"TRKSEGM\x01";
-/// Format of header and chunks. A newer one is refused.
-pub(super) const VERSION: u32 = 1;
-const HEADER: usize = 36;
+/// Numbers that a segment may use: far more than its bytes allow.
+pub(super) const SLOT: Seq = 1 << 20;
 
-/// One segment of a lane. The store is open only while it is written, read or settled.
+/// Which row of segments: the lanes, the dead letters, the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowId {
+    Lane(Lane),
+    Dead,
+    Ledger,
+}
+
+impl RowId {
+    /// Name in the quarantine and in logs.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            RowId::Lane(lane) => lane.name(),
+            RowId::Dead => "dead",
+            RowId::Ledger => "ledger",
+        }
+    }
+
+    /// Number in headers.
+    pub(super) fn id(self) -> u8 {
+        match self {
+            RowId::Lane(lane) => lane as u8,
+            RowId::Dead => 16,
+            RowId::Ledger => 17,
+        }
+    }
+
+    /// Directory under `queue.dir`.
+    pub(super) fn dir(self, queue: &Path) -> PathBuf {
+        match self {
+            RowId::Lane(lane) => queue.join("lanes").join(lane.name()),
+            RowId::Dead => queue.join("dead"),
+            RowId::Ledger => queue.join("ledger"),
+        }
+    }
+
+    /// Whether chunks of this kind belong here.
+    pub(super) fn holds(self, kind: Kind) -> bool {
+        match self {
+            RowId::Lane(lane) => kind == Kind::Events(lane),
+            RowId::Dead => kind == Kind::Letters,
+            RowId::Ledger => matches!(kind, Kind::Entries | Kind::Snapshot),
+        }
+    }
+}
+
+/// The part of a segment that is there only while this process writes it.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) store: Arc<Store>,
+    /// For the `ids` file.
+    pub(super) idents: Vec<Ident>,
+    /// First number and time of each append.
+    pub(super) times: Vec<(Seq, i64)>,
+}
+
+/// One segment.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) first: Seq,
-    /// Last sequence number synced in the segment before, when this one was made.
+    /// Last number synced in the segment before, when this one was made.
     pub(super) previous_end: Seq,
-    /// One past the last synced event.
+    /// One past the last synced number.
     pub(super) end: Seq,
     /// Bytes of chunks in it.
     pub(super) bytes: u64,
+    /// Least and greatest time of its records.
+    pub(super) oldest_ms: i64,
+    pub(super) newest_ms: i64,
     pub(super) dir: PathBuf,
     pub(super) settled: Settled,
-    pub(super) store: Option<Arc<Store>>,
-}
-
-/// What a header file says.
-pub(super) enum Header {
-    Valid { first: Seq, previous_end: Seq },
-    Newer(u32),
-    Damaged,
+    pub(super) live: Option<Live>,
+    /// Kept while it is being read.
+    pub(super) raw: Option<Arc<RawFile>>,
+    pub(super) disk: Arc<AtomicU64>,
 }
 
 impl Segment {
-    /// Makes an empty segment and everything in it durable, header last.
-    pub(super) fn create(
-        lane_dir: &Path,
-        lane: Lane,
-        first: Seq,
-        previous_end: Seq,
-    ) -> Result<Self, StoreError> {
-        let dir = lane_dir.join(format!("{first:020}"));
-        let io = |error: std::io::Error| StoreError(format!("{}: {error}", dir.display()));
-        fs::create_dir_all(&dir).map_err(io)?;
-        let store = Store::open(&dir)?;
-        let mut file = File::create(dir.join("header")).map_err(io)?;
-        file.write_all(&encode_header(lane, first, previous_end))
-            .and_then(|()| file.sync_all())
-            .map_err(io)?;
-        sync_dir(&dir).map_err(io)?;
-        sync_dir(lane_dir).map_err(io)?;
-        let store = Some(Arc::new(store));
-        Ok(Self { first, previous_end, end: first, bytes: 0, dir, settled: Settled::default(), store })
-    }
-
-    /// Opens the store and learns what it holds, if it is not open yet.
-    pub(super) fn open(&mut self) -> Result<Arc<Store>, StoreError> {
-        if let Some(store) = &self.store {
-            return Ok(store.clone());
-        }
-        let store = Arc::new(Store::open(&self.dir)?);
-        for (start, end) in store.settled_ranges() {
-            self.settled.insert(start.max(self.first), end.min(self.end).max(start.max(self.first)));
-        }
-        self.store = Some(store.clone());
-        Ok(store)
-    }
-
-    /// Finds where the segment ends: from its summary, else from its last chunk, else by carving.
-    pub(super) fn find_end(&mut self) -> Result<(), StoreError> {
-        if let Some(end) = self.read_summary() {
-            self.end = end;
-            return Ok(());
-        }
-        let store = Store::open(&self.dir)?;
-        let Some((_, value)) = store.at_or_before(&u64::MAX.to_be_bytes())? else { return Ok(()) };
-        let last = match chunk::decode(&value) {
-            Ok(events) => events.last().map(|stored| stored.seq),
-            Err(_) => carve(&self.dir, self.first, Seq::MAX).last_key_value().map(|(seq, _)| *seq),
-        };
-        self.end = last.map_or(self.first, |last| last + 1);
-        Ok(())
-    }
-
-    /// Notes the end of a closed segment. Only a help against damage: without it the store is asked.
-    pub(super) fn write_summary(&self) {
-        let mut raw = self.first.to_le_bytes().to_vec();
-        raw.extend_from_slice(&self.end.to_le_bytes());
-        let crc = crc32c::crc32c(&raw);
-        raw.extend_from_slice(&crc.to_le_bytes());
-        if let Err(error) = fs::write(self.dir.join("summary"), raw) {
-            tracing::warn!(segment = %self.dir.display(), %error, "cannot write a summary");
+    /// An empty one.
+    pub(super) fn new(dir: PathBuf, first: Seq, previous_end: Seq, live: Option<Live>) -> Self {
+        Self {
+            first,
+            previous_end,
+            end: first,
+            bytes: 0,
+            oldest_ms: i64::MAX,
+            newest_ms: i64::MIN,
+            dir,
+            settled: Settled::new(first),
+            live,
+            raw: None,
+            disk: Arc::default(),
         }
     }
 
-    fn read_summary(&self) -> Option<Seq> {
-        let raw = fs::read(self.dir.join("summary")).ok()?;
-        let (numbers, crc) = raw.split_at_checked(16)?;
-        let is_ours =
-            crc == crc32c::crc32c(numbers).to_le_bytes() && numbers[..8] == self.first.to_le_bytes();
-        let end = u64::from_le_bytes(numbers[8..].try_into().ok()?);
-        (is_ours && end >= self.first).then_some(end)
+    /// How many numbers count.
+    pub(super) fn count(&self) -> u64 {
+        self.end - self.first
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.settled.count() >= self.end - self.first
+        self.settled.count() >= self.count()
     }
 
     pub(super) fn unsettled(&self) -> u64 {
-        (self.end - self.first).saturating_sub(self.settled.count())
+        self.count().saturating_sub(self.settled.count())
     }
-}
 
-/// Removes a segment's directory so that a crash in between leaves nothing half alive.
-pub(super) fn delete(dir: &Path) -> std::io::Result<()> {
-    let gone = dir.with_extension("gone");
-    fs::rename(dir, &gone)?;
-    if let Some(parent) = dir.parent() {
-        sync_dir(parent)?;
+    /// Bytes of chunks that are not settled, taking all as equally large.
+    pub(super) fn unsettled_bytes(&self) -> u64 {
+        let count = self.count().max(1);
+        u64::try_from(u128::from(self.bytes) * u128::from(self.unsettled()) / u128::from(count))
+            .unwrap_or(u64::MAX)
     }
-    fs::remove_dir_all(gone)
-}
 
-fn encode_header(lane: Lane, first: Seq, previous_end: Seq) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER);
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&[lane as u8, 0, 0, 0]);
-    out.extend_from_slice(&first.to_le_bytes());
-    out.extend_from_slice(&previous_end.to_le_bytes());
-    let crc = crc32c::crc32c(&out);
-    out.extend_from_slice(&crc.to_le_bytes());
-    out
-}
+    /// About when `seq` was accepted: never later than it was.
+    pub(super) fn time_at(&self, seq: Seq) -> i64 {
+        let known = match (&self.live, &self.raw) {
+            (Some(live), _) => {
+                let at = live.times.partition_point(|(first, _)| *first <= seq);
+                at.checked_sub(1).map(|at| live.times[at].1)
+            }
+            (None, Some(raw)) => raw.time_at(seq),
+            (None, None) => None,
+        };
+        known.unwrap_or(self.oldest_ms)
+    }
 
-/// Reads a header of `lane`.
-pub(super) fn read_header(dir: &Path, lane: Lane) -> Header {
-    let Ok(raw) = fs::read(dir.join("header")) else { return Header::Damaged };
-    let number = |at: usize| raw[at..at + 8].try_into().map(u64::from_le_bytes).unwrap_or_default();
-    if raw.len() < HEADER || raw[..8] != MAGIC {
-        return Header::Damaged;
+    /// Takes over what a closing says.
+    pub(super) fn closed_with(&mut self, closing: &Closing) {
+        self.end = closing.end;
+        self.bytes = closing.bytes;
+        (self.oldest_ms, self.newest_ms) = (closing.oldest_ms, closing.newest_ms);
+        self.disk.store(closing.disk, Ordering::Relaxed);
     }
-    let version = u32::from_le_bytes(raw[8..12].try_into().expect("four bytes"));
-    let crc = u32::from_le_bytes(raw[32..36].try_into().expect("four bytes"));
-    // Damage is looked for first: a flipped bit is no newer version. Later formats keep these fields.
-    if crc32c::crc32c(&raw[..32]) != crc || raw[12] != lane as u8 {
-        return Header::Damaged;
+
+    /// What its closing must say now.
+    pub(super) fn closing(&self) -> Closing {
+        Closing {
+            end: self.end,
+            bytes: self.bytes,
+            oldest_ms: self.oldest_ms,
+            newest_ms: self.newest_ms,
+            disk: self.disk.load(Ordering::Relaxed),
+        }
     }
-    if version > VERSION {
-        return Header::Newer(version);
+
+    /// Takes the times of records into account.
+    pub(super) fn note_times(&mut self, at_ms: impl Iterator<Item = i64>) {
+        for at in at_ms {
+            self.oldest_ms = self.oldest_ms.min(at);
+            self.newest_ms = self.newest_ms.max(at);
+        }
     }
-    Header::Valid { first: number(16), previous_end: number(24) }
 }

@@ -1,94 +1,92 @@
-//! Which sequence numbers are settled: disjoint ranges. Pure.
-
-use std::collections::BTreeMap;
+//! Which numbers of a segment are settled: one bit each. Pure.
 
 use super::types::Seq;
 
-/// A set of sequence numbers as ranges `start..end`; neighbours are merged.
+/// A set of numbers at or after `first`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Settled {
-    ranges: BTreeMap<Seq, Seq>,
+    first: Seq,
+    words: Vec<u64>,
     count: u64,
 }
 
 impl Settled {
+    /// Empty, for a segment that begins at `first`.
+    pub(super) fn new(first: Seq) -> Self {
+        Self { first, ..Self::default() }
+    }
+
     /// How many numbers are in the set.
     pub(super) fn count(&self) -> u64 {
         self.count
     }
 
+    fn place(&self, seq: Seq) -> Option<(usize, u64)> {
+        let offset = seq.checked_sub(self.first)?;
+        Some((usize::try_from(offset / 64).ok()?, 1 << (offset % 64)))
+    }
+
     pub(super) fn contains(&self, seq: Seq) -> bool {
-        self.ranges.range(..=seq).next_back().is_some_and(|(_, end)| seq < *end)
+        let Some((word, bit)) = self.place(seq) else { return false };
+        self.words.get(word).is_some_and(|found| found & bit != 0)
     }
 
-    /// Adds `start..end`; gives back how many of them are new.
-    pub(super) fn insert(&mut self, start: Seq, end: Seq) -> u64 {
-        let before = self.count;
-        let (mut start, mut end) = (start, end);
-        if start >= end {
-            return 0;
+    /// Adds a number; `true` if it is new. A number before `first` is none of this segment's.
+    pub(super) fn insert(&mut self, seq: Seq) -> bool {
+        let Some((word, bit)) = self.place(seq) else { return false };
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
         }
-        if let Some((&s, &e)) = self.ranges.range(..=start).next_back()
-            && e >= start
-        {
-            start = s;
-            end = end.max(e);
-        }
-        while let Some((&s, &e)) = self.ranges.range(start..=end).next() {
-            self.ranges.remove(&s);
-            self.count -= e - s;
-            end = end.max(e);
-        }
-        self.ranges.insert(start, end);
-        self.count += end - start;
-        self.count - before
+        let is_new = self.words[word] & bit == 0;
+        self.words[word] |= bit;
+        self.count += u64::from(is_new);
+        is_new
     }
-}
 
-/// Sorted numbers as runs `start..end`.
-pub(super) fn runs(seqs: &[Seq]) -> Vec<(Seq, Seq)> {
-    let mut runs: Vec<(Seq, Seq)> = Vec::new();
-    for &seq in seqs {
-        match runs.last_mut() {
-            Some((_, end)) if *end == seq => *end += 1,
-            _ => runs.push((seq, seq + 1)),
+    /// Bits as bytes, little-endian, without trailing zeros.
+    pub(super) fn bitmap(&self) -> Vec<u8> {
+        let mut bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+        bytes
+    }
+
+    /// Adds all of a bitmap that lies before `end`.
+    pub(super) fn merge(&mut self, bitmap: &[u8], end: Seq) {
+        for (at, byte) in bitmap.iter().enumerate() {
+            for bit in (0..8).filter(|bit| byte & (1 << bit) != 0) {
+                let seq = self.first + (at as u64) * 8 + bit;
+                if seq < end {
+                    self.insert(seq);
+                }
+            }
         }
     }
-    runs
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use proptest::prelude::{any, prop_assert_eq, proptest};
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
     use super::*;
 
     proptest! {
         #[test]
-        fn it_holds_what_a_plain_set_holds(ranges in proptest::collection::vec((0u64..60, 0u64..12), 0..40)) {
-            let (mut settled, mut model) = (Settled::default(), BTreeSet::new());
+        fn it_holds_what_a_plain_set_holds(seqs in proptest::collection::vec(90_u64..400, 0..200)) {
+            let (mut settled, mut model) = (Settled::new(100), BTreeSet::new());
 
-            for (start, length) in ranges {
-                let before = model.len();
-                model.extend(start..start + length);
-                prop_assert_eq!(settled.insert(start, start + length), (model.len() - before) as u64);
+            for seq in seqs {
+                prop_assert_eq!(settled.insert(seq), seq >= 100 && model.insert(seq));
             }
 
             prop_assert_eq!(settled.count(), model.len() as u64);
-            for seq in 0..80 {
+            for seq in 0..500 {
                 prop_assert_eq!(settled.contains(seq), model.contains(&seq));
             }
-        }
-
-        #[test]
-        fn runs_hold_every_number_once(seqs in proptest::collection::btree_set(any::<u8>(), 0..80)) {
-            let seqs: Vec<Seq> = seqs.into_iter().map(u64::from).collect();
-
-            let back: Vec<Seq> = runs(&seqs).into_iter().flat_map(|(start, end)| start..end).collect();
-
-            prop_assert_eq!(back, seqs);
+            let mut again = Settled::new(100);
+            again.merge(&settled.bitmap(), 300);
+            prop_assert!((0..500).all(|seq| again.contains(seq) == (model.contains(&seq) && seq < 300)));
         }
     }
 }

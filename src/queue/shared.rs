@@ -1,33 +1,82 @@
-//! The lanes' logs, shared between the thread that writes and the one that reads.
+//! The rows, shared between the thread that writes, the one that reads, and the operator's commands.
 //!
-//! A lock is held for memory and for opening a store; a sync of appends runs under it too, so a read of
-//! that lane waits for at most one commit.
+//! No lock is held over a sync of appends: a read never waits for the disk's writes. Where two locks are
+//! held, the ledger's is taken first.
 
-use std::sync::{Mutex, MutexGuard};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use crate::event::{Envelope, Lane};
 
+use super::dead::Dead;
+use super::entry::{Fate, LedgerEntry, Mark};
+use super::keeper::{Chore, Keeper};
+use super::ledger::Ledger;
+use super::letter::DeadLetter;
 use super::log::Log;
-use super::page::read_chunks;
+use super::page::{Chunks, Source, read_chunks};
+use super::quarantine::Quarantine;
+use super::raw::allocated;
 use super::store::StoreError;
-use super::types::{LaneDepth, Page, Seq};
+use super::types::{LaneDepth, Page, QueueError, Seq};
+
+/// Space kept for settling when the disk is full.
+pub(super) const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Shared {
+    pub(super) dir: PathBuf,
     logs: [Mutex<Log>; Lane::ALL.len()],
+    dead: Mutex<Dead>,
+    ledger: Mutex<Ledger>,
+    pub(super) quarantine: Arc<Quarantine>,
+    pub(super) keeper: Keeper,
+    depths: [Mutex<LaneDepth>; Lane::ALL.len()],
     ends: [watch::Sender<Seq>; Lane::ALL.len()],
+    /// Bytes on disk at the last look.
+    pub(super) disk_bytes: AtomicU64,
 }
 
 impl Shared {
-    pub(super) fn new(logs: [Log; Lane::ALL.len()]) -> Self {
-        let ends = std::array::from_fn(|at| watch::Sender::new(logs[at].visible_end()));
-        Self { logs: logs.map(Mutex::new), ends }
+    pub(super) fn new(
+        dir: PathBuf,
+        logs: [Log; Lane::ALL.len()],
+        dead: Dead,
+        ledger: Ledger,
+        quarantine: Arc<Quarantine>,
+        keeper: Keeper,
+    ) -> Self {
+        let ends = std::array::from_fn(|at| watch::Sender::new(logs[at].row.visible_end()));
+        let shared = Self {
+            dir,
+            logs: logs.map(Mutex::new),
+            dead: Mutex::new(dead),
+            ledger: Mutex::new(ledger),
+            quarantine,
+            keeper,
+            depths: Default::default(),
+            ends,
+            disk_bytes: AtomicU64::new(0),
+        };
+        for lane in Lane::ALL {
+            shared.publish(lane, &mut shared.log(lane));
+        }
+        shared
     }
 
-    fn log(&self, lane: Lane) -> MutexGuard<'_, Log> {
-        self.logs[lane.index()].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(super) fn log(&self, lane: Lane) -> MutexGuard<'_, Log> {
+        locked(&self.logs[lane.index()])
+    }
+
+    pub(super) fn dead(&self) -> MutexGuard<'_, Dead> {
+        locked(&self.dead)
+    }
+
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        locked(&self.ledger)
     }
 
     /// One past the last visible event, as it moves.
@@ -35,33 +84,103 @@ impl Shared {
         self.ends[lane.index()].subscribe()
     }
 
+    /// As of the last change; never waits.
     pub(super) fn depth(&self, lane: Lane) -> LaneDepth {
-        self.log(lane).depth()
+        *locked(&self.depths[lane.index()])
+    }
+
+    fn publish(&self, lane: Lane, log: &mut Log) {
+        *locked(&self.depths[lane.index()]) = log.depth();
+        let end = log.row.visible_end();
+        self.ends[lane.index()].send_if_modified(|before| std::mem::replace(before, end) != end);
     }
 
     /// Stores events on stable storage and gives the first one's number.
     pub(super) fn append(&self, lane: Lane, events: &[Envelope]) -> Result<Seq, StoreError> {
+        let put = self.log(lane).append(events);
+        let result = put.and_then(|(pending, store)| store.flush().map(|()| pending));
         let mut log = self.log(lane);
-        let result = log.append(events).and_then(|pending| log.commit(&[pending]).map(|()| pending.first));
-        if result.is_err() {
-            log.seal();
-        }
-        let end = log.visible_end();
-        drop(log);
-        self.ends[lane.index()].send_replace(end);
+        let result = match result {
+            Ok(pending) => {
+                let first = pending.first;
+                log.row.committed(pending);
+                Ok(first)
+            }
+            Err(error) => {
+                log.row.seal();
+                Err(error)
+            }
+        };
+        self.publish(lane, &mut log);
         result
     }
 
-    pub(super) fn settle(&self, lane: Lane, seqs: &[Seq]) -> Result<(), StoreError> {
-        self.log(lane).settle(seqs)
+    /// Writes entries to the ledger and syncs. At a fault the reserve is given up for a second try.
+    pub(super) fn record(&self, entries: &[LedgerEntry]) -> Result<(), StoreError> {
+        let mut ledger = self.ledger();
+        match ledger.record(entries, || self.marks()) {
+            Err(error) if self.release_reserve() => {
+                tracing::warn!(%error, "the reserve is used for settling");
+                ledger.record(entries, || self.marks())
+            }
+            result => result,
+        }
     }
 
-    /// Lets settled bodies leave the disk.
-    pub(super) fn rest(&self) {
+    /// Ends dead letters: the ledger first, then they are forgotten.
+    pub(super) fn end_letters(
+        &self,
+        letters: &[DeadLetter],
+        fate: Fate,
+        now_ms: i64,
+    ) -> Result<(), QueueError> {
+        let entry = |letter: &DeadLetter| LedgerEntry {
+            attempts: letter.attempts,
+            status: letter.status,
+            correlation_id: letter.correlation_id.clone(),
+            ..LedgerEntry::of(&letter.stored.event, letter.number, fate, now_ms)
+        };
+        let entries: Vec<LedgerEntry> = letters.iter().map(entry).collect();
+        self.record(&entries)?;
+        self.dead().settle(letters);
+        Ok(())
+    }
+
+    /// Has each lane's next segment made before it is needed.
+    pub(super) fn begin(&self) {
         for lane in Lane::ALL {
-            if let Err(error) = self.log(lane).rest() {
-                tracing::warn!(%lane, %error, "cannot begin a new segment");
+            let mut log = self.log(lane);
+            log.delete_settled();
+            log.row.prepare();
+        }
+        self.restore_reserve();
+    }
+
+    fn marks(&self) -> Vec<Mark> {
+        let mut marks = Vec::new();
+        for lane in Lane::ALL {
+            marks.extend(self.log(lane).row.marks());
+        }
+        marks.extend(self.dead().row.marks());
+        marks
+    }
+
+    /// Notes in memory that these are settled; their segments may go.
+    pub(super) fn mark_settled(&self, lane: Lane, seqs: &[Seq]) {
+        let mut log = self.log(lane);
+        log.row.mark_settled(seqs);
+        log.delete_settled();
+        self.publish(lane, &mut log);
+    }
+
+    /// Lets settled bodies leave the disk; `is_quiet` says that nothing came for a while.
+    pub(super) fn rest(&self, is_quiet: bool, now_ms: i64) {
+        for lane in Lane::ALL {
+            let mut log = self.log(lane);
+            if let Err(error) = log.rest(is_quiet, now_ms) {
+                tracing::debug!(%lane, %error, "cannot begin a new segment");
             }
+            self.publish(lane, &mut log);
         }
     }
 
@@ -69,20 +188,82 @@ impl Shared {
     pub(super) fn read(&self, lane: Lane, from: Seq, max: (usize, usize)) -> Result<Page, StoreError> {
         let mut page = Page { next: from.max(1), ..Page::default() };
         loop {
-            let Some(source) = self.log(lane).source_for(page.next)? else {
-                page.at_end = true;
-                break;
-            };
-            read_chunks(&source, max, |seq| self.log(lane).is_settled(seq), &mut page);
-            if page.next < source.end || page.events.len() >= max.0 {
-                break;
+            let found = self.log(lane).row.source_for(page.next);
+            let Some(source) = found else { break };
+            if matches!(source.chunks, Chunks::Unread) {
+                self.look_into(lane, source)?;
+                continue;
+            }
+            let end = source.end;
+            if let Err(error) = read_chunks(&source, max, &mut page) {
+                tracing::error!(%lane, %error, segment = %source.dir.display(), "the store cannot read on; its file is read instead");
+                let source = source.read_from_file()?;
+                if read_chunks(&source, max, &mut page).is_err() {
+                    page.next = end;
+                }
+            }
+            if page.next < end || page.events.len() >= max.0 {
+                return Ok(page);
             }
         }
-        let mut log = self.log(lane);
-        if let Some(first) = page.events.first() {
-            log.note_oldest(first);
-        }
-        page.at_end |= page.next >= log.visible_end();
+        page.at_end = true;
+        page.next = page.next.max(self.log(lane).row.visible_end());
         Ok(page)
     }
+
+    /// Finds the chunks of a closed segment, without a lock, and keeps what was found.
+    fn look_into(&self, lane: Lane, source: Source) -> Result<(), StoreError> {
+        let first = source.first;
+        let source = source.read_from_file()?;
+        let raw = match source.chunks {
+            Chunks::Raw(raw) => Some(raw),
+            _ => None,
+        };
+        let mut log = self.log(lane);
+        log.row.found_raw(first, raw, &self.quarantine);
+        log.delete_settled();
+        self.publish(lane, &mut log);
+        Ok(())
+    }
+
+    /// Bytes under the directory: rows as they know them, the rest as it lies there.
+    pub(super) fn disk(&self) -> u64 {
+        let mut bytes = allocated(&self.dir.join("dedupe")) + allocated(&self.dir.join("quarantine"));
+        bytes += std::fs::metadata(self.reserve()).map_or(0, |_| RESERVE_BYTES);
+        for lane in Lane::ALL {
+            bytes += self.log(lane).row.disk();
+        }
+        bytes += self.dead().row.disk() + self.ledger().row.disk();
+        self.disk_bytes.store(bytes, Ordering::Relaxed);
+        bytes
+    }
+
+    fn reserve(&self) -> PathBuf {
+        self.dir.join("reserve")
+    }
+
+    /// `true` if there was a reserve to give up.
+    pub(super) fn release_reserve(&self) -> bool {
+        std::fs::remove_file(self.reserve()).is_ok()
+    }
+
+    /// Has the reserve allocated again if it is gone.
+    pub(super) fn restore_reserve(&self) {
+        if !self.reserve().exists() {
+            self.keeper.ask(Chore::Reserve(self.reserve(), RESERVE_BYTES));
+        }
+    }
+
+    /// Gives all handles back; what the segments held is written down.
+    pub(super) fn close(&self) {
+        for lane in Lane::ALL {
+            self.log(lane).row.close_newest();
+        }
+        self.dead().row.close_newest();
+        self.ledger().row.close_newest();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,28 +1,39 @@
-//! One small sled database. The only file that names sled.
+//! One small sled database that is written once: the only file that names sled.
 //!
-//! sled's own promises end at the page cache, and its faults include panics, so:
+//! sled's own promises end at the page cache, and opening a database that was killed or damaged may
+//! clear, refuse or panic. So:
 //! - each log write is followed by `fdatasync`, by standing in for `sync_file_range` (below); a store
 //!   whose first commit did not do so refuses to be used;
+//! - **a database is never opened twice**: this process writes and reads the one it made; what an
+//!   earlier process or an earlier handle left is read from its file by magic and checksum (`raw`);
 //! - every call runs under `catch_unwind`; a panic is a fault like any other.
 //!
-//! After a fault the handle is for reading and settling only: what follows is the caller's rule.
+//! Chunks go into a row of trees. sled rewrites a whole leaf at its tenth change and splits it at its
+//! seventeenth entry, 4.4 bytes written for each byte of ours; a new tree before that writes 1.1.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// sled's log segments; values above a quarter of it would become files of their own.
-const LOG_SEGMENT: usize = 4 * 1024 * 1024;
+use super::types::Seq;
+
+/// sled's log segments: each is a buffer in memory while it is written. A value above a quarter of it
+/// would become a file of its own that is never synced.
+const LOG_SEGMENT: usize = 1024 * 1024;
+/// Largest that sled takes.
+const MAX_LOG_SEGMENT: usize = 16 * 1024 * 1024;
+/// What sled puts around a value, generously.
+const ENVELOPE: usize = 1024;
+/// Largest chunk that can be stored at all.
+pub(super) const MAX_VALUE: usize = MAX_LOG_SEGMENT / 4 - ENVELOPE;
 /// Page cache of a store, bytes.
-const CACHE: u64 = 2 * 1024 * 1024;
-/// A handle that was just dropped may hold its lock for so long.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-const LOCK_RETRY: Duration = Duration::from_millis(10);
-
-/// Key and value.
-pub(super) type Entry = (Vec<u8>, Vec<u8>);
+const CACHE: u64 = 1024 * 1024;
+/// A tree is left after so many changes if it would have so many bytes: for small ones a rewrite costs
+/// less than a tree. A leaf that is rewritten is thus far below the size at which sled makes a file of it.
+const TREE_CHANGES: usize = 9;
+const TREE_BYTES: usize = 64 * 1024;
 
 static SYNCS: AtomicU64 = AtomicU64::new(0);
 
@@ -43,11 +54,27 @@ extern "C" fn sync_file_range(fd: i32, _offset: i64, _bytes: i64, _flags: u32) -
 #[error("{0}")]
 pub(super) struct StoreError(pub(super) String);
 
-/// An open database with trees `events` and `settled`.
+impl StoreError {
+    /// The system's `error` about `path`.
+    pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
+        StoreError(format!("{}: {error}", path.display()))
+    }
+}
+
+/// An open database. After a fault of a write or sync it must not be written again.
 pub(super) struct Store {
     db: Option<sled::Db>,
-    events: Option<sled::Tree>,
-    settled: Option<sled::Tree>,
+    trees: Mutex<Vec<Tree>>,
+    max_value: usize,
+}
+
+/// One tree, and the number of its first chunk.
+#[derive(Clone)]
+struct Tree {
+    first: Seq,
+    changes: usize,
+    bytes: usize,
+    tree: sled::Tree,
 }
 
 impl std::fmt::Debug for Store {
@@ -70,32 +97,39 @@ pub(super) fn sync_dir(dir: &Path) -> std::io::Result<()> {
 }
 
 impl Store {
-    /// Opens or makes the database at `dir`. Blocks, at most some seconds.
-    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let io = |error: std::io::Error| StoreError(format!("{}: {error}", dir.display()));
-        let new = !dir.join("db").exists();
-        if !new {
-            remove_torn_snapshots(dir).map_err(io)?;
+    /// Makes a database in `dir`, which must hold none, for chunks of at most `largest` bytes, and
+    /// makes its files and their names durable.
+    pub(super) fn create(dir: &Path, largest: usize) -> Result<Self, StoreError> {
+        let io = |error: std::io::Error| StoreError::io(dir, &error);
+        if dir.join("db").exists() {
+            return Err(StoreError(format!("{}: holds a database already", dir.display())));
         }
-        let db = open_patiently(dir)?;
-        let events = fenced("open tree", || db.open_tree("events"))?;
-        let settled = fenced("open tree", || db.open_tree("settled"))?;
-        let store = Self { db: Some(db), events: Some(events), settled: Some(settled) };
-        if new {
-            store.prove_sync()?;
-            for name in ["conf", "db"] {
-                File::open(dir.join(name)).and_then(|file| file.sync_all()).map_err(io)?;
-            }
-            sync_dir(dir).map_err(io)?;
-            sync_dir(dir.parent().unwrap_or(dir)).map_err(io)?;
+        if largest > MAX_VALUE {
+            return Err(StoreError(format!("a chunk of {largest} bytes is above {MAX_VALUE}")));
         }
+        let log_segment = ((largest + ENVELOPE) * 4).next_power_of_two().max(LOG_SEGMENT);
+        let db = fenced("open", || {
+            sled::Config::new()
+                .path(dir)
+                .cache_capacity(CACHE)
+                .segment_size(log_segment)
+                .flush_every_ms(None)
+                .open()
+        })?;
+        let max_value = log_segment / 4 - ENVELOPE;
+        let store = Self { db: Some(db), trees: Mutex::default(), max_value };
+        store.prove_sync()?;
+        for name in ["conf", "db"] {
+            File::open(dir.join(name)).and_then(|file| file.sync_all()).map_err(io)?;
+        }
+        sync_dir(dir).map_err(io)?;
         Ok(store)
     }
 
     /// A commit that did not reach `fdatasync` would make every answer a lie.
     fn prove_sync(&self) -> Result<(), StoreError> {
         let before = SYNCS.load(Ordering::SeqCst);
-        self.put_settled(0, 0)?;
+        fenced("insert", || self.db().insert(b"made", b"by trunkline"))?;
         self.flush()?;
         if SYNCS.load(Ordering::SeqCst) == before {
             return Err(StoreError("a commit did not sync: the store is not built as it must be".to_owned()));
@@ -107,51 +141,61 @@ impl Store {
         self.db.as_ref().expect("taken only in drop")
     }
 
-    fn events(&self) -> &sled::Tree {
-        self.events.as_ref().expect("taken only in drop")
+    fn trees(&self) -> MutexGuard<'_, Vec<Tree>> {
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settled(&self) -> &sled::Tree {
-        self.settled.as_ref().expect("taken only in drop")
+    /// Largest chunk that this database takes.
+    pub(super) fn max_value(&self) -> usize {
+        self.max_value
     }
 
-    /// Puts a value under `key`; durable after [`Store::flush`].
-    pub(super) fn put(&self, key: &[u8], value: Vec<u8>) -> Result<(), StoreError> {
-        fenced("insert", || self.events().insert(key, value)).map(drop)
+    /// Puts a chunk under its first number, greater than every one before; durable after
+    /// [`Store::flush`].
+    pub(super) fn put(&self, first: Seq, chunk: &[u8]) -> Result<(), StoreError> {
+        let mut trees = self.trees();
+        let is_full = |tree: &Tree| tree.changes >= TREE_CHANGES && tree.bytes + chunk.len() >= TREE_BYTES;
+        if trees.last().is_none_or(is_full) {
+            let name = format!("chunks-{first:020}");
+            let tree = fenced("open tree", || self.db().open_tree(&name))?;
+            trees.push(Tree { first, changes: 0, bytes: 0, tree });
+        }
+        let newest = trees.last_mut().expect("one was made");
+        newest.changes += 1;
+        newest.bytes += chunk.len();
+        fenced("insert", || newest.tree.insert(first.to_be_bytes(), chunk)).map(drop)
     }
 
-    /// Removes what is under `key`; durable after [`Store::flush`].
-    pub(super) fn remove(&self, key: &[u8]) -> Result<bool, StoreError> {
-        Ok(fenced("remove", || self.events().remove(key))?.is_some())
-    }
-
-    /// The last entry whose key is at most `key`.
-    pub(super) fn at_or_before(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        let entry = fenced("read", || self.events().range(..=key).next_back().transpose())?;
-        Ok(entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
-    }
-
-    /// The first entry whose key is greater than `key`.
-    pub(super) fn after(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        let entry = fenced("read", || self.events().get_gt(key))?;
-        Ok(entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
-    }
-
-    /// Notes `start..end` as settled; durable after [`Store::flush`].
-    pub(super) fn put_settled(&self, start: u64, end: u64) -> Result<(), StoreError> {
-        fenced("insert", || self.settled().insert(start.to_be_bytes(), &end.to_be_bytes())).map(drop)
-    }
-
-    /// All settled ranges. Stops at the first fault with what it has: the rest is sent again.
-    pub(super) fn settled_ranges(&self) -> Vec<(u64, u64)> {
-        let mut ranges = Vec::new();
-        let mut entries = self.settled().iter();
-        while let Ok(Some((start, end))) = fenced("read", || entries.next().transpose()) {
-            if let (Ok(start), Ok(end)) = (start.as_ref().try_into(), end.as_ref().try_into()) {
-                ranges.push((u64::from_be_bytes(start), u64::from_be_bytes(end)));
+    /// The chunk that begins at or before `seq`, else the first one after it.
+    pub(super) fn around(&self, seq: Seq) -> Result<Option<Vec<u8>>, StoreError> {
+        let (before, after) = self.trees_around(seq);
+        if let Some(tree) = before {
+            let found = fenced("read", || tree.range(..=seq.to_be_bytes()).next_back().transpose())?;
+            if let Some((_, chunk)) = found {
+                return Ok(Some(chunk.to_vec()));
             }
         }
-        ranges
+        let Some(tree) = after else { return Ok(None) };
+        Ok(fenced("read", || tree.first())?.map(|(_, chunk)| chunk.to_vec()))
+    }
+
+    /// The first chunk that begins after `seq`.
+    pub(super) fn after(&self, seq: Seq) -> Result<Option<Vec<u8>>, StoreError> {
+        let (before, after) = self.trees_around(seq);
+        for tree in [before, after].into_iter().flatten() {
+            if let Some((_, chunk)) = fenced("read", || tree.get_gt(seq.to_be_bytes()))? {
+                return Ok(Some(chunk.to_vec()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The tree whose numbers reach `seq`, and the one behind it.
+    fn trees_around(&self, seq: Seq) -> (Option<sled::Tree>, Option<sled::Tree>) {
+        let trees = self.trees();
+        let at = trees.partition_point(|tree| tree.first <= seq);
+        let before = at.checked_sub(1).map(|before| trees[before].tree.clone());
+        (before, trees.get(at).map(|tree| tree.tree.clone()))
     }
 
     /// Returns when everything put before is on stable storage.
@@ -163,45 +207,10 @@ impl Store {
 impl Drop for Store {
     /// sled unwraps a sync while it closes.
     fn drop(&mut self) {
-        let parts = (self.events.take(), self.settled.take(), self.db.take());
+        let trees = std::mem::take(&mut *self.trees());
+        let parts = (trees, self.db.take());
         if catch_unwind(AssertUnwindSafe(move || drop(parts))).is_err() {
             tracing::warn!("the store panicked while closing a segment");
         }
     }
-}
-
-fn open_patiently(dir: &Path) -> Result<sled::Db, StoreError> {
-    let mut waited = Duration::ZERO;
-    loop {
-        let opened = fenced("open", || {
-            sled::Config::new()
-                .path(dir)
-                .cache_capacity(CACHE)
-                .segment_size(LOG_SEGMENT)
-                .flush_every_ms(None)
-                .open()
-        });
-        match opened {
-            Err(error) if error.0.contains("WouldBlock") || error.0.contains("could not acquire lock") => {
-                if waited >= LOCK_PATIENCE {
-                    return Err(error);
-                }
-                std::thread::sleep(LOCK_RETRY);
-                waited += LOCK_RETRY;
-            }
-            other => return other,
-        }
-    }
-}
-
-/// sled leaves them after a kill and then cannot open.
-fn remove_torn_snapshots(dir: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(&path)?;
-        }
-    }
-    Ok(())
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::event::{Envelope, Lane};
 
+use super::store::StoreError;
+
 /// Position of an event in its lane. Starts at 1; 0 is before everything.
 pub type Seq = u64;
 
@@ -158,9 +160,18 @@ pub enum QueueError {
     /// The store's own fault, in its words.
     #[error("storage fault: {0}")]
     Storage(String),
+    /// The dead letters have used their part of the directory: replay, export or discard some.
+    #[error("dead letters have used a quarter of queue.max_size")]
+    DeadLettersFull,
     /// The queue is closed.
     #[error("queue is closed")]
     Closed,
+}
+
+impl From<StoreError> for QueueError {
+    fn from(error: StoreError) -> Self {
+        QueueError::Storage(error.0)
+    }
 }
 
 /// The queue as the relay sees it. Cheap to clone; tests put a plain vector behind it.

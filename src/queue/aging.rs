@@ -1,0 +1,89 @@
+//! What goes by age: dead letters, the ledger, ids of settled events.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::entry::Fate;
+use super::shared::Shared;
+
+/// Letters that end in one go: bounds a commit.
+const LETTERS_AT_ONCE: usize = 1_000;
+const EVERY_MS: i64 = 60_000;
+
+#[derive(Debug)]
+pub(super) struct Aging {
+    dead_letters_max_age_ms: Option<i64>,
+    dedupe_window_ms: i64,
+    ran_at_ms: i64,
+}
+
+impl Aging {
+    pub(super) fn new(dead_letters_max_age: Duration, dedupe_window: Duration) -> Self {
+        let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            dead_letters_max_age_ms: (!dead_letters_max_age.is_zero()).then(|| ms(dead_letters_max_age)),
+            dedupe_window_ms: ms(dedupe_window),
+            ran_at_ms: i64::MIN,
+        }
+    }
+
+    /// Once a minute.
+    pub(super) fn run_if_due(&mut self, shared: &Shared, now_ms: i64) {
+        if now_ms.saturating_sub(self.ran_at_ms).abs() >= EVERY_MS {
+            self.run(shared, now_ms);
+        }
+    }
+
+    fn run(&mut self, shared: &Shared, now_ms: i64) {
+        self.ran_at_ms = now_ms;
+        shared.ledger().prune(now_ms);
+        remove_older(&shared.dir.join("dedupe"), now_ms.saturating_sub(self.dedupe_window_ms));
+        if let Some(max_age) = self.dead_letters_max_age_ms {
+            self.end_old_letters(shared, now_ms, max_age);
+        }
+    }
+
+    fn end_old_letters(&self, shared: &Shared, now_ms: i64, max_age_ms: i64) {
+        let (mut old, mut next) = (Vec::new(), 0);
+        while old.len() < LETTERS_AT_ONCE {
+            match shared.dead().at_or_after(next, &shared.quarantine) {
+                Ok(Some(letter)) if now_ms.saturating_sub(letter.died_at_ms) > max_age_ms => {
+                    next = letter.number + 1;
+                    old.push(letter);
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "dead letters cannot be read");
+                    break;
+                }
+            }
+        }
+        if old.is_empty() {
+            return;
+        }
+        match shared.end_letters(&old, Fate::AgedOut, now_ms) {
+            Ok(()) => {
+                tracing::warn!(
+                    count = old.len(),
+                    "dead letters older than queue.dead_letters_max_age were discarded"
+                );
+            }
+            Err(error) => tracing::warn!(%error, "old dead letters stay for now"),
+        }
+    }
+}
+
+/// Removes files that were last written before `since_ms`.
+fn remove_older(dir: &Path, since_ms: i64) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let modified_ms = entry.metadata().map(|meta| {
+            use std::os::unix::fs::MetadataExt;
+            meta.mtime() * 1000
+        });
+        if modified_ms.is_ok_and(|modified| modified < since_ms)
+            && let Err(error) = std::fs::remove_file(entry.path())
+        {
+            tracing::debug!(%error, "old ids cannot be removed");
+        }
+    }
+}

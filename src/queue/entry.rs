@@ -1,0 +1,327 @@
+//! What the ledger keeps of an event: ids and times, never the body. And what was settled when a
+//! segment of the ledger began. Pure.
+//!
+//! ```text
+//! entry:    settled_at i64 · accepted_at i64 · seq u64 · event_id 16 · lane u8 · fate u8 · reason u8
+//!           · door u8 · uid u32 · array u16 (0xFFFF: text follows) · status u16 · attempts u32
+//!           · correlation_id id · five ids: conversation, communication, interaction, user, agent
+//! id:       0: none · 1: UUID, 16 bytes · 2: text, u16 + n · 3: the one of the entry before
+//! snapshot: row u8 · first u64 · end u64 · length u32 · bitmap: bit n is first + n
+//! ```
+//! The last record of a snapshot is of row 255 and ends it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::event::{Array, Door, Envelope, KnownArray, Lane, catalogue};
+
+use super::chunk::{Chunk, ChunkError, Cursor, Kind, put_text, u32_of};
+use super::types::{DeadReason, Seq};
+
+const INLINE_NAME: u16 = u16::MAX;
+/// An id is a UUID; anything longer than this is cut.
+const MAX_ID: u16 = 256;
+
+/// What became of an event or of its dead letter. The discriminant stands on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The API took it.
+    Delivered,
+    /// It went to the dead letters.
+    Dead(DeadReason),
+    /// An operator discarded the dead letter.
+    Discarded,
+    /// An operator sent the dead letter again: it was accepted anew.
+    Replayed,
+    /// The event came again while it lay in the dead letters.
+    Superseded,
+    /// The dead letter was older than `queue.dead_letters_max_age`.
+    AgedOut,
+}
+
+impl Fate {
+    fn ids(self) -> [u8; 2] {
+        match self {
+            Fate::Delivered => [0, 0],
+            Fate::Dead(reason) => [1, reason as u8],
+            Fate::Discarded => [2, 0],
+            Fate::Replayed => [3, 0],
+            Fate::Superseded => [4, 0],
+            Fate::AgedOut => [5, 0],
+        }
+    }
+
+    fn from_ids([fate, reason]: [u8; 2]) -> Option<Fate> {
+        match fate {
+            0 => Some(Fate::Delivered),
+            1 => DeadReason::from_id(reason).map(Fate::Dead),
+            2 => Some(Fate::Discarded),
+            3 => Some(Fate::Replayed),
+            4 => Some(Fate::Superseded),
+            5 => Some(Fate::AgedOut),
+            _ => None,
+        }
+    }
+
+    /// Whether the number is that of a dead letter, not of an event in its lane.
+    pub(super) fn is_of_a_letter(self) -> bool {
+        !matches!(self, Fate::Delivered | Fate::Dead(_))
+    }
+}
+
+/// Ids by which an operator looks for a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventIds {
+    /// `conversationId`
+    pub conversation: Option<Arc<str>>,
+    /// `communicationId`
+    pub communication: Option<Arc<str>>,
+    /// `interactionId`
+    pub interaction: Option<Arc<str>>,
+    /// `userId`
+    pub user: Option<Arc<str>>,
+    /// `agentId`
+    pub agent: Option<Arc<str>>,
+}
+
+/// The fields of an event that are ids, wherever they stand in it.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct IdFields<'a> {
+    #[serde(borrow)]
+    conversation_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    communication_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    interaction_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    user_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    agent_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    source_configuration: Option<Box<IdFields<'a>>>,
+}
+
+impl EventIds {
+    /// The ids in an event's body. What is no such text is passed over.
+    pub fn of_body(body: &[u8]) -> EventIds {
+        let fields: IdFields<'_> = serde_json::from_slice(body).unwrap_or_default();
+        let nested = fields.source_configuration.and_then(|nested| nested.interaction_id);
+        let text = |id: Option<Cow<'_, str>>| id.map(|id| Arc::from(id.as_ref()));
+        EventIds {
+            conversation: text(fields.conversation_id),
+            communication: text(fields.communication_id),
+            interaction: text(fields.interaction_id.or(nested)),
+            user: text(fields.user_id),
+            agent: text(fields.agent_id),
+        }
+    }
+
+    fn all(&self) -> [Option<&str>; 5] {
+        [&self.conversation, &self.communication, &self.interaction, &self.user, &self.agent]
+            .map(Option::as_deref)
+    }
+}
+
+/// One line of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerEntry {
+    /// When it was settled, milliseconds since 1970.
+    pub settled_at_ms: i64,
+    /// When it was accepted.
+    pub accepted_at_ms: i64,
+    /// Its lane.
+    pub lane: Lane,
+    /// Position in its lane; of a dead letter, its number there.
+    pub seq: Seq,
+    /// Its `eventId`.
+    pub event_id: Uuid,
+    /// Its array.
+    pub array: Array,
+    /// Way it came in.
+    pub door: Door,
+    /// The producer's uid; `u32::MAX` unknown.
+    pub uid: u32,
+    /// What became of it.
+    pub fate: Fate,
+    /// Requests it stood in.
+    pub attempts: u32,
+    /// HTTP status of the last answer.
+    pub status: Option<u16>,
+    /// `ININ-Correlation-Id` of the last answer.
+    pub correlation_id: Option<Arc<str>>,
+    /// What it belongs to.
+    pub ids: EventIds,
+}
+
+impl LedgerEntry {
+    /// Whether the entry carries this id, case folded.
+    pub(super) fn is_about(&self, id: &str, event_id: Option<Uuid>) -> bool {
+        event_id == Some(self.event_id)
+            || self.ids.all().into_iter().flatten().any(|found| found.eq_ignore_ascii_case(id))
+    }
+
+    /// What is known from the event itself.
+    pub(super) fn of(event: &Envelope, seq: Seq, fate: Fate, now_ms: i64) -> Self {
+        Self {
+            settled_at_ms: now_ms,
+            accepted_at_ms: event.accepted_at_ms,
+            lane: event.lane,
+            seq,
+            event_id: event.event_id,
+            array: event.array.clone(),
+            door: event.door,
+            uid: event.uid,
+            fate,
+            attempts: 0,
+            status: None,
+            correlation_id: None,
+            ids: EventIds::of_body(&event.body),
+        }
+    }
+}
+
+/// Encodes entries that will stand in one chunk.
+pub(super) fn encode(entries: &[LedgerEntry]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(entries.len() * 140);
+    let mut before: [Option<&str>; 6] = [None; 6];
+    for entry in entries {
+        out.extend_from_slice(&entry.settled_at_ms.to_le_bytes());
+        out.extend_from_slice(&entry.accepted_at_ms.to_le_bytes());
+        out.extend_from_slice(&entry.seq.to_le_bytes());
+        out.extend_from_slice(entry.event_id.as_bytes());
+        let [fate, reason] = entry.fate.ids();
+        out.extend_from_slice(&[entry.lane as u8, fate, reason, entry.door as u8]);
+        out.extend_from_slice(&entry.uid.to_le_bytes());
+        match &entry.array {
+            Array::Known(known) => out.extend_from_slice(&known.0.id.to_le_bytes()),
+            Array::Extra(name) => {
+                out.extend_from_slice(&INLINE_NAME.to_le_bytes());
+                put_text(name, u16::MAX, &mut out);
+            }
+        }
+        out.extend_from_slice(&entry.status.unwrap_or(0).to_le_bytes());
+        out.extend_from_slice(&entry.attempts.to_le_bytes());
+        let [conversation, communication, interaction, user, agent] = entry.ids.all();
+        let ids = [entry.correlation_id.as_deref(), conversation, communication, interaction, user, agent];
+        for (at, id) in ids.into_iter().enumerate() {
+            put_id(id, before[at], &mut out);
+        }
+        before = ids;
+    }
+    out
+}
+
+fn put_id(id: Option<&str>, before: Option<&str>, out: &mut Vec<u8>) {
+    let Some(id) = id else { return out.push(0) };
+    if before == Some(id) {
+        return out.push(3);
+    }
+    match Uuid::try_parse(id) {
+        // Only what comes back letter by letter.
+        Ok(uuid) if uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == id => {
+            out.push(1);
+            out.extend_from_slice(uuid.as_bytes());
+        }
+        _ => {
+            out.push(2);
+            put_text(id, MAX_ID, out);
+        }
+    }
+}
+
+/// The entries of a chunk.
+pub(super) fn decode(chunk: &Chunk<'_>) -> Result<Vec<LedgerEntry>, ChunkError> {
+    if chunk.kind != Kind::Entries {
+        return Err(ChunkError::Record);
+    }
+    let mut cursor = Cursor(chunk.records);
+    let mut before: [Option<Arc<str>>; 6] = Default::default();
+    (0..chunk.count).map(|_| decode_entry(&mut cursor, &mut before)).collect()
+}
+
+fn decode_entry(
+    cursor: &mut Cursor<'_>,
+    before: &mut [Option<Arc<str>>; 6],
+) -> Result<LedgerEntry, ChunkError> {
+    let settled_at_ms = i64::from_le_bytes(cursor.array()?);
+    let accepted_at_ms = i64::from_le_bytes(cursor.array()?);
+    let seq = u64::from_le_bytes(cursor.array()?);
+    let event_id = Uuid::from_bytes(cursor.array()?);
+    let [lane, fate, reason, door] = cursor.array()?;
+    let uid = u32::from_le_bytes(cursor.array()?);
+    let array = match u16::from_le_bytes(cursor.array()?) {
+        INLINE_NAME => Array::Extra(Arc::from(cursor.text()?)),
+        id => Array::Known(KnownArray(catalogue::by_id(id).ok_or(ChunkError::Record)?)),
+    };
+    let status = u16::from_le_bytes(cursor.array()?);
+    let attempts = u32::from_le_bytes(cursor.array()?);
+    for id in before.iter_mut() {
+        *id = match cursor.array()? {
+            [0] => None,
+            [1] => Some(Arc::from(Uuid::from_bytes(cursor.array()?).to_string())),
+            [2] => Some(Arc::from(cursor.text()?)),
+            [3] => id.take(),
+            _ => return Err(ChunkError::Record),
+        };
+    }
+    let [correlation_id, conversation, communication, interaction, user, agent] = before.clone();
+    Ok(LedgerEntry {
+        settled_at_ms,
+        accepted_at_ms,
+        lane: Lane::from_id(lane).ok_or(ChunkError::Record)?,
+        seq,
+        event_id,
+        array,
+        door: Door::from_id(door).ok_or(ChunkError::Record)?,
+        uid,
+        fate: Fate::from_ids([fate, reason]).ok_or(ChunkError::Record)?,
+        attempts,
+        status: (status != 0).then_some(status),
+        correlation_id,
+        ids: EventIds { conversation, communication, interaction, user, agent },
+    })
+}
+
+/// What was settled in one segment of a lane or of the dead letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Row's number in headers.
+    pub(super) row: u8,
+    pub(super) first: Seq,
+    pub(super) end: Seq,
+    pub(super) bitmap: Vec<u8>,
+}
+
+/// Row of the record that ends a snapshot.
+pub(super) const SNAPSHOT_END: u8 = 255;
+
+/// The record of a mark.
+pub(super) fn encode_mark(mark: &Mark) -> Vec<u8> {
+    let mut out = vec![mark.row];
+    out.extend_from_slice(&mark.first.to_le_bytes());
+    out.extend_from_slice(&mark.end.to_le_bytes());
+    out.extend_from_slice(&u32_of(mark.bitmap.len()).to_le_bytes());
+    out.extend_from_slice(&mark.bitmap);
+    out
+}
+
+/// The marks of a snapshot's chunk.
+pub(super) fn decode_marks(chunk: &Chunk<'_>) -> Result<Vec<Mark>, ChunkError> {
+    if chunk.kind != Kind::Snapshot {
+        return Err(ChunkError::Record);
+    }
+    let mut cursor = Cursor(chunk.records);
+    (0..chunk.count)
+        .map(|_| {
+            let [row] = cursor.array()?;
+            let first = u64::from_le_bytes(cursor.array()?);
+            let end = u64::from_le_bytes(cursor.array()?);
+            let length = u32::from_le_bytes(cursor.array()?) as usize;
+            Ok(Mark { row, first, end, bitmap: cursor.take(length)?.to_vec() })
+        })
+        .collect()
+}

@@ -1,0 +1,85 @@
+//! What the committer is asked to do, and how it answers.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+
+use tokio::sync::oneshot;
+
+use crate::event::{Envelope, Lane};
+use crate::metrics::Metrics;
+
+use super::entry::Fate;
+use super::letter::DeadLetter;
+use super::types::{AppendError, Appended, QueueError, Seq, Settlement};
+
+/// One an event, in order.
+pub(super) type AppendResult = Vec<Result<Appended, AppendError>>;
+
+/// What the committer is asked to do.
+#[derive(Debug)]
+pub(super) enum Job {
+    Append(WaitingAppend),
+    Settle(Settling),
+    /// Ends dead letters.
+    EndLetters {
+        letters: Vec<DeadLetter>,
+        fate: Fate,
+        answer: mpsc::SyncSender<Result<(), QueueError>>,
+    },
+    Close,
+}
+
+#[derive(Debug)]
+pub(super) struct WaitingAppend {
+    pub(super) events: Vec<Envelope>,
+    pub(super) answer: oneshot::Sender<AppendResult>,
+}
+
+#[derive(Debug)]
+pub(super) struct Settling {
+    pub(super) settlements: Vec<Settlement>,
+    pub(super) answer: oneshot::Sender<Result<(), QueueError>>,
+}
+
+impl Job {
+    /// Events that it is about.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Job::Append(append) => append.events.len(),
+            Job::Settle(settle) => settle.settlements.len(),
+            Job::EndLetters { letters, .. } => letters.len(),
+            Job::Close => 0,
+        }
+    }
+}
+
+/// Where an event's answer comes from.
+pub(super) enum Slot {
+    Nth(Lane, u64),
+    /// A repeat shares the fate of what it repeats if that is in this group.
+    Duplicate(Lane),
+    Refused(AppendError),
+}
+
+impl Slot {
+    pub(super) fn result(
+        self,
+        outcome: &BTreeMap<Lane, Result<Seq, AppendError>>,
+        metrics: &Metrics,
+    ) -> Result<Appended, AppendError> {
+        match self {
+            Slot::Nth(lane, nth) => match &outcome[&lane] {
+                Ok(first) => Ok(Appended::Stored(first + nth)),
+                Err(error) => Err(error.clone()),
+            },
+            Slot::Duplicate(lane) => match outcome.get(&lane) {
+                Some(Err(error)) => Err(error.clone()),
+                _ => {
+                    metrics.events_duplicate.inc();
+                    Ok(Appended::Duplicate)
+                }
+            },
+            Slot::Refused(error) => Err(error),
+        }
+    }
+}

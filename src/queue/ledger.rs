@@ -1,0 +1,180 @@
+//! The ledger: what became of each event, and thereby which are settled. A row of its own.
+//!
+//! A settlement is one chunk of entries and one sync. Each of its segments begins with a snapshot of
+//! what was settled in every living segment, so that a start reads the newest only and old ones can be
+//! deleted by age and size.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::chunk::{self, Kind, runs_that_fit};
+use super::entry::{self, LedgerEntry, Mark, SNAPSHOT_END};
+use super::page::Chunks;
+use super::recovery::scan;
+use super::row::Row;
+use super::store::StoreError;
+use super::types::Seq;
+
+/// Entries encoded into one chunk at most: about 48 KiB of them.
+const ENTRIES_A_CHUNK: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) row: Row,
+    keep_ms: i64,
+    max_bytes: u64,
+    has_snapshot: bool,
+}
+
+/// What the ledger of an earlier process says.
+#[derive(Debug, Default)]
+pub(super) struct Recovered {
+    /// Settled when a segment began.
+    pub(super) marks: Vec<Mark>,
+    /// Settled since.
+    pub(super) entries: Vec<LedgerEntry>,
+}
+
+impl Ledger {
+    pub(super) fn new(row: Row, keep: Duration, max_bytes: u64) -> Self {
+        let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        Self { row, keep_ms, max_bytes, has_snapshot: false }
+    }
+
+    /// Reads back to the newest whole snapshot.
+    pub(super) fn recover(&self) -> Recovered {
+        let mut recovered = Recovered::default();
+        for segment in self.row.segments.iter().rev() {
+            let raw = match &segment.raw {
+                Some(raw) => Some(raw.clone()),
+                None => match scan(self.row.id, segment.first, &segment.dir) {
+                    Ok(raw) => raw.map(std::sync::Arc::new),
+                    Err(error) => {
+                        tracing::error!(segment = %segment.dir.display(), %error, "a part of the ledger cannot be read: some events may be sent again");
+                        None
+                    }
+                },
+            };
+            let Some(raw) = raw else { continue };
+            let gaps = raw.gaps(segment.first, segment.end);
+            if !gaps.is_empty() {
+                tracing::error!(segment = %segment.dir.display(), ?gaps, "a part of the ledger cannot be read: some events may be sent again");
+            }
+            let (mut ends_at, mut begins_whole) = (None, segment.first);
+            for place in raw.places().iter().filter(|place| place.first < segment.end) {
+                let Ok(bytes) = raw.read(*place) else { continue };
+                let Ok(chunk) = chunk::decode(&bytes) else { continue };
+                if chunk.first == begins_whole {
+                    begins_whole = chunk.end();
+                }
+                let marks = entry::decode_marks(&chunk).unwrap_or_default();
+                if marks.iter().any(|mark| mark.row == SNAPSHOT_END) && begins_whole == chunk.end() {
+                    ends_at = Some(chunk.end());
+                }
+                recovered.marks.extend(marks.into_iter().filter(|mark| mark.row != SNAPSHOT_END));
+                recovered.entries.extend(entry::decode(&chunk).unwrap_or_default());
+            }
+            if ends_at.is_some() {
+                break;
+            }
+        }
+        recovered
+    }
+
+    /// Writes entries down and syncs once. `marks` is asked only when a new segment begins.
+    pub(super) fn record(
+        &mut self,
+        entries: &[LedgerEntry],
+        marks: impl FnOnce() -> Vec<Mark>,
+    ) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        if self.row.make_room(0)? {
+            self.has_snapshot = false;
+        }
+        let mut next = self.row.next;
+        let mut chunks = Vec::new();
+        let takes_snapshot = !self.has_snapshot;
+        if takes_snapshot {
+            let mut records: Vec<Vec<u8>> = marks().iter().map(entry::encode_mark).collect();
+            let end = Mark { row: SNAPSHOT_END, first: 0, end: 0, bitmap: Vec::new() };
+            records.push(entry::encode_mark(&end));
+            let mut at = 0;
+            for length in runs_that_fit(records.iter().map(Vec::len)) {
+                let part = records[at..at + length].concat();
+                chunks.push((next, length, chunk::encode(Kind::Snapshot, next, length, &part)));
+                (at, next) = (at + length, next + length as Seq);
+            }
+        }
+        for part in entries.chunks(ENTRIES_A_CHUNK) {
+            chunks.push((
+                next,
+                part.len(),
+                chunk::encode(Kind::Entries, next, part.len(), &entry::encode(part)),
+            ));
+            next += part.len() as Seq;
+        }
+        let times = entries.iter().map(|entry| entry.settled_at_ms);
+        let times = (times.clone().min().unwrap_or_default(), times.max().unwrap_or_default());
+        let result = self.row.append(&chunks, Vec::new(), times);
+        // After a fault a new segment was begun, or will be.
+        self.has_snapshot = result.is_ok() && (self.has_snapshot || takes_snapshot);
+        result
+    }
+
+    /// Deletes what is older or larger than it may be. The newest stays: it knows what is settled.
+    pub(super) fn prune(&mut self, now_ms: i64) {
+        if !self.has_snapshot {
+            return;
+        }
+        let oldest_kept = now_ms.saturating_sub(self.keep_ms);
+        let mut excess = self.row.disk().saturating_sub(self.max_bytes);
+        self.row.delete_where(
+            |_| None,
+            |segment| {
+                let is_excess = excess > 0;
+                excess = excess.saturating_sub(segment.closing().disk.max(1));
+                is_excess || segment.newest_ms < oldest_kept
+            },
+        );
+    }
+
+    /// Gives the space of all but the newest segment back.
+    pub(super) fn give_way(&mut self) {
+        if self.has_snapshot && self.row.segments.len() > 1 {
+            tracing::warn!("the ledger gives way: space is needed for events");
+            self.row.delete_where(|_| None, |_| true);
+        }
+    }
+
+    /// Entries that carry the id `id` anywhere, oldest first; at most `limit`, the newest of them.
+    pub(super) fn find(&self, id: &str, limit: usize) -> Result<Vec<LedgerEntry>, StoreError> {
+        let event_id = Uuid::try_parse(id).ok();
+        let mut found = Vec::new();
+        for segment in self.row.segments.iter().rev() {
+            let mut here = Vec::new();
+            let mut source = self.row.source_of(segment);
+            if matches!(source.chunks, Chunks::Unread) {
+                source = source.read_from_file()?;
+            }
+            let mut at = segment.first;
+            while at < segment.end {
+                let Some(raw) = source.chunk_at(at)? else { break };
+                let Ok(chunk) = chunk::decode(&raw) else { break };
+                let entries = entry::decode(&chunk).unwrap_or_default();
+                here.extend(entries.into_iter().filter(|entry| entry.is_about(id, event_id)));
+                at = chunk.end().max(at + 1);
+            }
+            here.reverse();
+            found.extend(here);
+            if found.len() >= limit {
+                break;
+            }
+        }
+        found.truncate(limit);
+        found.reverse();
+        Ok(found)
+    }
+}

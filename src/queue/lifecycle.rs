@@ -1,0 +1,211 @@
+//! Opening the queue's directory, and giving it free.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::clock::Clock;
+use crate::config;
+use crate::event::Lane;
+use crate::metrics::Metrics;
+
+use super::aging::Aging;
+use super::committer::Committer;
+use super::dead::Dead;
+use super::dedupe::Dedupe;
+use super::handle::{DeadLetters, LedgerReader, ReadJob, Reader, Writer};
+use super::job::Job;
+use super::keeper::{self, Chore, Keeper};
+use super::ledger::{Ledger, Recovered};
+use super::limits::Limits;
+use super::log::Log;
+use super::quarantine::Quarantine;
+use super::recall::recall;
+use super::recovery::open_row;
+use super::row::Row;
+use super::segment::RowId;
+use super::settled::Settled;
+use super::shared::Shared;
+use super::store::sync_dir;
+use super::types::{OpenError, QueueError};
+
+/// The open queue. One process at a time holds a directory.
+#[derive(Debug)]
+pub struct Queue {
+    shared: Arc<Shared>,
+    jobs: Sender<Job>,
+    reads: Sender<Option<ReadJob>>,
+    keeper: Keeper,
+    threads: Vec<JoinHandle<()>>,
+    keeping: Option<JoinHandle<()>>,
+    _lock: Flock<fs::File>,
+}
+
+impl Queue {
+    /// Opens the directory, or makes it. Takes as long for millions of events as for none. Blocks: call
+    /// it on a blocking thread.
+    ///
+    /// # Errors
+    /// If the directory is in use, not ours, not writable, or of a newer format. Damage is no error: it
+    /// is set aside.
+    pub fn open(config: &config::Queue, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
+        let dir = &config.dir;
+        make_dir(dir)?;
+        let lock = lock(dir)?;
+        let quarantine = Arc::new(Quarantine::new(dir.join("quarantine")));
+        let (chores, chore_queue) = channel();
+        let keeper = Keeper::new(chores);
+        let open = |id| open_row(dir, id, config.segment_bytes, &quarantine, keeper.clone());
+        let ledger = Ledger::new(open(RowId::Ledger)?, config.keep_ledger, config.keep_ledger_size);
+        let mut rows = Vec::new();
+        for lane in Lane::ALL {
+            rows.push(open(RowId::Lane(lane))?);
+        }
+        rows.push(open(RowId::Dead)?);
+        settle_what_was(&ledger.recover(), &mut rows);
+        let dead = Dead::new(rows.pop().expect("the last one pushed"));
+        let ids_dir = dir.join("dedupe");
+        make_dir(&ids_dir)?;
+        let mut dedupe = Dedupe::new(config.dedupe_window);
+        recall(&rows, &dead, &ids_dir, clock.unix_ms(), config.dedupe_window, &mut dedupe);
+        let ids_dir = dedupe.is_on().then_some(ids_dir);
+        let logs: Vec<Log> =
+            Lane::ALL.into_iter().zip(rows).map(|(lane, row)| Log::new(row, lane, ids_dir.clone())).collect();
+        let logs: [Log; Lane::ALL.len()] = logs.try_into().expect("one a lane");
+        let shared = Arc::new(Shared::new(dir.clone(), logs, dead, ledger, quarantine, keeper.clone()));
+        let limits = Limits::new(config, shared.clone(), clock.clone());
+        let aging = Aging::new(config.dead_letters_max_age, config.dedupe_window);
+        metrics.queue_max_bytes.set(config.max_size.cast_signed());
+        let (jobs, job_queue) = channel();
+        let committer = Committer { shared: shared.clone(), dedupe, limits, aging, clock, metrics };
+        let (reads, read_queue) = channel::<Option<ReadJob>>();
+        let reading = shared.clone();
+        let keeping = spawn("queue-keep", move || keeper::run(&chore_queue))?;
+        let threads = vec![
+            spawn("queue-commit", move || committer.run(&job_queue))?,
+            spawn("queue-read", move || {
+                while let Ok(Some((lane, from, max, answer))) = read_queue.recv() {
+                    let _ = answer.send(reading.read(lane, from, max).map_err(QueueError::from));
+                }
+            })?,
+        ];
+        shared.begin();
+        Ok(Self { shared, jobs, reads, keeper, threads, keeping: Some(keeping), _lock: lock })
+    }
+
+    /// For the doors.
+    pub fn writer(&self) -> Writer {
+        Writer { jobs: self.jobs.clone() }
+    }
+
+    /// For the relay.
+    pub fn reader(&self) -> Reader {
+        Reader { shared: self.shared.clone(), jobs: self.jobs.clone(), reads: self.reads.clone() }
+    }
+
+    /// For the operator.
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters { shared: self.shared.clone(), jobs: self.jobs.clone() }
+    }
+
+    /// For the operator.
+    pub fn ledger(&self) -> LedgerReader {
+        LedgerReader { shared: self.shared.clone() }
+    }
+
+    /// Finishes what was asked and gives the directory free. Blocks for at most a commit and the
+    /// closing of a segment a lane.
+    pub fn close(mut self) {
+        // A thread that has ended needs no message.
+        let _ = self.jobs.send(Job::Close);
+        let _ = self.reads.send(None);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the queue panicked");
+            }
+        }
+        self.keeper.ask(Chore::Stop);
+        if self.keeping.take().is_some_and(|keeping| keeping.join().is_err()) {
+            tracing::error!("the keeping thread of the queue panicked");
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|error| OpenError::Storage(format!("no thread: {error}")))
+}
+
+/// Makes a directory that survives a power cut.
+fn make_dir(dir: &Path) -> Result<(), OpenError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir).and_then(|()| {
+        // Every directory on the way may be new.
+        dir.ancestors().skip(1).take_while(|above| !above.as_os_str().is_empty()).try_for_each(|above| {
+            match sync_dir(above) {
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+                result => result,
+            }
+        })
+    });
+    made.map_err(|error| OpenError::from_io(dir, &error))
+}
+
+/// Takes the directory for this process.
+pub(super) fn lock(dir: &Path) -> Result<Flock<fs::File>, OpenError> {
+    let path = dir.join("lock");
+    let file = fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| OpenError::from_io(&path, &error))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| OpenError::InUse { path: dir.to_path_buf() })
+}
+
+/// Takes over what the ledger says was settled, and tells of segments that are gone without reason.
+pub(super) fn settle_what_was(recovered: &Recovered, rows: &mut [Row]) {
+    let mut missing = Vec::new();
+    for mark in &recovered.marks {
+        let Some(row) = rows.iter_mut().find(|row| row.id.id() == mark.row) else { continue };
+        if !row.merge(mark) && mark.end > mark.first {
+            let mut settled = Settled::new(mark.first);
+            settled.merge(&mark.bitmap, mark.end);
+            missing.push((row.id, mark.first, mark.end, settled));
+        }
+    }
+    for entry in &recovered.entries {
+        let id = if entry.fate.is_of_a_letter() { RowId::Dead } else { RowId::Lane(entry.lane) };
+        if let Some(row) = rows.iter_mut().find(|row| row.id == id) {
+            row.raise_next(entry.seq);
+            row.mark_settled(&[entry.seq]);
+        }
+        for (of, first, end, settled) in &mut missing {
+            if *of == id && (*first..*end).contains(&entry.seq) {
+                settled.insert(entry.seq);
+            }
+        }
+    }
+    for (id, first, end, settled) in missing {
+        let lost = (end - first).saturating_sub(settled.count());
+        if lost > 0 {
+            tracing::error!(
+                row = id.name(),
+                first,
+                end,
+                lost,
+                "a segment is missing: its unsettled records are gone"
+            );
+        }
+    }
+}

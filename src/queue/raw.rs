@@ -1,0 +1,180 @@
+//! A database's file, read by magic and checksum, without the store and without changing a byte.
+//!
+//! Chunks stand in sled's file one piece each, as they were given. A chunk that is whole can be read
+//! whatever the file around it looks like; sled itself could give no chunk that is not.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::chunk::{self, Chunk, MAGIC};
+use super::types::Seq;
+
+/// Step in which a file is read that cannot be read in one go: what fails is a hole, not the end.
+const BLOCK: usize = 4096;
+
+/// The whole chunks of one file, found once.
+#[derive(Debug)]
+pub(super) struct RawFile {
+    file: File,
+    places: Vec<Place>,
+}
+
+/// Where a chunk stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) first: Seq,
+    pub(super) end: Seq,
+    /// Time of its first record: the first field of events, letters and entries.
+    pub(super) at_ms: i64,
+    offset: u64,
+    length: usize,
+}
+
+impl Place {
+    /// Bytes of the chunk.
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+}
+
+impl RawFile {
+    /// Finds the chunks of `dir`'s database that `wanted` takes. No file is a file without chunks.
+    pub(super) fn scan(dir: &Path, wanted: impl Fn(&Chunk<'_>) -> bool) -> io::Result<Option<Self>> {
+        let file = match File::open(dir.join("db")) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let raw = read_what_can_be_read(&file)?;
+        let mut places = Vec::new();
+        for at in memchr::memmem::find_iter(&raw, &MAGIC) {
+            if let Ok(chunk) = chunk::decode(&raw[at..])
+                && wanted(&chunk)
+            {
+                let length = chunk::HEAD + chunk.records.len();
+                let at_ms = chunk.records.first_chunk().map_or(0, |time| i64::from_le_bytes(*time));
+                let (first, end, offset) = (chunk.first, chunk.end(), at as u64);
+                places.push(Place { first, end, at_ms, offset, length });
+            }
+        }
+        // sled leaves older copies of a chunk behind; they are the same bytes.
+        places.sort_by_key(|place| (place.first, place.offset));
+        places.dedup_by_key(|place| place.first);
+        Ok(Some(Self { file, places }))
+    }
+
+    /// Places in rising order.
+    pub(super) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The first chunk that ends after `seq`.
+    pub(super) fn reaching(&self, seq: Seq) -> Option<Place> {
+        self.places.get(self.places.partition_point(|place| place.end <= seq)).copied()
+    }
+
+    /// Time of the first record of the chunk that holds `seq`.
+    pub(super) fn time_at(&self, seq: Seq) -> Option<i64> {
+        self.reaching(seq).filter(|place| place.first <= seq).map(|place| place.at_ms)
+    }
+
+    /// One past the last number found.
+    pub(super) fn end(&self) -> Option<Seq> {
+        self.places.last().map(|place| place.end)
+    }
+
+    /// Ranges within `first..end` that no chunk holds.
+    pub(super) fn gaps(&self, first: Seq, end: Seq) -> Vec<(Seq, Seq)> {
+        let (mut gaps, mut at) = (Vec::new(), first);
+        for place in &self.places {
+            if place.first >= end {
+                break;
+            }
+            if place.first > at {
+                gaps.push((at, place.first));
+            }
+            at = at.max(place.end);
+        }
+        if at < end {
+            gaps.push((at, end));
+        }
+        gaps
+    }
+
+    /// The bytes at `place`.
+    pub(super) fn read(&self, place: Place) -> io::Result<Vec<u8>> {
+        let mut raw = vec![0; place.length];
+        self.file.read_exact_at(&mut raw, place.offset)?;
+        Ok(raw)
+    }
+}
+
+/// All of the file; parts that the disk does not give are zeros.
+fn read_what_can_be_read(file: &File) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut raw = vec![0; length];
+    if file.read_exact_at(&mut raw, 0).is_ok() {
+        return Ok(raw);
+    }
+    let mut lost = 0;
+    for at in (0..length).step_by(BLOCK) {
+        let end = (at + BLOCK).min(length);
+        if let Err(error) = file.read_exact_at(&mut raw[at..end], at as u64) {
+            lost += end - at;
+            raw[at..end].fill(0);
+            tracing::debug!(at, %error, "a block cannot be read");
+        }
+    }
+    tracing::error!(lost, "the disk does not give all bytes of a segment");
+    Ok(raw)
+}
+
+/// Whether the directory's database holds any chunk that is `wanted`.
+pub(super) fn holds(dir: &Path, wanted: impl Fn(&Chunk<'_>) -> bool) -> bool {
+    matches!(RawFile::scan(dir, wanted), Ok(Some(raw)) if !raw.places.is_empty())
+}
+
+/// Bytes that `dir` and all below it take on disk.
+pub(super) fn allocated(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => allocated(&entry.path()),
+            Ok(meta) => meta.blocks() * 512,
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::super::chunk::Kind;
+    use super::*;
+
+    #[test]
+    fn whole_chunks_are_found_in_any_rubbish_and_gaps_are_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = |first, count| chunk::encode(Kind::Letters, first, count, b"some records");
+        let mut broken = part(20, 5);
+        broken[40] ^= 1;
+        let raw =
+            [b"rubbish".to_vec(), part(30, 2), broken, part(10, 10), MAGIC.to_vec(), part(30, 2)].concat();
+        fs::write(dir.path().join("db"), &raw).unwrap();
+
+        let found = RawFile::scan(dir.path(), |chunk| chunk.kind == Kind::Letters).unwrap().unwrap();
+
+        assert_eq!(
+            found.places().iter().map(|place| (place.first, place.end)).collect::<Vec<_>>(),
+            [(10, 20), (30, 32)]
+        );
+        assert_eq!(found.gaps(8, 40), [(8, 10), (20, 30), (32, 40)]);
+        assert_eq!(found.read(found.reaching(15).unwrap()).unwrap(), part(10, 10));
+        assert!(found.reaching(32).is_none());
+    }
+}

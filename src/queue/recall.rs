@@ -1,0 +1,53 @@
+//! What deduplication knows after a restart.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::dead::Dead;
+use super::dedupe::{Dedupe, MAX_IDS};
+use super::idents::{self, Ident};
+use super::recovery::{idents_of, scan};
+use super::row::Row;
+
+/// Remembers the ids accepted within `window`: of segments that are here, and of those that were
+/// deleted. What lies in the dead letters may come again.
+pub(super) fn recall(
+    rows: &[Row],
+    dead: &Dead,
+    ids_dir: &Path,
+    now_ms: i64,
+    window: Duration,
+    dedupe: &mut Dedupe,
+) {
+    if window.is_zero() {
+        return;
+    }
+    let since = now_ms.saturating_sub(i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
+    let mut found: Vec<Ident> = Vec::new();
+    for row in rows {
+        let mut from_row = 0;
+        for segment in row.segments.iter().rev() {
+            if segment.newest_ms < since || from_row >= MAX_IDS {
+                break;
+            }
+            let here = match idents::read(&segment.dir.join(idents::FILE)) {
+                Some((first, here)) if first == segment.first => here,
+                _ => match (&segment.raw, scan(row.id, segment.first, &segment.dir)) {
+                    (Some(raw), _) => idents_of(raw).into_iter().map(|(_, ident)| ident).collect(),
+                    (None, Ok(Some(raw))) => idents_of(&raw).into_iter().map(|(_, ident)| ident).collect(),
+                    _ => Vec::new(),
+                },
+            };
+            from_row += here.len();
+            found.extend(here);
+        }
+    }
+    for entry in std::fs::read_dir(ids_dir).into_iter().flatten().flatten() {
+        found.extend(idents::read(&entry.path()).map(|(_, idents)| idents).unwrap_or_default());
+    }
+    found.retain(|ident| ident.at_ms >= since && dead.find(ident.identity).is_none());
+    found.sort_by_key(|ident| ident.at_ms);
+    for ident in &found[found.len().saturating_sub(MAX_IDS)..] {
+        dedupe.remember(ident.identity, ident.at_ms);
+    }
+}

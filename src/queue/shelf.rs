@@ -1,0 +1,112 @@
+//! What was settled in a row, and how its segments are read: for rows whose records end one by one.
+
+use std::sync::Arc;
+
+use super::entry::Mark;
+use super::page::{Chunks, Source};
+use super::quarantine::Quarantine;
+use super::raw::RawFile;
+use super::row::Row;
+use super::segment::Segment;
+use super::types::Seq;
+
+/// Closed segments of a row whose places are kept in memory.
+const KEPT_RAW: usize = 2;
+
+impl Row {
+    /// The segment that holds `seq` or the first unsettled record after it.
+    pub(super) fn source_for(&self, seq: Seq) -> Option<Source> {
+        let at = self.segments.partition_point(|segment| segment.end <= seq);
+        let segment = self.segments[at..].iter().find(|segment| segment.unsettled() > 0)?;
+        Some(self.source_of(segment))
+    }
+
+    /// Where the row's `segment` is read.
+    pub(super) fn source_of(&self, segment: &Segment) -> Source {
+        let chunks = match (&segment.live, &segment.raw) {
+            (Some(live), _) => Chunks::Live(live.store.clone()),
+            (None, Some(raw)) => Chunks::Raw(raw.clone()),
+            (None, None) => Chunks::Unread,
+        };
+        Source {
+            chunks,
+            id: self.id,
+            dir: segment.dir.clone(),
+            first: segment.first,
+            end: segment.end,
+            settled: segment.settled.clone(),
+        }
+    }
+
+    /// Keeps what a closed segment's file holds. What is missing there is lost: told, kept as
+    /// evidence, and no reason to wait for it.
+    pub(super) fn found_raw(&mut self, first: Seq, raw: Option<Arc<RawFile>>, quarantine: &Quarantine) {
+        let Some(at) = self.segments.iter().position(|segment| segment.first == first) else { return };
+        let segment = &mut self.segments[at];
+        let gaps = match &raw {
+            Some(raw) => raw.gaps(segment.first, segment.end),
+            None => vec![(segment.first, segment.end)],
+        };
+        let lost = note_gaps(segment, &gaps);
+        if lost > 0 {
+            let parts: Vec<String> = gaps.iter().map(|(from, to)| format!("{from}..{to}")).collect();
+            let why = format!("{lost} unsettled records cannot be read: numbers {}", parts.join(", "));
+            quarantine.keep(self.id.name(), &segment.dir, &why);
+        }
+        segment.raw = raw;
+        let mut kept = self.segments.iter().filter(|segment| segment.raw.is_some()).count();
+        for (other, segment) in self.segments.iter_mut().enumerate() {
+            if kept > KEPT_RAW && other != at && segment.raw.take().is_some() {
+                kept -= 1;
+            }
+        }
+    }
+
+    /// Notes in memory that these are settled.
+    pub(super) fn mark_settled(&mut self, seqs: &[Seq]) {
+        for &seq in seqs {
+            let at = self.segments.partition_point(|segment| segment.end <= seq);
+            if let Some(segment) = self.segments.get_mut(at) {
+                segment.settled.insert(seq);
+            }
+        }
+    }
+
+    /// Whether `seq` is settled, or lies where nothing is any more.
+    pub(super) fn is_settled(&self, seq: Seq) -> bool {
+        let at = self.segments.partition_point(|segment| segment.end <= seq);
+        self.segments.get(at).is_none_or(|segment| seq < segment.first || segment.settled.contains(seq))
+    }
+
+    /// Takes over what a snapshot says of one of the row's segments; `false` if it is not here.
+    pub(super) fn merge(&mut self, mark: &Mark) -> bool {
+        self.raise_next(mark.first);
+        let Some(segment) = self.segments.iter_mut().find(|segment| segment.first == mark.first) else {
+            return false;
+        };
+        segment.settled.merge(&mark.bitmap, segment.end);
+        true
+    }
+
+    /// What a snapshot must say: every segment, with what is settled in it.
+    pub(super) fn marks(&self) -> impl Iterator<Item = Mark> {
+        let row = self.id.id();
+        self.segments.iter().map(move |segment| Mark {
+            row,
+            first: segment.first,
+            end: segment.end,
+            bitmap: segment.settled.bitmap(),
+        })
+    }
+}
+
+/// Counts what cannot be read as settled: nobody can send it. Gives how many were not.
+fn note_gaps(segment: &mut Segment, gaps: &[(Seq, Seq)]) -> u64 {
+    let mut lost = 0;
+    for &(from, to) in gaps {
+        for seq in from..to {
+            lost += u64::from(segment.settled.insert(seq));
+        }
+    }
+    lost
+}
