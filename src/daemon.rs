@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::event::Lane;
 use crate::ingest::{self, Admission, DoorContext};
 use crate::metrics::{LaneLabel, LaneReason, Metrics};
-use crate::queue::{DeadReason, OpenError, Queue};
+use crate::queue::{DeadReason, OpenError, Owner, Queue};
 use crate::relay::{self, LaneState, RelayStatus};
 use crate::shutdown::Shutdown;
 use crate::upstream;
@@ -47,15 +47,22 @@ pub enum StartFault {
     Configuration,
 }
 
+impl StartFault {
+    /// Which kind a fault of the queue's directory is.
+    pub fn of_queue(error: &OpenError) -> Self {
+        match error {
+            OpenError::InUse { .. } | OpenError::CannotMake { .. } => StartFault::CannotCreate,
+            OpenError::Permission { .. } => StartFault::Permission,
+            OpenError::Storage(_) | OpenError::Newer { .. } => StartFault::Storage,
+        }
+    }
+}
+
 impl StartError {
     /// Which kind it is.
     pub fn kind(&self) -> StartFault {
         match self {
-            StartError::Queue(OpenError::InUse { .. } | OpenError::CannotMake { .. }) => {
-                StartFault::CannotCreate
-            }
-            StartError::Queue(OpenError::Permission { .. }) => StartFault::Permission,
-            StartError::Queue(OpenError::Storage(_) | OpenError::Newer { .. }) => StartFault::Storage,
+            StartError::Queue(error) => StartFault::of_queue(error),
             StartError::Stream(error) => match error.exit_code() {
                 77 => StartFault::Permission,
                 78 => StartFault::Configuration,
@@ -93,6 +100,11 @@ impl Daemon {
         let metrics = Arc::new(Metrics::new());
         let client = upstream::Client::new(&config.upstream, clock.clone())?;
         let queue = open_queue(&config, &clock, &metrics).await?;
+        let withheld = queue.claim(&owner(&config.upstream))?;
+        if let Some(reason) = &withheld {
+            tracing::error!(reason, "events are accepted, and none are sent");
+        }
+        let withheld = withheld.map(Arc::from);
         let listener = ingest::Listener::bind(&config.ingest.stream)?;
         let (status_tx, status) = watch::channel(RelayStatus::default());
         let (commands_tx, commands) = mpsc::channel(16);
@@ -104,6 +116,7 @@ impl Daemon {
             metrics: metrics.clone(),
             status: status_tx,
             commands,
+            withheld,
             shutdown: shutdown.clone(),
             grace: config.daemon.grace,
             drain: config.daemon.drain,
@@ -195,6 +208,20 @@ async fn open_queue(config: &Config, clock: &Clock, metrics: &Arc<Metrics>) -> R
     match opening.await {
         Ok(queue) => Ok(queue?),
         Err(error) => Err(OpenError::Storage(error.to_string()).into()),
+    }
+}
+
+/// Whose events these are, as the configuration says.
+pub fn owner(upstream: &crate::config::Upstream) -> Owner {
+    let endpoints = &upstream.endpoints;
+    let client_id = match &upstream.credentials {
+        crate::config::Credentials::Client { id, .. } => Some(id.clone()),
+        crate::config::Credentials::AccessTokenFile(_) => None,
+    };
+    Owner {
+        region: endpoints.region.clone().unwrap_or_else(|| endpoints.api_url.clone()),
+        client_id,
+        organisation: None,
     }
 }
 

@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("relay", &["config", "event", "metrics", "clock", "queue", "upstream", "shutdown"]),
     ("sandbox", &["event", "clock"]),
     ("daemon", &["clock", "config", "event", "ingest", "metrics", "queue", "relay", "shutdown", "upstream"]),
-    ("cli", &["clock", "config", "daemon", "event", "ingest", "metrics", "sandbox", "shutdown"]),
+    ("cli", &["clock", "config", "daemon", "event", "ingest", "metrics", "queue", "sandbox", "shutdown"]),
 ];
 
 /// Crates that only one file may name, and that file.

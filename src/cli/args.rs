@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::event::Lane;
 use crate::sandbox;
 
 use super::Exit;
@@ -50,6 +51,15 @@ pub(super) enum Command {
     /// Send lines from files or standard input to the stream socket
     #[command(after_help = "Example: trunkline send --socket /run/trunkline/events.sock calls.ndjson")]
     Send(SendArgs),
+    /// Look into a stopped daemon's queue directory
+    #[command(subcommand, after_help = "Example: trunkline queue verify --dir /var/lib/trunkline")]
+    Queue(QueueCommand),
+    /// Send what was queued for another organisation or client to the configured one
+    ///
+    /// The queue's directory remembers for whom events were accepted. While others are queued, nothing
+    /// leaves. The daemon must be stopped.
+    #[command(after_help = "Example: trunkline adopt --config /etc/trunkline/trunkline.toml")]
+    Adopt,
     /// Check, show or describe the configuration
     #[command(subcommand, after_help = "Example: trunkline config check --config trunkline.toml")]
     Config(ConfigCommand),
@@ -64,6 +74,62 @@ pub(super) enum ConfigCommand {
     Show,
     /// Print every key with its default and meaning
     Reference,
+}
+
+/// What to do with a queue directory. The daemon must be stopped; nothing is changed.
+#[derive(Subcommand, Debug)]
+pub(super) enum QueueCommand {
+    /// Read every chunk, check its sum and its numbers, count; exit 74 on damage
+    #[command(after_help = "Example: trunkline queue verify --dir /var/lib/trunkline")]
+    Verify {
+        /// Directory [default: queue.dir of the configuration]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Write unsettled events, or dead letters, as lines that `trunkline send` takes
+    #[command(after_help = "Example: trunkline queue export --lane presence --since 24h >presence.ndjson")]
+    Export(ExportArgs),
+}
+
+/// Options of `queue export`.
+#[derive(Args, Debug)]
+pub(super) struct ExportArgs {
+    /// Directory [default: queue.dir of the configuration]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Only this lane: conversations, presence, routingstatus or customkpi
+    #[arg(long, value_name = "LANE", value_parser = lane)]
+    pub lane: Option<Lane>,
+    /// Only what was accepted (with --dead: died) since, e.g. 24h or 2026-11-24T08:00:00Z
+    #[arg(long, value_name = "AGE|TIME", value_parser = since)]
+    pub since: Option<Since>,
+    /// The dead letters instead of the unsettled events
+    #[arg(long)]
+    pub dead: bool,
+}
+
+/// A point in time on the command line.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Since {
+    /// So long ago.
+    Ago(Duration),
+    /// Then, milliseconds since 1970.
+    Time(i64),
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    if let Ok(age) = humantime::parse_duration(text) {
+        return Ok(Since::Ago(age));
+    }
+    let time: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| "neither an age like 24h nor a time like 2026-11-24T08:00:00Z".to_owned())?;
+    Ok(Since::Time(time.as_millisecond()))
+}
+
+fn lane(text: &str) -> Result<Lane, String> {
+    let names = || Lane::ALL.map(Lane::name).join(", ");
+    Lane::from_name(text).ok_or_else(|| format!("no lane; the lanes are {}", names()))
 }
 
 /// Options of `demo`.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::config::ConfigError;
 use crate::daemon::{StartError, StartFault};
+use crate::queue::OpenError;
 
 use super::send::SendError;
 
@@ -43,8 +44,10 @@ pub(super) fn of(error: &anyhow::Error) -> Exit {
             _ => Exit::Configuration,
         };
     }
-    if let Some(error) = error.downcast_ref::<StartError>() {
-        return match error.kind() {
+    let start = error.downcast_ref::<StartError>().map(StartError::kind);
+    let queue = || error.downcast_ref::<OpenError>().map(StartFault::of_queue);
+    if let Some(fault) = start.or_else(queue) {
+        return match fault {
             StartFault::CannotCreate => Exit::CannotCreate,
             StartFault::Permission => Exit::Permission,
             StartFault::Storage => Exit::Storage,

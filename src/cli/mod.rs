@@ -13,6 +13,7 @@ pub mod demo;
 mod demo_calls;
 mod exit;
 mod logging;
+mod queue;
 mod run;
 pub mod sandbox;
 pub mod send;
@@ -39,13 +40,16 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
-    use args::{Command, ConfigCommand};
+    use args::{Command, ConfigCommand, QueueCommand};
     let config = parsed.config.as_deref();
     match parsed.command {
         Command::Run => run::run(config),
         Command::Demo(options) => demo::run(options.for_time.map(Into::into)),
         Command::Sandbox(options) => async_runtime()?.block_on(run::sandbox((*options).into())),
         Command::Send(options) => run::send(config, options),
+        Command::Queue(QueueCommand::Verify { dir }) => queue::verify(dir, config),
+        Command::Queue(QueueCommand::Export(options)) => queue::export(options, config),
+        Command::Adopt => queue::adopt(config),
         Command::Config(ConfigCommand::Check) => say(&config::check(config)?),
         Command::Config(ConfigCommand::Show) => say(&config::show(config)?),
         Command::Config(ConfigCommand::Reference) => say(&config::reference()),

@@ -122,6 +122,16 @@ pub(super) fn decode(raw: &[u8]) -> Result<Chunk<'_>, ChunkError> {
     Ok(Chunk { kind, first, count, records })
 }
 
+/// What the head of a chunk says whose records or sum do not fit.
+pub(super) fn head(raw: &[u8]) -> Option<Chunk<'_>> {
+    let mut cursor = Cursor(raw.strip_prefix(&MAGIC)?);
+    let [kind, version, _, _] = cursor.array().ok()?;
+    let count = u32::from_le_bytes(cursor.array().ok()?);
+    let first = u64::from_le_bytes(cursor.array().ok()?);
+    let kind = Kind::from_id(kind).filter(|_| version == VERSION && count < MAX_CHUNK as u32)?;
+    Some(Chunk { kind, first, count, records: &[] })
+}
+
 /// Takes numbers, texts and bytes off a record.
 pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
 

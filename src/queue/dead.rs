@@ -11,9 +11,9 @@ use super::idents::{self, Ident, Identity};
 use super::letter::{self, DeadLetter};
 use super::page::{Chunks, Source};
 use super::quarantine::Quarantine;
-use super::recovery::{idents_of, scan};
 use super::row::Row;
 use super::store::StoreError;
+use super::survey::{idents_of, scan};
 use super::types::{Seq, Settlement};
 
 /// The dead letters.

@@ -134,8 +134,6 @@ fn read_closing(raw: &[u8], first: Seq) -> Option<Closing> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
 
     const CLOSING: Closing = Closing { end: 130, bytes: 9, oldest_ms: -5, newest_ms: 6, disk: 4096 };

@@ -93,8 +93,6 @@ pub(super) fn read(path: &Path) -> Option<(Seq, Vec<Ident>)> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
 
     #[test]

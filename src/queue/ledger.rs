@@ -11,9 +11,9 @@ use uuid::Uuid;
 use super::chunk::{self, Kind, runs_that_fit};
 use super::entry::{self, LedgerEntry, Mark, SNAPSHOT_END};
 use super::page::Chunks;
-use super::recovery::scan;
 use super::row::Row;
 use super::store::StoreError;
+use super::survey::scan;
 use super::types::Seq;
 
 /// Entries encoded into one chunk at most: about 48 KiB of them.
@@ -121,6 +121,9 @@ impl Ledger {
         let result = self.row.append(&chunks, Vec::new(), times);
         // After a fault a new segment was begun, or will be.
         self.has_snapshot = result.is_ok() && (self.has_snapshot || takes_snapshot);
+        if takes_snapshot {
+            self.prune(times.1);
+        }
         result
     }
 

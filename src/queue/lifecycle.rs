@@ -24,6 +24,7 @@ use super::keeper::{self, Chore, Keeper};
 use super::ledger::{Ledger, Recovered};
 use super::limits::Limits;
 use super::log::Log;
+use super::owner::Owner;
 use super::quarantine::Quarantine;
 use super::recall::recall;
 use super::recovery::open_row;
@@ -32,7 +33,7 @@ use super::segment::RowId;
 use super::settled::Settled;
 use super::shared::Shared;
 use super::store::sync_dir;
-use super::types::{OpenError, QueueError};
+use super::types::{OpenError, QueueError, Seq};
 
 /// The open queue. One process at a time holds a directory.
 #[derive(Debug)]
@@ -67,7 +68,10 @@ impl Queue {
             rows.push(open(RowId::Lane(lane))?);
         }
         rows.push(open(RowId::Dead)?);
-        settle_what_was(&ledger.recover(), &mut rows);
+        for fault in settle_what_was(&ledger.recover(), &mut rows) {
+            tracing::error!(fault, "a part of the queue is gone");
+        }
+        rows.iter_mut().for_each(|row| row.miss_what_is_missing(&quarantine));
         let dead = Dead::new(rows.pop().expect("the last one pushed"));
         let ids_dir = dir.join("dedupe");
         make_dir(&ids_dir)?;
@@ -96,6 +100,24 @@ impl Queue {
         ];
         shared.begin();
         Ok(Self { shared, jobs, reads, keeper, threads, keeping: Some(keeping), _lock: lock })
+    }
+
+    /// Makes sure that what is queued may leave as `current`: an empty queue becomes its. Else why not,
+    /// in words for the operator.
+    ///
+    /// # Errors
+    /// If the owner cannot be written down.
+    pub fn claim(&self, current: &Owner) -> Result<Option<String>, OpenError> {
+        let owner = Owner::read(&self.shared.dir);
+        let events: u64 = Lane::ALL.into_iter().map(|lane| self.shared.depth(lane).events).sum();
+        if let Some(owner) = owner.filter(|owner| events > 0 && !owner.fits(current)) {
+            return Ok(Some(format!(
+                "{events} events were accepted for {owner}, and this is {current}: run `trunkline adopt` to \
+                 send them here, or `trunkline queue export` to take them out"
+            )));
+        }
+        current.write(&self.shared.dir)?;
+        Ok(None)
     }
 
     /// For the doors.
@@ -136,6 +158,17 @@ impl Queue {
     }
 }
 
+/// Makes `current` the owner of a stopped daemon's directory. Gives the one before.
+///
+/// # Errors
+/// If the directory is not there, in use, or not writable.
+pub fn adopt(dir: &Path, current: &Owner) -> Result<Option<Owner>, OpenError> {
+    let _lock = lock(dir)?;
+    let before = Owner::read(dir);
+    current.write(dir)?;
+    Ok(before)
+}
+
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
     std::thread::Builder::new()
         .name(name.to_owned())
@@ -173,8 +206,8 @@ pub(super) fn lock(dir: &Path) -> Result<Flock<fs::File>, OpenError> {
         .map_err(|_| OpenError::InUse { path: dir.to_path_buf() })
 }
 
-/// Takes over what the ledger says was settled, and tells of segments that are gone without reason.
-pub(super) fn settle_what_was(recovered: &Recovered, rows: &mut [Row]) {
+/// Takes over what the ledger says was settled. Gives what is gone without reason, in words.
+pub(super) fn settle_what_was(recovered: &Recovered, rows: &mut [Row]) -> Vec<String> {
     let mut missing = Vec::new();
     for mark in &recovered.marks {
         let Some(row) = rows.iter_mut().find(|row| row.id.id() == mark.row) else { continue };
@@ -196,16 +229,14 @@ pub(super) fn settle_what_was(recovered: &Recovered, rows: &mut [Row]) {
             }
         }
     }
-    for (id, first, end, settled) in missing {
+    let lost = |(id, first, end, settled): (RowId, Seq, Seq, Settled)| {
         let lost = (end - first).saturating_sub(settled.count());
-        if lost > 0 {
-            tracing::error!(
-                row = id.name(),
-                first,
-                end,
-                lost,
-                "a segment is missing: its unsettled records are gone"
-            );
-        }
-    }
+        (lost > 0).then(|| {
+            format!(
+                "{}: the segment of {first} is missing, with {lost} records that were not settled",
+                id.name()
+            )
+        })
+    };
+    missing.into_iter().filter_map(lost).collect()
 }

@@ -31,6 +31,8 @@ mod letter;
 mod lifecycle;
 mod limits;
 mod log;
+mod offline;
+mod owner;
 mod page;
 mod quarantine;
 mod raw;
@@ -43,12 +45,15 @@ mod settled;
 mod shared;
 mod shelf;
 mod store;
+mod survey;
 mod types;
 
 pub use entry::{EventIds, Fate, LedgerEntry};
 pub use handle::{DeadLetters, LedgerReader, Reader, ReplayError, Ticket, Writer};
 pub use letter::DeadLetter;
-pub use lifecycle::Queue;
+pub use lifecycle::{Queue, adopt};
+pub use offline::{Inspection, RowReport};
+pub use owner::Owner;
 pub use types::{
     AppendError, Appended, Backlog, DeadReason, LaneDepth, OpenError, Outcome, Page, QueueError, Seq,
     Settlement, Stored,

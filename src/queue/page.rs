@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::chunk;
 use super::raw::RawFile;
 use super::record;
-use super::recovery::scan;
 use super::segment::RowId;
 use super::settled::Settled;
 use super::store::{Store, StoreError};
+use super::survey::scan;
 use super::types::{Page, Seq, Stored};
 
 /// Where a segment's chunks are read.

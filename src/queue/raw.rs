@@ -19,6 +19,7 @@ const BLOCK: usize = 4096;
 pub(super) struct RawFile {
     file: File,
     places: Vec<Place>,
+    torn_end: Option<Seq>,
 }
 
 /// Where a chunk stands.
@@ -48,11 +49,14 @@ impl RawFile {
             Err(error) => return Err(error),
         };
         let raw = read_what_can_be_read(&file)?;
-        let mut places = Vec::new();
+        let (mut places, mut torn_end) = (Vec::new(), None);
         for at in memchr::memmem::find_iter(&raw, &MAGIC) {
-            if let Ok(chunk) = chunk::decode(&raw[at..])
-                && wanted(&chunk)
-            {
+            let Ok(chunk) = chunk::decode(&raw[at..]) else {
+                let torn = chunk::head(&raw[at..]).filter(&wanted);
+                torn_end = torn_end.max(torn.map(|chunk| chunk.end()));
+                continue;
+            };
+            if wanted(&chunk) {
                 let length = chunk::HEAD + chunk.records.len();
                 let at_ms = chunk.records.first_chunk().map_or(0, |time| i64::from_le_bytes(*time));
                 let (first, end, offset) = (chunk.first, chunk.end(), at as u64);
@@ -62,7 +66,7 @@ impl RawFile {
         // sled leaves older copies of a chunk behind; they are the same bytes.
         places.sort_by_key(|place| (place.first, place.offset));
         places.dedup_by_key(|place| place.first);
-        Ok(Some(Self { file, places }))
+        Ok(Some(Self { file, places, torn_end }))
     }
 
     /// Places in rising order.
@@ -83,6 +87,12 @@ impl RawFile {
     /// One past the last number found.
     pub(super) fn end(&self) -> Option<Seq> {
         self.places.last().map(|place| place.end)
+    }
+
+    /// One past the last number of a chunk that begins after all whole ones and is not whole: it was
+    /// never answered for, or it is damaged.
+    pub(super) fn torn_end(&self) -> Option<Seq> {
+        self.torn_end.filter(|torn| self.end().is_none_or(|end| *torn > end))
     }
 
     /// Ranges within `first..end` that no chunk holds.
@@ -152,8 +162,6 @@ pub(super) fn allocated(dir: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::super::chunk::Kind;
     use super::*;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::dead::Dead;
 use super::dedupe::{Dedupe, MAX_IDS};
 use super::idents::{self, Ident};
-use super::recovery::{idents_of, scan};
 use super::row::Row;
+use super::survey::{idents_of, scan};
 
 /// Remembers the ids accepted within `window`: of segments that are here, and of those that were
 /// deleted. What lies in the dead letters may come again.

@@ -62,6 +62,14 @@ impl Row {
         }
     }
 
+    /// Says of segments that were read at the start what they lack.
+    pub(super) fn miss_what_is_missing(&mut self, quarantine: &Quarantine) {
+        let read = self.segments.iter().filter_map(|segment| Some((segment.first, segment.raw.clone()?)));
+        for (first, raw) in read.collect::<Vec<_>>() {
+            self.found_raw(first, Some(raw), quarantine);
+        }
+    }
+
     /// Notes in memory that these are settled.
     pub(super) fn mark_settled(&mut self, seqs: &[Seq]) {
         for &seq in seqs {

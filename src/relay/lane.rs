@@ -1,6 +1,7 @@
 //! One lane of the worker: its order, its licence, its limits and its memory of the last minute.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::batch::Limits;
@@ -26,6 +27,10 @@ pub(super) struct LaneRun {
     pub(super) hold: Hold,
     pub(super) limits: Limits,
     pub(super) paused: bool,
+    /// Why nothing may leave until an operator releases it.
+    pub(super) withheld: Option<Arc<str>>,
+    /// An outcome of this lane waits for room in the dead letters.
+    pub(super) dead_letters_full: bool,
     pub(super) reading: bool,
     pub(super) at_end: bool,
     pub(super) requests: usize,
@@ -47,7 +52,7 @@ pub(super) enum Wish {
 }
 
 impl LaneRun {
-    pub(super) fn new(lane: Lane, config: &config::Relay) -> Self {
+    pub(super) fn new(lane: Lane, config: &config::Relay, withheld: Option<Arc<str>>) -> Self {
         Self {
             lane,
             order: Order::default(),
@@ -58,6 +63,8 @@ impl LaneRun {
                 one_per_key: config.one_per_key,
             },
             paused: false,
+            withheld,
+            dead_letters_full: false,
             reading: false,
             at_end: false,
             requests: 0,
@@ -86,7 +93,7 @@ impl LaneRun {
 
     /// Whether a request of this lane should start.
     pub(super) fn wish(&mut self, now: Mono) -> Wish {
-        if self.paused {
+        if self.paused || self.withheld.is_some() || self.dead_letters_full {
             return Wish::Nothing;
         }
         let single = match self.hold.licence(now) {
@@ -158,6 +165,10 @@ impl LaneRun {
     pub(super) fn status(&self, now: Mono) -> LaneStatus {
         let (state, reason) = if self.paused {
             (LaneState::Paused, Some("paused by an operator".to_owned()))
+        } else if let Some(reason) = &self.withheld {
+            (LaneState::Misconfigured, Some(reason.to_string()))
+        } else if self.dead_letters_full {
+            (LaneState::BackingOff, Some("the dead letters have used a quarter of queue.max_size".to_owned()))
         } else if self.hold.state() == LaneState::Running && self.order.is_crowded() {
             (LaneState::BackingOff, Some("too many keys waiting".to_owned()))
         } else {

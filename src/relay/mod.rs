@@ -24,11 +24,13 @@ mod item;
 mod lane;
 mod order;
 mod pace;
+mod parts;
 mod plan;
 mod settling;
 mod share;
 mod status;
 mod worker;
 
+pub use parts::{Command, Parts};
 pub use status::{LaneState, LaneStatus, RelayStatus};
-pub use worker::{Command, Parts, run};
+pub use worker::run;

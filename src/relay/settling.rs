@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::item::Item;
-use crate::event::Lane;
+use crate::event::{Key, Lane};
 use crate::metrics::{HttpStatus, LaneHttpStatus, LaneLabel, LaneReason, Metrics};
-use crate::queue::{Backlog, Outcome, Settlement};
+use crate::queue::{Backlog, Outcome, QueueError, Settlement};
 use crate::upstream::Answer;
 
 /// Wait after a storage fault; doubles from the first to the second.
@@ -23,13 +23,33 @@ pub(super) fn settlements(settled: Vec<(Item, Outcome)>, answer: Option<&Answer>
     settled.into_iter().map(settlement).collect()
 }
 
-/// Returns when all are on stable storage, as often as it takes: the API will not be asked again.
-pub(super) async fn settle(backlog: &impl Backlog, lane: Lane, settlements: &[Settlement]) {
+/// Outcomes that are not on stable storage yet.
+#[derive(Debug)]
+pub(super) struct Unsettled {
+    pub(super) lane: Lane,
+    pub(super) settlements: Vec<Settlement>,
+    /// Their keys wait.
+    pub(super) keys: Vec<Key>,
+    /// When the answer came.
+    pub(super) now_ms: i64,
+    /// Why they could not be written the last time, and how long to wait before the next.
+    pub(super) fault: Option<(QueueError, Duration)>,
+}
+
+/// Gives them back when they are on stable storage, or with the fault: the API will not be asked again,
+/// so it is tried as often as it takes.
+pub(super) async fn settle(backlog: &impl Backlog, mut unsettled: Unsettled) -> Result<Unsettled, Unsettled> {
     let mut pause = PAUSE.0;
-    while let Err(error) = backlog.settle(settlements.to_vec()).await {
-        tracing::error!(%lane, %error, "cannot settle; it is tried again");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE.1);
+    if let Some((_, wait)) = unsettled.fault.take() {
+        tokio::time::sleep(wait).await;
+        pause = (wait * 2).min(PAUSE.1);
+    }
+    match backlog.settle(unsettled.settlements.clone()).await {
+        Ok(()) => Ok(unsettled),
+        Err(error) => {
+            unsettled.fault = Some((error, pause));
+            Err(unsettled)
+        }
     }
 }
 

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use super::lane::LaneRun;
+use crate::clock::Mono;
 use crate::event::Lane;
+use crate::metrics::{LaneLabel, Metrics};
 
 /// Whether a lane delivers, and if not, why not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -68,4 +73,25 @@ pub struct LaneStatus {
 pub struct RelayStatus {
     /// By lane index.
     pub lanes: [LaneStatus; Lane::ALL.len()],
+}
+
+/// Shows what the lanes do now.
+pub(super) fn publish(
+    metrics: &Metrics,
+    shown: &watch::Sender<RelayStatus>,
+    lanes: &[LaneRun],
+    budget: f64,
+    now: Mono,
+) {
+    metrics.rate_budget.set(budget);
+    for run in lanes {
+        let held = i64::try_from(run.order.keys_held()).unwrap_or(i64::MAX);
+        metrics.keys_held.get_or_create(&LaneLabel { lane: run.lane.name() }).set(held);
+    }
+    let next = RelayStatus { lanes: Lane::ALL.map(|lane| lanes[lane.index()].status(now)) };
+    shown.send_if_modified(|status| {
+        let changed = *status != next;
+        *status = next;
+        changed
+    });
 }

@@ -1,10 +1,8 @@
 //! The only loop: starts reads, requests and settlements, and lets the pure files decide on what comes back.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
-use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -14,16 +12,15 @@ use super::item::{Item, Suspects};
 use super::lane::{LaneRun, Wish};
 use super::order::ReadPlan;
 use super::pace::Pace;
+use super::parts::{Command, Parts};
 use super::plan::{Effect, Plan, plan};
-use super::settling;
+use super::settling::{self, Unsettled};
 use super::share::Share;
-use super::status::RelayStatus;
-use crate::clock::{Clock, Mono};
-use crate::config;
+use super::status;
+use crate::clock::Mono;
 use crate::event::{Key, Lane};
-use crate::metrics::{LaneLabel, Metrics};
+use crate::metrics::LaneLabel;
 use crate::queue::{Backlog, DeadReason, Outcome, Page, QueueError};
-use crate::shutdown::Shutdown;
 use crate::upstream::{Answer, Outbound, Upstream, Verdict};
 
 /// One read of the backlog.
@@ -31,45 +28,12 @@ const READ: (usize, usize) = (2_000, 1024 * 1024);
 /// Wait before the queue is read again after a storage fault.
 const READ_AGAIN: Duration = Duration::from_secs(5);
 
-/// What an operator may ask of the relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Sends nothing of this lane, or of any.
-    Pause(Option<Lane>),
-    /// Sends again.
-    Resume(Option<Lane>),
-}
-
-/// What the relay needs of the house.
-#[derive(Debug)]
-pub struct Parts<B, U> {
-    /// Where events lie.
-    pub backlog: B,
-    /// Where they go.
-    pub upstream: U,
-    /// `[relay]`
-    pub config: config::Relay,
-    /// Both clocks.
-    pub clock: Clock,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
-    /// The lanes' state, kept current.
-    pub status: watch::Sender<RelayStatus>,
-    /// An operator's wishes.
-    pub commands: mpsc::Receiver<Command>,
-    /// When to stop, and how fast.
-    pub shutdown: Shutdown,
-    /// How long requests in flight may take after `stop`.
-    pub grace: Duration,
-    /// How long delivery goes on after `stop` until nothing is left.
-    pub drain: Duration,
-}
-
 enum Event {
     Read { lane: Lane, plan: ReadPlan, page: Result<Page, QueueError> },
     Stored { lane: Lane },
     Answered { lane: Lane, items: Vec<Item>, answer: Answer, started: Mono },
     Settled { lane: Lane, keys: Vec<Key> },
+    NotSettled(Box<Unsettled>),
 }
 
 /// Sends until `stop`, then finishes what is in flight within `grace`. What was not settled then is
@@ -100,7 +64,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         let config = &parts.config;
         let now = parts.clock.mono();
         Self {
-            lanes: Lane::ALL.map(|lane| LaneRun::new(lane, config)),
+            lanes: Lane::ALL.map(|lane| LaneRun::new(lane, config, parts.withheld.clone())),
             pace: Pace::new(config.requests_per_minute, config.burst, now),
             share: Share::default(),
             backoff: Backoff { initial: config.retry_initial, max: config.retry_max },
@@ -134,7 +98,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                 return;
             }
             let mut wake = self.advance(now);
-            self.publish(now);
+            status::publish(&self.parts.metrics, &self.parts.status, &self.lanes, self.pace.budget(now), now);
             if let Some(until) = until {
                 wake = Some(wake.map_or(until, |wake| wake.min(until)));
             }
@@ -158,6 +122,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         let (lane, paused) = match command {
             Command::Pause(lane) => (lane, true),
             Command::Resume(lane) => (lane, false),
+            Command::Release => return self.lanes.iter_mut().for_each(|run| run.withheld = None),
         };
         for run in self.lanes.iter_mut().filter(|run| lane.is_none_or(|lane| lane == run.lane)) {
             run.paused = paused;
@@ -263,8 +228,10 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             Ok(Event::Settled { lane, keys }) => {
                 let run = &mut self.lanes[lane.index()];
                 run.settling -= 1;
+                run.dead_letters_full = false;
                 run.order.settled(keys.into_iter());
             }
+            Ok(Event::NotSettled(unsettled)) => self.settle_again(*unsettled),
             Err(error) => tracing::error!(%error, "a task of the relay failed"),
         }
     }
@@ -372,25 +339,30 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         }
         let keys: Vec<Key> = settled.iter().map(|(item, _)| item.stored.event.key).collect();
         let settlements = settling::settlements(settled, answer);
-        let (backlog, metrics) = (self.parts.backlog.clone(), self.parts.metrics.clone());
-        self.tasks.spawn(async move {
-            settling::settle(&backlog, lane, &settlements).await;
-            settling::count(&metrics, lane, &settlements, now_ms);
-            Event::Settled { lane, keys }
-        });
+        self.write_down(Unsettled { lane, settlements, keys, now_ms, fault: None });
     }
 
-    fn publish(&self, now: Mono) {
-        self.parts.metrics.rate_budget.set(self.pace.budget(now));
-        for run in &self.lanes {
-            let held = i64::try_from(run.order.keys_held()).unwrap_or(i64::MAX);
-            self.parts.metrics.keys_held.get_or_create(&LaneLabel { lane: run.lane.name() }).set(held);
+    fn settle_again(&mut self, unsettled: Unsettled) {
+        let run = &mut self.lanes[unsettled.lane.index()];
+        let is_full = matches!(unsettled.fault, Some((QueueError::DeadLettersFull, _)));
+        if is_full && !run.dead_letters_full {
+            let lane = unsettled.lane;
+            tracing::error!(%lane, "dead letters are full: the lane holds until some are replayed, exported or discarded");
         }
-        let next = RelayStatus { lanes: Lane::ALL.map(|lane| self.lanes[lane.index()].status(now)) };
-        self.parts.status.send_if_modified(|status| {
-            let changed = *status != next;
-            *status = next;
-            changed
+        run.dead_letters_full = is_full;
+        self.write_down(unsettled);
+    }
+
+    fn write_down(&mut self, unsettled: Unsettled) {
+        let (backlog, metrics) = (self.parts.backlog.clone(), self.parts.metrics.clone());
+        self.tasks.spawn(async move {
+            match settling::settle(&backlog, unsettled).await {
+                Ok(done) => {
+                    settling::count(&metrics, done.lane, &done.settlements, done.now_ms);
+                    Event::Settled { lane: done.lane, keys: done.keys }
+                }
+                Err(unsettled) => Event::NotSettled(Box::new(unsettled)),
+            }
         });
     }
 }

@@ -246,6 +246,7 @@ impl House {
             metrics: metrics.clone(),
             status: status_tx,
             commands: commands_rx,
+            withheld: None,
             shutdown: shutdown.clone(),
             grace: Duration::from_secs(10),
             drain: Duration::ZERO,

@@ -1,0 +1,122 @@
+//! `trunkline queue verify|export` and `adopt`: a stopped daemon's directory.
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use bytes::Bytes;
+
+use crate::clock::Clock;
+use crate::config;
+use crate::daemon;
+use crate::event::{Lane, one_line};
+use crate::queue::{self, Inspection};
+
+use super::Exit;
+use super::args::{ExportArgs, Since};
+
+/// The directory that was named, else the configuration's.
+fn directory(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match dir {
+        Some(dir) => Ok(dir),
+        None => Ok(config::load(config)?.config.queue.dir),
+    }
+}
+
+/// Reads every chunk and says what is there; [`Exit::Storage`] on damage.
+pub(super) fn verify(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Result<Exit> {
+    let dir = directory(dir, config)?;
+    let found = Inspection::of(&dir)?;
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "{:<14} {:>9} {:>9} {:>11} {:>11} {:>14}",
+        "", "segments", "chunks", "records", "unsettled", "bytes on disk"
+    )?;
+    for row in found.reports() {
+        let unsettled = if row.name == "ledger" { "-".to_owned() } else { row.unsettled.to_string() };
+        writeln!(
+            out,
+            "{:<14} {:>9} {:>9} {:>11} {unsettled:>11} {:>14}",
+            row.name, row.segments, row.chunks, row.records, row.bytes
+        )?;
+    }
+    for fault in found.faults() {
+        writeln!(out, "damaged: {fault}")?;
+    }
+    if found.faults().is_empty() {
+        writeln!(out, "{}: every chunk is whole", dir.display())?;
+        return Ok(Exit::Done);
+    }
+    writeln!(
+        out,
+        "{}: {} faults. The daemon starts all the same, delivers what is whole and sets the rest aside",
+        dir.display(),
+        found.faults().len()
+    )?;
+    Ok(Exit::Storage)
+}
+
+/// Writes unsettled events, or dead letters, as lines that `send` takes.
+pub(super) fn export(args: ExportArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
+    let found = Inspection::of(&directory(args.dir, config)?)?;
+    for fault in found.faults() {
+        super::complain(&format!("damaged: {fault}"));
+    }
+    let since_ms = match args.since {
+        None => i64::MIN,
+        Some(Since::Time(ms)) => ms,
+        Some(Since::Ago(age)) => {
+            let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+            Clock::system().unix_ms().saturating_sub(age_ms)
+        }
+    };
+    let lanes: Vec<Lane> = args.lane.map_or(Lane::ALL.to_vec(), |lane| vec![lane]);
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut count = 0_u64;
+    if args.dead {
+        found.dead_letters(|letter| {
+            let event = &letter.stored.event;
+            if lanes.contains(&event.lane) && letter.died_at_ms >= since_ms {
+                count += 1;
+                return write_line(&mut out, event.array.name(), &event.body);
+            }
+            Ok(())
+        })
+    } else {
+        lanes.iter().try_for_each(|lane| {
+            found.events(*lane, |stored| {
+                if stored.event.accepted_at_ms < since_ms {
+                    return Ok(());
+                }
+                count += 1;
+                write_line(&mut out, stored.event.array.name(), &stored.event.body)
+            })
+        })
+    }
+    .and_then(|()| out.flush())
+    .context("cannot write the export")?;
+    super::complain(&format!("{count} exported"));
+    Ok(if found.faults().is_empty() { Exit::Done } else { Exit::Storage })
+}
+
+fn write_line(out: &mut impl Write, array: &str, body: &Bytes) -> io::Result<()> {
+    write!(out, "{{\"{array}\":[")?;
+    out.write_all(&one_line(body))?;
+    out.write_all(b"]}\n")
+}
+
+/// Lets what is queued leave for the account that the configuration names now.
+pub(super) fn adopt(config: Option<&Path>) -> anyhow::Result<Exit> {
+    let loaded = config::load(config)?.config;
+    let owner = daemon::owner(&loaded.upstream);
+    let before = queue::adopt(&loaded.queue.dir, &owner)?;
+    let mut out = io::stdout().lock();
+    match before {
+        Some(before) if before != owner => {
+            writeln!(out, "{} now belongs to {owner}; before: {before}", loaded.queue.dir.display())
+        }
+        _ => writeln!(out, "{} belongs to {owner}", loaded.queue.dir.display()),
+    }?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,225 @@
+//! A stopped daemon's directory, looked at from outside: every chunk is read, not a byte is changed.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::event::Lane;
+
+use super::chunk;
+use super::keeper::Keeper;
+use super::ledger::Ledger;
+use super::letter::{self, DeadLetter};
+use super::lifecycle::settle_what_was;
+use super::raw::RawFile;
+use super::record;
+use super::row::Row;
+use super::segment::{RowId, Segment};
+use super::survey::{Found, cut, measure, scan, survey};
+use super::types::{OpenError, Seq, Stored};
+
+/// A directory as it was found.
+#[derive(Debug)]
+pub struct Inspection {
+    /// Lanes in their order, then the dead letters.
+    rows: Vec<Row>,
+    faults: Vec<String>,
+    reports: Vec<RowReport>,
+    _lock: Option<Flock<fs::File>>,
+}
+
+/// What a row holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowReport {
+    /// A lane's name, `dead` or `ledger`.
+    pub name: &'static str,
+    /// Segments.
+    pub segments: usize,
+    /// Chunks whose checksum is right.
+    pub chunks: usize,
+    /// Records in them: events, letters, or lines of the ledger.
+    pub records: u64,
+    /// Records that nothing has become of yet.
+    pub unsettled: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+}
+
+impl Inspection {
+    /// Reads all of `dir`.
+    ///
+    /// # Errors
+    /// If a daemon uses the directory, it cannot be read, or it is of a newer format. Damage is no
+    /// error: it stands in [`Inspection::faults`].
+    pub fn of(dir: &Path) -> Result<Self, OpenError> {
+        if !dir.join("lanes").is_dir() {
+            let reason = "is no queue directory of trunkline: it has no `lanes`".to_owned();
+            return Err(OpenError::CannotMake { path: dir.to_path_buf(), reason });
+        }
+        let lock = lock_if_there(dir)?;
+        let (mut faults, mut reports, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for id in Lane::ALL.map(RowId::Lane).into_iter().chain([RowId::Dead, RowId::Ledger]) {
+            let (row, report) = inspect(dir, id, &mut faults)?;
+            rows.push(row);
+            reports.push(report);
+        }
+        let ledger =
+            Ledger::new(rows.pop().expect("the last one pushed"), std::time::Duration::MAX, u64::MAX);
+        faults.extend(settle_what_was(&ledger.recover(), &mut rows));
+        for (row, report) in rows.iter().zip(&mut reports) {
+            report.unsettled = row.segments.iter().map(Segment::unsettled).sum();
+        }
+        Ok(Self { rows, faults, reports, _lock: lock })
+    }
+
+    /// What does not fit, a line each.
+    pub fn faults(&self) -> &[String] {
+        &self.faults
+    }
+
+    /// By row: the lanes, the dead letters, the ledger.
+    pub fn reports(&self) -> &[RowReport] {
+        &self.reports
+    }
+
+    /// Gives each unsettled event of the lane to `take`, in order.
+    ///
+    /// # Errors
+    /// What `take` says.
+    pub fn events<E>(&self, lane: Lane, mut take: impl FnMut(Stored) -> Result<(), E>) -> Result<(), E> {
+        each_chunk(&self.rows[lane.index()], |segment, raw| {
+            let chunk = chunk::decode(raw);
+            for stored in chunk.and_then(|chunk| record::decode(&chunk)).unwrap_or_default() {
+                if is_held(segment, stored.seq) {
+                    take(stored)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives each dead letter to `take`, in order of death.
+    ///
+    /// # Errors
+    /// What `take` says.
+    pub fn dead_letters<E>(&self, mut take: impl FnMut(DeadLetter) -> Result<(), E>) -> Result<(), E> {
+        each_chunk(&self.rows[Lane::ALL.len()], |segment, raw| {
+            let chunk = chunk::decode(raw);
+            for letter in chunk.and_then(|chunk| letter::decode(&chunk)).unwrap_or_default() {
+                if is_held(segment, letter.number) {
+                    take(letter)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn is_held(segment: &Segment, seq: Seq) -> bool {
+    (segment.first..segment.end).contains(&seq) && !segment.settled.contains(seq)
+}
+
+/// One segment in memory at a time.
+fn each_chunk<E>(row: &Row, mut take: impl FnMut(&Segment, &[u8]) -> Result<(), E>) -> Result<(), E> {
+    for segment in row.segments.iter().filter(|segment| segment.unsettled() > 0) {
+        let Ok(Some(raw)) = scan(row.id, segment.first, &segment.dir) else { continue };
+        for place in raw.places() {
+            if let Ok(bytes) = raw.read(*place) {
+                take(segment, &bytes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The lock of the directory, without making one: a copy may be read-only.
+fn lock_if_there(dir: &Path) -> Result<Option<Flock<fs::File>>, OpenError> {
+    let file = match fs::File::open(dir.join("lock")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(OpenError::from_io(&dir.join("lock"), &error)),
+    };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(_) => Err(OpenError::InUse { path: dir.to_path_buf() }),
+    }
+}
+
+fn inspect(queue: &Path, id: RowId, faults: &mut Vec<String>) -> Result<(Row, RowReport), OpenError> {
+    let dir = id.dir(queue);
+    let mut report =
+        RowReport { name: id.name(), segments: 0, chunks: 0, records: 0, unsettled: 0, bytes: 0 };
+    let mut segments = Vec::new();
+    let found = if dir.is_dir() { survey(&dir, id)? } else { Vec::new() };
+    for found in found {
+        match found {
+            Found::Segment(segment, is_closed) => segments.push((segment, is_closed)),
+            Found::Headless(segment, why) => {
+                faults.push(format!("{}: {why}; its chunks can be read", segment.dir.display()));
+                segments.push((segment, false));
+            }
+            Found::Unreadable(path, why) => {
+                faults.push(format!("{}: {why} and no chunk can be read", path.display()));
+            }
+            Found::Foreign(path) => faults.push(format!("{}: an unknown entry", path.display())),
+            Found::Unused(_) => {}
+        }
+    }
+    let limits: Vec<Option<Seq>> = (0..segments.len())
+        .map(|at| segments.get(at + 1).and_then(|(after, _)| cut(&segments[at].0, after)))
+        .collect();
+    let mut kept = Vec::new();
+    for ((mut segment, is_closed), limit) in segments.into_iter().zip(limits) {
+        report.segments += 1;
+        report.bytes += super::raw::allocated(&segment.dir);
+        match read_segment(id, &mut segment, is_closed, limit) {
+            Ok(raw) => {
+                report.chunks += raw.places().len();
+                report.records += segment.count();
+                if let Some(torn) = raw.torn_end().filter(|_| !is_closed && limit.is_none()) {
+                    faults.push(format!(
+                        "{}: numbers {} to {} are not whole: never answered for, or damaged",
+                        segment.dir.display(),
+                        segment.end,
+                        torn - 1
+                    ));
+                }
+                for (from, to) in raw.gaps(segment.first, segment.end) {
+                    report.records -= to - from;
+                    faults.push(format!(
+                        "{}: numbers {from} to {} cannot be read",
+                        segment.dir.display(),
+                        to - 1
+                    ));
+                }
+            }
+            Err(error) => faults.push(format!("{}: {error}", segment.dir.display())),
+        }
+        if segment.dir.join("blobs").read_dir().is_ok_and(|mut blobs| blobs.next().is_some()) {
+            faults.push(format!("{}: the store made blobs, which are not synced", segment.dir.display()));
+        }
+        kept.push(segment);
+    }
+    let (chores, _) = channel();
+    Ok((Row::new(id, dir, kept, 0, u64::MAX, Keeper::new(chores)), report))
+}
+
+fn read_segment(
+    id: RowId,
+    segment: &mut Segment,
+    is_closed: bool,
+    limit: Option<Seq>,
+) -> io::Result<Arc<RawFile>> {
+    let no_data = || io::Error::new(io::ErrorKind::NotFound, "its database is missing");
+    let raw = if is_closed {
+        segment.end = segment.end.min(limit.unwrap_or(Seq::MAX)).max(segment.first);
+        scan(id, segment.first, &segment.dir)?.ok_or_else(no_data)?
+    } else {
+        measure(id, segment, limit)?.ok_or_else(no_data)?.0
+    };
+    Ok(Arc::new(raw))
+}
