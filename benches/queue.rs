@@ -4,11 +4,13 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a bench fails by panicking and tells on stdout"
+    clippy::cast_precision_loss,
+    reason = "a bench fails by panicking and tells on stdout; its numbers are far below 2^52"
 )]
 
 use std::collections::VecDeque;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use trunkline::clock::Clock;
 use trunkline::config;
 use trunkline::event::{Array, Catalogue, Door, Envelope, Key, Lane};
 use trunkline::metrics::Metrics;
-use trunkline::queue::{AppendError, Appended, Backlog, Outcome, Queue, Settlement};
+use trunkline::queue::{AppendError, Appended, Backlog, Outcome, Queue, Settlement, Stored};
 use uuid::Uuid;
 
 const RUNS: usize = 5;
@@ -53,7 +55,7 @@ fn bare(group: usize, events: usize) -> f64 {
     rate(events, clock.mono().since(began))
 }
 
-fn settings(dir: &std::path::Path) -> config::Queue {
+fn settings(dir: &Path) -> config::Queue {
     let text = format!(
         "[upstream]\nregion = \"eu-central-1\"\nclient_id = \"bench\"\nclient_secret = \"bench\"\n[queue]\ndir = {:?}\n\
          dedupe_window = \"0s\"\nmin_free_disk = \"1MiB\"\n",
@@ -96,21 +98,13 @@ async fn queued(group: usize, events: usize) -> (f64, f64) {
         let page = reader.read(Lane::Conversations, from, 2_000, 2 << 20).await.unwrap();
         from = page.next;
         drained += page.events.len();
-        let settlements = page.events.into_iter().map(|stored| Settlement {
-            stored,
-            outcome: Outcome::Delivered,
-            attempts: 1,
-            status: Some(200),
-            correlation_id: None,
-        });
-        reader.settle(settlements.collect()).await.unwrap();
+        reader.settle(delivered(page.events)).await.unwrap();
     }
     let drain = rate(events, clock.mono().since(began));
     tokio::task::spawn_blocking(move || queue.close()).await.unwrap();
     (accepted, drain)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn rate(events: usize, took: Duration) -> f64 {
     events as f64 / took.as_secs_f64()
 }
@@ -120,26 +114,167 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn main() {
-    // `cargo test --benches` only wants to know that it builds.
-    if std::env::args().any(|arg| arg == "--test") {
-        return;
+/// A field of `/proc/self/<file>`, such as `VmRSS:` in kB or `write_bytes:` in bytes.
+fn proc(file: &str, field: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/self/{file}")).unwrap();
+    let line = text.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Appends `events` in groups of 1,024, over the lanes in turn.
+async fn fill(queue: &Queue, events: usize) {
+    let array = Catalogue::new(&[]).find("holdUpdatedEvents").unwrap().array();
+    let writer = queue.writer();
+    for nth in 0..events / 1024 {
+        let lane = Lane::ALL[nth % Lane::ALL.len()];
+        all_stored(writer.submit((0..1024).map(|_| Envelope { lane, ..event(&array) }).collect()).await);
     }
+}
+
+/// A fresh process opens the directory, reads the first page of each lane and tells what it took.
+fn start(dir: &Path) {
+    let clock = Clock::system();
+    let began = clock.mono();
+    let queue = Queue::open(&settings(dir), clock.clone(), Arc::new(Metrics::new())).unwrap();
+    let opened = clock.mono().since(began);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let reader = queue.reader();
+    for lane in Lane::ALL {
+        runtime.block_on(reader.read(lane, 1, 2_000, 1 << 20)).unwrap();
+    }
+    let read = clock.mono().since(began);
+    let depth: u64 = Lane::ALL.into_iter().map(|lane| reader.depth(lane).events).sum();
+    println!(
+        "  {depth:>9} queued: open {:>4} ms, first pages {:>4} ms, resident {:>3} MB",
+        opened.as_millis(),
+        read.as_millis(),
+        proc("status", "VmRSS:") / 1024
+    );
+    // As a kill would, with segments half full: the next start finds no closing.
+    runtime.block_on(fill(&queue, 4 * 1024 * Lane::ALL.len()));
+    std::process::abort();
+}
+
+fn in_a_fresh_process(what: &str, dir: &Path) {
+    let status =
+        std::process::Command::new(std::env::current_exe().unwrap()).arg(what).arg(dir).status().unwrap();
+    // `start` ends by SIGABRT.
+    assert!(status.success() || what == "start", "{what} failed");
+}
+
+fn starts() {
+    println!("\nstart in a fresh process, after a stop and after a kill");
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut queued = 0;
+    for events in [0, 1_000_000, 5_000_000] {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let queue = Queue::open(&settings(dir.path()), Clock::system(), Arc::new(Metrics::new())).unwrap();
+        runtime.block_on(fill(&queue, events - queued));
+        queued = events;
+        queue.close();
+        for _ in 0..3 {
+            in_a_fresh_process("start", dir.path());
+        }
+    }
+}
+
+/// All four lanes written and drained at once with deduplication full; tells the most that was resident.
+fn busy(dir: &Path) {
+    let config = config::Queue { dedupe_window: Duration::from_secs(86_400), ..settings(dir) };
+    let queue = Queue::open(&config, Clock::system(), Arc::new(Metrics::new())).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let before = proc("io", "write_bytes:");
+    let events = 2_000_000;
+    runtime.block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for lane in Lane::ALL {
+            let (writer, reader) = (queue.writer(), queue.reader());
+            tasks.spawn(async move {
+                let array = Catalogue::new(&[]).find("holdUpdatedEvents").unwrap().array();
+                let now_ms = Clock::system().unix_ms();
+                for _ in 0..events / 4 / 500 {
+                    let group = (0..500).map(|_| Envelope { lane, accepted_at_ms: now_ms, ..event(&array) });
+                    all_stored(writer.submit(group.collect()).await);
+                }
+            });
+            tasks.spawn(async move {
+                let (mut from, mut drained) = (1, 0);
+                while drained < events / 4 / 500 * 500 {
+                    reader.wait_for(lane, from).await;
+                    let page = reader.read(lane, from, 500, 1 << 20).await.unwrap();
+                    from = page.next;
+                    drained += page.events.len();
+                    reader.settle(delivered(page.events)).await.unwrap();
+                }
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+    });
+    let bytes = (events * BODY_BYTES) as f64;
+    println!(
+        "  {events} events: most resident {} MB, after it {} MB, {:.2} bytes written a byte of event",
+        proc("status", "VmHWM:") / 1024,
+        proc("status", "VmRSS:") / 1024,
+        (proc("io", "write_bytes:") - before) as f64 / bytes
+    );
+    queue.close();
+}
+
+fn delivered(events: Vec<Stored>) -> Vec<Settlement> {
+    let settlement = |stored| Settlement {
+        stored,
+        outcome: Outcome::Delivered,
+        attempts: 1,
+        status: Some(200),
+        correlation_id: None,
+    };
+    events.into_iter().map(settlement).collect()
+}
+
+fn rates() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     println!("{:>6} {:>14} {:>14} {:>7} {:>14}", "group", "bare file/s", "accepted/s", "ratio", "drained/s");
     for &(group, events) in PLAN {
-        let (mut bares, mut accepts, mut drains) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut bares, mut accepts, mut drains, mut ratios) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..RUNS {
-            bares.push(bare(group, events));
+            let bare = bare(group, events);
             let (accepted, drained) = runtime.block_on(queued(group, events));
+            bares.push(bare);
             accepts.push(accepted);
             drains.push(drained);
+            // Of a pair that ran side by side: the disk is shared with others.
+            ratios.push(accepted / bare);
         }
-        let (bare, accepted) = (median(bares), median(accepts));
         println!(
-            "{group:>6} {bare:>14.0} {accepted:>14.0} {:>7.2} {:>14.0}",
-            accepted / bare,
+            "{group:>6} {:>14.0} {:>14.0} {:>7.2} {:>14.0}",
+            median(bares),
+            median(accepts),
+            median(ratios),
             median(drains)
         );
+    }
+}
+
+fn main() {
+    trunkline::memory::keep_small();
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        // `cargo test --benches` only wants to know that it builds.
+        ["--test", ..] => {}
+        ["start", dir] => start(Path::new(dir)),
+        ["busy", dir] => busy(Path::new(dir)),
+        ["rates"] => rates(),
+        ["starts"] => starts(),
+        _ => {
+            rates();
+            println!("\nall lanes written and drained at once, deduplication full");
+            let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+            in_a_fresh_process("busy", dir.path());
+            starts();
+        }
     }
 }

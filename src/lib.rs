@@ -11,6 +11,7 @@ pub mod config;
 pub mod daemon;
 pub mod event;
 pub mod ingest;
+pub mod memory;
 pub mod metrics;
 pub mod queue;
 pub mod relay;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("event", &[]),
+    ("memory", &[]),
     ("metrics", &[]),
     ("shutdown", &[]),
     ("config", &["event"]),
@@ -19,7 +20,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("relay", &["config", "event", "metrics", "clock", "queue", "upstream", "shutdown"]),
     ("sandbox", &["event", "clock"]),
     ("daemon", &["clock", "config", "event", "ingest", "metrics", "queue", "relay", "shutdown", "upstream"]),
-    ("cli", &["clock", "config", "daemon", "event", "ingest", "metrics", "queue", "sandbox", "shutdown"]),
+    (
+        "cli",
+        &[
+            "clock", "config", "daemon", "event", "ingest", "memory", "metrics", "queue", "sandbox",
+            "shutdown",
+        ],
+    ),
 ];
 
 /// Crates that only one file may name, and that file.

@@ -321,7 +321,8 @@ async fn verify_tells_damage_with_74() {
     let queue_dir = dir.path().join("queue");
     let db = files(&queue_dir.join("lanes/presence")).into_iter().find(|path| path.ends_with("db")).unwrap();
     let mut raw = std::fs::read(&db).unwrap();
-    for at in (0..=raw.len() - 7).rev().filter(|at| raw[*at..].starts_with(b"{\"p\":1}")).collect::<Vec<_>>() {
+    for at in (0..=raw.len() - 7).rev().filter(|at| raw[*at..].starts_with(b"{\"p\":1}")).collect::<Vec<_>>()
+    {
         raw[at] ^= 4;
     }
     std::fs::write(&db, raw).unwrap();

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 /// Runs the command line and gives the process's exit code.
 pub fn main() -> ExitCode {
+    crate::memory::keep_small();
     let parsed = match args::parse() {
         Ok(parsed) => parsed,
         Err(exit) => return exit.into(),

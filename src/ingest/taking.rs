@@ -118,7 +118,7 @@ fn refusal(place: &Place, error: &AppendError) -> Refusal {
         message: format!("{array}[{}]: {}", place.index, words(error)),
         array: array.to_owned(),
         index: place.index,
-        retryable: true,
+        retryable: !matches!(error, AppendError::TooLarge { .. }),
         reason: reason(error),
     }
 }
@@ -127,7 +127,8 @@ fn refusal(place: &Place, error: &AppendError) -> Refusal {
 fn words(error: &AppendError) -> String {
     match error {
         AppendError::Storage(_) => "storage fault, it was not stored".to_owned(),
-        AppendError::Full { .. }
+        AppendError::TooLarge { .. }
+        | AppendError::Full { .. }
         | AppendError::LaneFull { .. }
         | AppendError::DiskLow { .. }
         | AppendError::Stopping => error.to_string(),
@@ -136,6 +137,7 @@ fn words(error: &AppendError) -> String {
 
 const fn reason(error: &AppendError) -> &'static str {
     match error {
+        AppendError::TooLarge { .. } => "too_large",
         AppendError::Full { .. } => "full",
         AppendError::LaneFull { .. } => "lane_full",
         AppendError::DiskLow { .. } => "disk_low",

@@ -1,9 +1,9 @@
 //! What goes by age: dead letters, the ledger, ids of settled events.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::entry::Fate;
+use super::idents;
 use super::shared::Shared;
 
 /// Letters that end in one go: bounds a commit.
@@ -37,7 +37,7 @@ impl Aging {
     fn run(&mut self, shared: &Shared, now_ms: i64) {
         self.ran_at_ms = now_ms;
         shared.ledger().prune(now_ms);
-        remove_older(&shared.dir.join("dedupe"), now_ms.saturating_sub(self.dedupe_window_ms));
+        idents::prune(&shared.dir.join("dedupe"), now_ms.saturating_sub(self.dedupe_window_ms));
         if let Some(max_age) = self.dead_letters_max_age_ms {
             self.end_old_letters(shared, now_ms, max_age);
         }
@@ -69,21 +69,6 @@ impl Aging {
                 );
             }
             Err(error) => tracing::warn!(%error, "old dead letters stay for now"),
-        }
-    }
-}
-
-/// Removes files that were last written before `since_ms`.
-fn remove_older(dir: &Path, since_ms: i64) {
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let modified_ms = entry.metadata().map(|meta| {
-            use std::os::unix::fs::MetadataExt;
-            meta.mtime() * 1000
-        });
-        if modified_ms.is_ok_and(|modified| modified < since_ms)
-            && let Err(error) = std::fs::remove_file(entry.path())
-        {
-            tracing::debug!(%error, "old ids cannot be removed");
         }
     }
 }

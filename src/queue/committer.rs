@@ -142,8 +142,7 @@ impl Committer {
             group.superseded.iter().filter(|(lane, _)| is_stored(lane)).map(|(_, number)| *number).collect();
         self.supersede(&superseded);
         for (slots, answer) in answers {
-            let results: AppendResult =
-                slots.into_iter().map(|slot| slot.result(&outcome, &self.metrics)).collect();
+            let results: AppendResult = slots.into_iter().map(|slot| slot.result(&outcome)).collect();
             // A producer that went away does not need its answer.
             let _ = answer.send(results);
         }

@@ -9,17 +9,21 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
 use crate::event::Envelope;
 
 use super::chunk::{Cursor, u32_of};
+use super::dedupe::MAX_IDS;
 use super::types::Seq;
 
 const MAGIC: [u8; 8] = *b"TRKIDS\x00\x01";
 const ENTRY: usize = 32;
+/// As many ids as are remembered, and one segment's more.
+const MAX_BYTES: u64 = (MAX_IDS * ENTRY) as u64 + (4 << 20);
 
 /// Name of the file.
 pub(super) const FILE: &str = "ids";
@@ -89,6 +93,26 @@ pub(super) fn read(path: &Path) -> Option<(Seq, Vec<Ident>)> {
         Some(Ident { identity: Identity { event_id, array }, at_ms, lane })
     };
     Some((first, (0..count).map_while(|_| entry()).collect()))
+}
+
+/// Removes the files of deleted segments that were last written before `since_ms`, and the oldest of
+/// those that hold more than deduplication remembers.
+pub(super) fn prune(dir: &Path, since_ms: i64) {
+    let mut found: Vec<(i64, u64, PathBuf)> = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if let Ok(meta) = entry.metadata() {
+            found.push((meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000, meta.len(), entry.path()));
+        }
+    }
+    found.sort();
+    let mut bytes = 0;
+    for (modified_ms, length, path) in found.into_iter().rev() {
+        bytes += length;
+        let is_needed = modified_ms >= since_ms && bytes <= MAX_BYTES;
+        if !is_needed && let Err(error) = fs::remove_file(&path) {
+            tracing::debug!(%error, "old ids cannot be removed");
+        }
+    }
 }
 
 #[cfg(test)]

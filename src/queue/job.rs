@@ -6,7 +6,6 @@ use std::sync::mpsc;
 use tokio::sync::oneshot;
 
 use crate::event::{Envelope, Lane};
-use crate::metrics::Metrics;
 
 use super::entry::Fate;
 use super::letter::DeadLetter;
@@ -65,7 +64,6 @@ impl Slot {
     pub(super) fn result(
         self,
         outcome: &BTreeMap<Lane, Result<Seq, AppendError>>,
-        metrics: &Metrics,
     ) -> Result<Appended, AppendError> {
         match self {
             Slot::Nth(lane, nth) => match &outcome[&lane] {
@@ -74,10 +72,7 @@ impl Slot {
             },
             Slot::Duplicate(lane) => match outcome.get(&lane) {
                 Some(Err(error)) => Err(error.clone()),
-                _ => {
-                    metrics.events_duplicate.inc();
-                    Ok(Appended::Duplicate)
-                }
+                _ => Ok(Appended::Duplicate),
             },
             Slot::Refused(error) => Err(error),
         }

@@ -13,6 +13,9 @@ use super::raw::allocated;
 use super::store::{Store, StoreError, sync_dir};
 use super::types::Seq;
 
+/// `ids` files that may come to `dedupe/` before the oldest are looked at.
+const PRUNE_AFTER: u32 = 64;
+
 /// A database made ahead of time.
 #[derive(Debug)]
 pub(super) struct Spare {
@@ -126,6 +129,7 @@ impl Keeper {
 
 /// Works until [`Chore::Stop`].
 pub(super) fn run(chores: &Receiver<Chore>) {
+    let mut moved = 0_u32;
     while let Ok(chore) = chores.recv() {
         match chore {
             Chore::Prepare { dir, first, slot } => {
@@ -139,6 +143,12 @@ pub(super) fn run(chores: &Receiver<Chore>) {
             }
             Chore::Close(closed) => close(*closed),
             Chore::Delete { dir, ids_to } => {
+                moved += u32::from(ids_to.is_some());
+                if moved.is_multiple_of(PRUNE_AFTER)
+                    && let Some(ids_dir) = ids_to.as_deref().and_then(Path::parent)
+                {
+                    idents::prune(ids_dir, i64::MIN);
+                }
                 if let Err(error) = delete(&dir, ids_to.as_deref()) {
                     tracing::warn!(segment = %dir.display(), %error, "a settled segment cannot be deleted now");
                 }

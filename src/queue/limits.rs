@@ -8,6 +8,7 @@ use crate::config;
 use crate::event::{Envelope, Lane};
 
 use super::shared::{RESERVE_BYTES, Shared};
+use super::store::MAX_VALUE;
 use super::types::AppendError;
 
 /// How long a look at the disk stays good, and how many bytes may be taken in between.
@@ -15,10 +16,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LOOK_AFTER_BYTES: u64 = 2 * 1024 * 1024;
 /// Disk that a byte of an event takes until the next look: sled's log with its rewriting. Measured by
 /// `benches/queue.rs`.
-const DISK_FACTOR: f64 = 1.5;
+const DISK_FACTOR: f64 = 1.3;
 
 /// Kept free below `max_size` for what the estimate misses and for settling: two segments on disk.
 const HEADROOM: u64 = 16 * 1024 * 1024;
+
+/// Longest body: a chunk must fit the store in one piece, and a dead letter has the API's words too.
+const MAX_BODY: usize = MAX_VALUE - 8 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Limits {
@@ -31,7 +35,10 @@ pub(super) struct Limits {
     clock: Clock,
     looked: Option<Mono>,
     used: u64,
+    /// Of `used`, by lane.
+    lanes: [u64; Lane::ALL.len()],
     free: u64,
+    /// Bytes admitted since the look.
     since: u64,
 }
 
@@ -48,6 +55,7 @@ impl Limits {
             clock,
             looked: None,
             used: 0,
+            lanes: [0; Lane::ALL.len()],
             free: u64::MAX,
             since: 0,
         }
@@ -55,6 +63,10 @@ impl Limits {
 
     /// Whether `event` may be stored now.
     pub(super) fn check(&mut self, event: &Envelope) -> Result<(), AppendError> {
+        let (actual_bytes, max_bytes) = (event.body.len(), MAX_BODY);
+        if actual_bytes > max_bytes {
+            return Err(AppendError::TooLarge { actual_bytes, max_bytes });
+        }
         self.since += event.body.len() as u64;
         if self.free < self.min_free {
             return Err(AppendError::DiskLow { free_bytes: self.free, min_bytes: self.min_free });
@@ -68,11 +80,11 @@ impl Limits {
         if used >= self.usable_bytes {
             return Err(AppendError::Full { max_bytes: self.max_bytes });
         }
-        let lane = on_disk(self.shared.depth(event.lane).bytes);
+        let lane = self.lanes[event.lane.index()] + on_disk(self.since);
         let unused_reserves: u64 = Lane::ALL
             .into_iter()
             .filter(|other| *other != event.lane)
-            .map(|other| self.reserve_bytes.saturating_sub(on_disk(self.shared.depth(other).bytes)))
+            .map(|other| self.reserve_bytes.saturating_sub(self.lanes[other.index()]))
             .sum();
         if lane >= self.reserve_bytes && used + unused_reserves >= self.usable_bytes {
             return Err(AppendError::LaneFull { lane: event.lane });
@@ -101,7 +113,9 @@ impl Limits {
         self.looked = Some(now);
         self.since = 0;
         self.measure();
-        if self.used >= self.usable_bytes || self.free < self.min_free {
+        let all_reserves = self.reserve_bytes * Lane::ALL.len() as u64;
+        let soon = self.used + all_reserves + 2 * LOOK_AFTER_BYTES;
+        if soon >= self.usable_bytes || self.free < self.min_free {
             self.shared.ledger().give_way();
             self.measure();
         }
@@ -111,7 +125,8 @@ impl Limits {
     }
 
     fn measure(&mut self) {
-        self.used = self.shared.disk();
+        self.lanes = Lane::ALL.map(|lane| self.shared.log(lane).row.disk());
+        self.used = self.lanes.iter().sum::<u64>() + self.shared.disk_beside_lanes();
         if let Ok(stat) = nix::sys::statvfs::statvfs(&self.shared.dir) {
             self.free = stat.blocks_available() * stat.fragment_size();
         }

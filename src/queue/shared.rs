@@ -4,7 +4,6 @@
 //! held, the ledger's is taken first.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -36,8 +35,6 @@ pub(super) struct Shared {
     pub(super) keeper: Keeper,
     depths: [Mutex<LaneDepth>; Lane::ALL.len()],
     ends: [watch::Sender<Seq>; Lane::ALL.len()],
-    /// Bytes on disk at the last look.
-    pub(super) disk_bytes: AtomicU64,
 }
 
 impl Shared {
@@ -59,7 +56,6 @@ impl Shared {
             keeper,
             depths: Default::default(),
             ends,
-            disk_bytes: AtomicU64::new(0),
         };
         for lane in Lane::ALL {
             shared.publish(lane, &mut shared.log(lane));
@@ -226,16 +222,11 @@ impl Shared {
         Ok(())
     }
 
-    /// Bytes under the directory: rows as they know them, the rest as it lies there.
-    pub(super) fn disk(&self) -> u64 {
-        let mut bytes = allocated(&self.dir.join("dedupe")) + allocated(&self.dir.join("quarantine"));
-        bytes += std::fs::metadata(self.reserve()).map_or(0, |_| RESERVE_BYTES);
-        for lane in Lane::ALL {
-            bytes += self.log(lane).row.disk();
-        }
-        bytes += self.dead().row.disk() + self.ledger().row.disk();
-        self.disk_bytes.store(bytes, Ordering::Relaxed);
-        bytes
+    /// Bytes under the directory that are not a lane's.
+    pub(super) fn disk_beside_lanes(&self) -> u64 {
+        let reserve = std::fs::metadata(self.reserve()).map_or(0, |_| RESERVE_BYTES);
+        let others = allocated(&self.dir.join("dedupe")) + allocated(&self.dir.join("quarantine"));
+        reserve + others + self.dead().row.disk() + self.ledger().row.disk()
     }
 
     fn reserve(&self) -> PathBuf {

@@ -28,10 +28,18 @@ pub enum Appended {
     Duplicate,
 }
 
-/// Why an event was not stored. One variant per answer the producer can act on; all are worth
-/// sending again.
+/// Why an event was not stored. One variant per answer the producer can act on; all but the first are
+/// worth sending again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
+    /// Permanent: the same event can never fit.
+    #[error("event is {actual_bytes} bytes; the queue takes {max_bytes}")]
+    TooLarge {
+        /// As it came.
+        actual_bytes: usize,
+        /// What a segment can hold in one piece.
+        max_bytes: usize,
+    },
     /// Clears as the upstream takes batches.
     #[error("queue is full at {max_bytes} bytes")]
     Full {
