@@ -1,8 +1,10 @@
 //! The relay between a backlog in memory and an API that answers as a closure says. Time is paused.
 
 #![expect(clippy::unwrap_used, reason = "a kit for tests")]
+#![allow(dead_code, reason = "each test file uses a part of this")]
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -56,6 +58,7 @@ struct World {
     reads: Mutex<usize>,
     settled: watch::Sender<Vec<Settlement>>,
     settle_faults: Mutex<usize>,
+    dead_letters_full: AtomicBool,
     sent: watch::Sender<Vec<Sent>>,
     log: Mutex<Vec<Entry>>,
     script: Script,
@@ -106,6 +109,11 @@ impl Backlog for FakeBacklog {
         if faults > 0 {
             *self.0.settle_faults.lock().unwrap() = faults - 1;
             return Err(QueueError::Storage("disk on fire".into()));
+        }
+        let has_dead =
+            settlements.iter().any(|settlement| matches!(settlement.outcome, Outcome::Dead { .. }));
+        if has_dead && self.0.dead_letters_full.load(Ordering::SeqCst) {
+            return Err(QueueError::DeadLettersFull);
         }
         let ids = settlements.iter().map(|settlement| settlement.stored.event.event_id.as_u128()).collect();
         self.0.log.lock().unwrap().push(Entry::Settled { ids });
@@ -218,6 +226,16 @@ impl House {
         events: impl IntoIterator<Item = Envelope>,
         script: impl Fn(&Sent) -> (Duration, Answer) + Send + Sync + 'static,
     ) -> Self {
+        Self::start_withheld(None, config, events, script)
+    }
+
+    /// As `start`, with a reason why nothing may leave.
+    pub(crate) fn start_withheld(
+        withheld: Option<&str>,
+        config: config::Relay,
+        events: impl IntoIterator<Item = Envelope>,
+        script: impl Fn(&Sent) -> (Duration, Answer) + Send + Sync + 'static,
+    ) -> Self {
         let world = Arc::new(World {
             zero: Instant::now(),
             stored: Mutex::default(),
@@ -225,6 +243,7 @@ impl House {
             reads: Mutex::default(),
             settled: watch::Sender::default(),
             settle_faults: Mutex::default(),
+            dead_letters_full: AtomicBool::default(),
             sent: watch::Sender::default(),
             log: Mutex::default(),
             script: Arc::new(script),
@@ -246,7 +265,7 @@ impl House {
             metrics: metrics.clone(),
             status: status_tx,
             commands: commands_rx,
-            withheld: None,
+            withheld: withheld.map(Arc::from),
             shutdown: shutdown.clone(),
             grace: Duration::from_secs(10),
             drain: Duration::ZERO,
@@ -263,6 +282,10 @@ impl House {
 
     pub(crate) fn fail_settling(&self, times: usize) {
         *self.world.settle_faults.lock().unwrap() = times;
+    }
+
+    pub(crate) fn fill_dead_letters(&self, is_full: bool) {
+        self.world.dead_letters_full.store(is_full, Ordering::SeqCst);
     }
 
     /// Returns when `count` events are settled.

@@ -1,0 +1,51 @@
+//! A queue that was filled for one account is not sent to another until an operator says so.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::process::Output;
+
+use common::{Home, Sandbox, accepted, eventually, hold_event, trunkline};
+use serde_json::json;
+use uuid::Uuid;
+
+fn rename_client(home: &Home, to: &str) {
+    let text = std::fs::read_to_string(home.config()).unwrap();
+    let line = text.lines().find(|line| line.starts_with("client_id")).unwrap().to_owned();
+    std::fs::write(home.config(), text.replace(&line, &format!("client_id = \"{to}\""))).unwrap();
+}
+
+fn adopt(home: &Home) -> Output {
+    trunkline().args(["adopt", "--config"]).arg(home.config()).output().unwrap()
+}
+
+#[test]
+fn events_of_another_client_wait_until_they_are_adopted() {
+    let sandbox = Sandbox::start(&[]);
+    sandbox.set_faults(&json!({"status": 503}));
+    let home = Home::new(&sandbox.addr, "");
+    let daemon = home.run();
+    assert_eq!(home.producer().ask(&hold_event(Uuid::new_v4(), 1).1), accepted());
+    let in_use = adopt(&home);
+    daemon.sigterm();
+    daemon.wait();
+    sandbox.set_faults(&json!({"status": null}));
+    rename_client(&home, "another");
+
+    let daemon = home.run();
+    assert_eq!(home.producer().ask(&hold_event(Uuid::new_v4(), 1).1), accepted());
+    eventually("the log says why", || home.log().contains("1 events were accepted for client test"));
+    daemon.sigterm();
+    assert_eq!(daemon.wait().code(), Some(0));
+    let before = sandbox.taken().len();
+    let adopted = adopt(&home);
+    let _daemon = home.run();
+
+    eventually("both are delivered", || sandbox.taken().len() == 2);
+    assert_eq!(before, 0);
+    assert_eq!(in_use.status.code(), Some(73), "{in_use:?}");
+    assert_eq!(adopted.status.code(), Some(0), "{adopted:?}");
+    let said = String::from_utf8(adopted.stdout).unwrap();
+    assert!(said.contains("client another") && said.contains("before: client test"), "{said}");
+}

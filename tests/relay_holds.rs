@@ -1,0 +1,43 @@
+//! What holds a lane although the API is well.
+
+mod relay_support;
+
+use relay_support::{House, config, event, soon, taken};
+use trunkline::event::{Envelope, Lane};
+use trunkline::relay::{Command, LaneState};
+
+const LANE: Lane = Lane::Conversations;
+
+#[tokio::test(start_paused = true)]
+async fn what_is_withheld_leaves_only_after_its_release() {
+    let house = House::start_withheld(Some("for client A"), config(), [event(1, 1)], |_| soon(taken(&[])));
+
+    let held = house.status(LANE, |lane| lane.state == LaneState::Misconfigured).await;
+    let before = house.sent().len();
+    house.commands.send(Command::Release).await.unwrap();
+    house.settled(1).await;
+
+    assert_eq!((held.reason.as_deref(), before), (Some("for client A"), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_whose_dead_letters_find_no_room_holds_alone_and_goes_on_by_itself() {
+    let presence = Envelope { lane: Lane::Presence, ..event(3, 3) };
+    let house = House::start(config(), [event(1, 1)], |sent| {
+        let is_first = sent.ids.contains(&1);
+        soon(if is_first { taken(&[(1, false)]) } else { taken(&[]) })
+    });
+    house.fill_dead_letters(true);
+
+    let held = house.status(LANE, |lane| lane.state == LaneState::BackingOff).await;
+    house.append(event(2, 2));
+    house.append(presence);
+    house.settled(1).await;
+    let sent = house.sent_ids().concat();
+    house.fill_dead_letters(false);
+    house.settled(3).await;
+
+    assert!(held.reason.unwrap().contains("dead letters"));
+    assert_eq!(sent, [1, 3]);
+    assert_eq!(house.sent_ids().concat(), [1, 3, 2]);
+}
