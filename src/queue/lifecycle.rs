@@ -1,7 +1,6 @@
 //! Opening the queue's directory, and giving it free.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -32,7 +31,7 @@ use super::row::Row;
 use super::segment::RowId;
 use super::settled::Settled;
 use super::shared::Shared;
-use super::store::sync_dir;
+use super::store::make_dir;
 use super::types::{OpenError, QueueError, Seq};
 
 /// The open queue. One process at a time holds a directory.
@@ -56,7 +55,7 @@ impl Queue {
     /// is set aside.
     pub fn open(config: &config::Queue, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
         let dir = &config.dir;
-        make_dir(dir)?;
+        make_dir(dir).map_err(|error| OpenError::from_io(dir, &error))?;
         let lock = lock(dir)?;
         let quarantine = Arc::new(Quarantine::new(dir.join("quarantine")));
         let (chores, chore_queue) = channel();
@@ -74,7 +73,7 @@ impl Queue {
         rows.iter_mut().for_each(|row| row.miss_what_is_missing(&quarantine));
         let dead = Dead::new(rows.pop().expect("the last one pushed"));
         let ids_dir = dir.join("dedupe");
-        make_dir(&ids_dir)?;
+        make_dir(&ids_dir).map_err(|error| OpenError::from_io(&ids_dir, &error))?;
         let mut dedupe = Dedupe::new(config.dedupe_window);
         recall(&rows, &dead, &ids_dir, clock.unix_ms(), config.dedupe_window, &mut dedupe);
         let ids_dir = dedupe.is_on().then_some(ids_dir);
@@ -174,23 +173,6 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
         .name(name.to_owned())
         .spawn(work)
         .map_err(|error| OpenError::Storage(format!("no thread: {error}")))
-}
-
-/// Makes a directory that survives a power cut.
-fn make_dir(dir: &Path) -> Result<(), OpenError> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir).and_then(|()| {
-        // Every directory on the way may be new.
-        dir.ancestors().skip(1).take_while(|above| !above.as_os_str().is_empty()).try_for_each(|above| {
-            match sync_dir(above) {
-                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
-                result => result,
-            }
-        })
-    });
-    made.map_err(|error| OpenError::from_io(dir, &error))
 }
 
 /// Takes the directory for this process.

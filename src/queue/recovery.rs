@@ -15,6 +15,7 @@ use super::quarantine::Quarantine;
 use super::raw;
 use super::row::{Row, slot_after};
 use super::segment::{RowId, SLOT, Segment};
+use super::store::make_dir;
 use super::survey::{Found, cut, measure, number_of, survey};
 use super::types::{OpenError, Seq};
 
@@ -28,7 +29,7 @@ pub(super) fn open_row(
 ) -> Result<Row, OpenError> {
     let dir = id.dir(queue);
     let io = |error: std::io::Error| OpenError::from_io(&dir, &error);
-    fs::create_dir_all(&dir).map_err(io)?;
+    make_dir(&dir).map_err(io)?;
     let mut next = quarantine.highest(id.name()).map_or(SLOT, slot_after);
     let mut segments = Vec::new();
     for found in survey(&dir, id)? {

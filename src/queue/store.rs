@@ -9,9 +9,10 @@
 //! - every call runs under `catch_unwind`; a panic is a fault like any other.
 //!
 //! Chunks go into a row of trees. sled rewrites a whole leaf at its tenth change and splits it at its
-//! seventeenth entry, 4.4 bytes written for each byte of ours; a new tree before that writes 1.1.
+//! seventeenth entry, 4.4 bytes written for each byte of ours; a new tree before that writes 1.05.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,10 +31,11 @@ const ENVELOPE: usize = 1024;
 pub(super) const MAX_VALUE: usize = MAX_LOG_SEGMENT / 4 - ENVELOPE;
 /// Page cache of a store, bytes.
 const CACHE: u64 = 1024 * 1024;
-/// A tree is left after so many changes if it would have so many bytes: for small ones a rewrite costs
+/// A tree is left after so many changes if it would have so many bytes: for smaller ones a rewrite costs
 /// less than a tree. A leaf that is rewritten is thus far below the size at which sled makes a file of it.
+/// Measured with commits of one event of 600 bytes: 1.6 bytes on disk a byte, 2.4 with leaves of 64 KiB.
 const TREE_CHANGES: usize = 9;
-const TREE_BYTES: usize = 64 * 1024;
+const TREE_BYTES: usize = 4 * 1024;
 
 static SYNCS: AtomicU64 = AtomicU64::new(0);
 
@@ -96,6 +98,21 @@ pub(super) fn sync_dir(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Makes a directory, mode 0700, with those above it, so that all survive a power cut. One that is there
+/// may be so in memory only, when the process that made it was killed: it is synced again.
+pub(super) fn make_dir(dir: &Path) -> std::io::Result<()> {
+    let new = dir.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).count();
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    for parent in dir.ancestors().skip(1).take(new.max(1)).filter(|above| !above.as_os_str().is_empty()) {
+        match sync_dir(parent) {
+            // Not ours to read, thus not ours to have made anything in.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
 impl Store {
     /// Makes a database in `dir`, which must hold none, for chunks of at most `largest` bytes, and
     /// makes its files and their names durable.
@@ -156,8 +173,9 @@ impl Store {
         let mut trees = self.trees();
         let is_full = |tree: &Tree| tree.changes >= TREE_CHANGES && tree.bytes + chunk.len() >= TREE_BYTES;
         if trees.last().is_none_or(is_full) {
-            let name = format!("chunks-{first:020}");
-            let tree = fenced("open tree", || self.db().open_tree(&name))?;
+            // Short, since sled writes all names again with each new one.
+            let name = u32::try_from(trees.len()).expect("a segment has some hundred trees").to_be_bytes();
+            let tree = fenced("open tree", || self.db().open_tree(name))?;
             trees.push(Tree { first, changes: 0, bytes: 0, tree });
         }
         let newest = trees.last_mut().expect("one was made");
