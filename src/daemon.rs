@@ -10,10 +10,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::activation::{Activation, HttpSocket};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::Lane;
-use crate::ingest::{self, Admission, DoorContext};
+use crate::ingest::{self, Admission, BindError, DoorContext};
 use crate::metrics::{LaneLabel, LaneReason, Metrics};
 use crate::queue::{DeadReason, OpenError, Owner, Queue};
 use crate::relay::{self, LaneState, RelayStatus};
@@ -26,9 +27,9 @@ pub enum StartError {
     /// The queue directory.
     #[error(transparent)]
     Queue(#[from] crate::queue::OpenError),
-    /// The stream socket.
+    /// A door's socket.
     #[error(transparent)]
-    Stream(#[from] ingest::BindError),
+    Door(#[from] ingest::BindError),
     /// The HTTP client: proxy, CA file.
     #[error(transparent)]
     Client(#[from] upstream::ClientError),
@@ -63,7 +64,7 @@ impl StartError {
     pub fn kind(&self) -> StartFault {
         match self {
             StartError::Queue(error) => StartFault::of_queue(error),
-            StartError::Stream(error) => match error.exit_code() {
+            StartError::Door(error) => match error.exit_code() {
                 77 => StartFault::Permission,
                 78 => StartFault::Configuration,
                 _ => StartFault::CannotCreate,
@@ -95,7 +96,12 @@ impl Daemon {
     ///
     /// # Errors
     /// If directory, socket or HTTP client cannot be had; nothing runs then.
-    pub async fn start(config: Config, clock: Clock, shutdown: Shutdown) -> Result<Self, StartError> {
+    pub async fn start(
+        config: Config,
+        activation: Activation,
+        clock: Clock,
+        shutdown: Shutdown,
+    ) -> Result<Self, StartError> {
         warn_of_unused(&config);
         let metrics = Arc::new(Metrics::new());
         let client = upstream::Client::new(&config.upstream, clock.clone())?;
@@ -105,7 +111,7 @@ impl Daemon {
             tracing::error!(reason, "events are accepted, and none are sent");
         }
         let withheld = withheld.map(Arc::from);
-        let listener = ingest::Listener::bind(&config.ingest.stream)?;
+        let (stream, http) = doors(&config, activation)?;
         let (status_tx, status) = watch::channel(RelayStatus::default());
         let (commands_tx, commands) = mpsc::channel(16);
         let relay = tokio::spawn(relay::run(relay::Parts {
@@ -126,10 +132,16 @@ impl Daemon {
         let context =
             Arc::new(DoorContext::new(config.ingest.clone(), writer, clock, metrics.clone(), admission));
         let doors_stop = CancellationToken::new();
-        let doors = tokio::spawn(ingest::serve(listener, context, doors_stop.clone()));
+        let http_at = http.as_ref().map(|_| config.ingest.http.listen.as_deref().unwrap_or("systemd"));
+        let mut open = tokio::task::JoinSet::new();
+        open.spawn(ingest::serve(stream, context.clone(), doors_stop.clone()));
+        if let Some(http) = http {
+            open.spawn(ingest::serve_http(http, context, doors_stop.clone()));
+        }
         tracing::info!(
             queue = %config.queue.dir.display(),
             stream = %config.ingest.stream.path.display(),
+            http = http_at,
             api = config.upstream.endpoints.api_url,
             "accepting events"
         );
@@ -138,7 +150,9 @@ impl Daemon {
             let _commands = commands_tx;
             joined(relay.await, "relay");
             doors_stop.cancel();
-            joined(doors.await, "stream");
+            while let Some(ended) = open.join_next().await {
+                joined(ended, "a door");
+            }
             joined(tokio::task::spawn_blocking(move || queue.close()).await, "queue");
             let Totals { delivered, dead } = totals(&counted);
             tracing::info!(delivered, dead, "stopped");
@@ -181,6 +195,34 @@ impl Daemon {
     }
 }
 
+/// The sockets that systemd made, else our own.
+fn doors(
+    config: &Config,
+    activation: Activation,
+) -> Result<(ingest::Listener, Option<ingest::HttpListener>), BindError> {
+    let ingest = &config.ingest;
+    let stream = match activation.stream {
+        Some(socket) => {
+            warn_of_systemds(&ingest.stream);
+            ingest::Listener::adopt(socket, &ingest.stream)?
+        }
+        None => ingest::Listener::bind(&ingest.stream)?,
+    };
+    let http = match activation.http {
+        Some(HttpSocket::Tcp(socket)) => Some(ingest::HttpListener::adopt_tcp(socket, &ingest.http)?),
+        Some(HttpSocket::Unix(socket)) => Some(ingest::HttpListener::adopt_unix(socket, &ingest.http)?),
+        None => ingest::HttpListener::bind(&ingest.http)?,
+    };
+    Ok((stream, http))
+}
+
+/// Path, mode and group of a socket that systemd made are systemd's.
+fn warn_of_systemds(stream: &crate::config::Stream) {
+    if stream.group.is_some() {
+        tracing::warn!(key = "ingest.stream.group", "this key has no effect: systemd made the socket");
+    }
+}
+
 /// Files that we make are ours alone, and a crash leaves no image of the calls in memory on a disk.
 ///
 /// # Errors
@@ -193,10 +235,7 @@ pub fn harden() -> std::io::Result<()> {
 
 /// An operator who sets a key must not wait in vain for what this version does not do.
 fn warn_of_unused(config: &Config) {
-    let unused = [
-        ("ingest.http.listen", config.ingest.http.listen.is_some()),
-        ("admin.metrics_listen", config.admin.metrics_listen.is_some()),
-    ];
+    let unused = [("admin.metrics_listen", config.admin.metrics_listen.is_some())];
     for (key, _) in unused.into_iter().filter(|(_, is_set)| *is_set) {
         tracing::warn!(key, "this key has no effect in this version: nothing listens there");
     }

@@ -5,6 +5,7 @@
 //! travels), `ingest` (how it enters), `queue` (where it rests), `relay` (when it leaves), `upstream`
 //! (where it goes). `ARCHITECTURE.md` has the map and the invariants.
 
+pub mod activation;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Module, and the modules of ours that it may name. A module may always name itself.
 const MAY_USE: &[(&str, &[&str])] = &[
+    ("activation", &[]),
     ("clock", &[]),
     ("event", &[]),
     ("memory", &[]),
@@ -19,7 +20,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ingest", &["config", "event", "metrics", "clock", "queue"]),
     ("relay", &["config", "event", "metrics", "clock", "queue", "upstream", "shutdown"]),
     ("sandbox", &["event", "clock"]),
-    ("daemon", &["clock", "config", "event", "ingest", "metrics", "queue", "relay", "shutdown", "upstream"]),
+    (
+        "daemon",
+        &[
+            "activation",
+            "clock",
+            "config",
+            "event",
+            "ingest",
+            "metrics",
+            "queue",
+            "relay",
+            "shutdown",
+            "upstream",
+        ],
+    ),
     (
         "cli",
         &[

@@ -14,6 +14,7 @@ use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::activation::Activation;
 use crate::clock::{Clock, Mono};
 use crate::daemon::Daemon;
 use crate::sandbox::{Faults, Handle, Options, Sandbox};
@@ -57,7 +58,7 @@ async fn show(for_time: Option<Duration>) -> anyhow::Result<Exit> {
     let sandbox_stop = CancellationToken::new();
     let serving = tokio::spawn(sandbox.serve(sandbox_stop.clone()));
     let shutdown = Shutdown::default();
-    let daemon = Daemon::start(config, clock.clone(), shutdown.clone()).await?;
+    let daemon = Daemon::start(config, Activation::default(), clock.clone(), shutdown.clone()).await?;
     let user_stop = Shutdown::default();
     let signals = tokio::spawn(user_stop.clone().listen());
 

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::activation::ActivationError;
 use crate::config::ConfigError;
 use crate::daemon::{StartError, StartFault};
 use crate::queue::OpenError;
@@ -53,6 +54,9 @@ pub(super) fn of(error: &anyhow::Error) -> Exit {
             StartFault::Storage => Exit::Storage,
             StartFault::Configuration => Exit::Configuration,
         };
+    }
+    if error.is::<ActivationError>() {
+        return Exit::Configuration;
     }
     match error.downcast_ref::<SendError>().map(SendError::exit_code) {
         Some(69) => Exit::Unreachable,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use crate::activation::Activation;
 use crate::clock::Clock;
 use crate::daemon::{self, Daemon};
 use crate::shutdown::Shutdown;
@@ -17,10 +18,11 @@ pub(super) fn run(path: Option<&Path>) -> anyhow::Result<Exit> {
     let loaded = crate::config::load(path)?;
     logging::start(&loaded.config.log);
     daemon::harden().context("cannot set umask and core limit")?;
+    let activation = Activation::from_env()?;
     async_runtime()?.block_on(async {
         let shutdown = Shutdown::default();
         let signals = tokio::spawn(shutdown.clone().listen());
-        let daemon = Daemon::start(loaded.config, Clock::system(), shutdown).await?;
+        let daemon = Daemon::start(loaded.config, activation, Clock::system(), shutdown).await?;
         daemon.finished().await;
         signals.abort();
         Ok(Exit::Done)

@@ -49,6 +49,9 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+    /// A TCP address cannot be had.
+    #[error("{0}: cannot listen there; stop who does or set another address")]
+    Address(String, #[source] io::Error),
     /// The socket itself cannot be used.
     #[error("cannot use the socket")]
     Socket(#[source] io::Error),
@@ -58,9 +61,11 @@ impl BindError {
     /// 73 cannot be made or in use, 77 permission, 78 configuration.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            BindError::InUse(_) | BindError::NotASocket(_) | BindError::Io { .. } | BindError::Socket(_) => {
-                73
-            }
+            BindError::InUse(_)
+            | BindError::NotASocket(_)
+            | BindError::Io { .. }
+            | BindError::Address(..)
+            | BindError::Socket(_) => 73,
             BindError::Permission { .. } => 77,
             BindError::BadPath(_) | BindError::UnknownGroup(_) | BindError::UnknownUser(_) => 78,
         }

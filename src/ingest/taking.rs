@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::event::{self, BodyError, Door, Envelope, Receipt, Refusal, answer, parse_body};
+use crate::event::{self, BodyError, Door, Envelope, Lane, Receipt, Refusal, answer, parse_body};
 use crate::metrics::{DoorLabel, DoorReason, Metrics};
 use crate::queue::{AppendError, Appended};
 
@@ -16,6 +16,8 @@ pub struct Taken {
     peer: Peer,
     /// Refused at the door; the sink's refusals join them.
     pub refused: Vec<Refusal>,
+    /// Lanes of the arrays that had events, each once.
+    pub lanes: Vec<Lane>,
     assigned: Vec<Uuid>,
     places: Vec<Place>,
 }
@@ -56,8 +58,14 @@ pub fn take<S: Sink>(
         index: *index,
         event_id: event.event_id,
     });
-    let taken =
-        Taken { door, peer, places: places.collect(), refused: parsed.refused, assigned: parsed.assigned };
+    let taken = Taken {
+        door,
+        peer,
+        places: places.collect(),
+        refused: parsed.refused,
+        lanes: parsed.lanes,
+        assigned: parsed.assigned,
+    };
     Ok((taken, parsed.events))
 }
 

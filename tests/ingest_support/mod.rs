@@ -1,7 +1,9 @@
 //! A real stream door on a socket in a temporary directory, over a queue in memory.
 
 #![expect(clippy::unwrap_used, reason = "a kit for tests")]
+#![allow(dead_code, reason = "each test file uses a part of this")]
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline::clock::Clock;
 use trunkline::config;
 use trunkline::event::Envelope;
-use trunkline::ingest::{Admission, DoorContext, Listener, Sink, serve};
+use trunkline::ingest::{Admission, DoorContext, HttpListener, Listener, Sink, serve, serve_http};
 use trunkline::metrics::Metrics;
 use trunkline::queue::{AppendError, Appended};
 use uuid::Uuid;
@@ -88,8 +90,10 @@ pub(crate) struct House {
     pub(crate) path: PathBuf,
     pub(crate) memory: Memory,
     pub(crate) context: Arc<DoorContext<Memory>>,
+    /// Of the HTTP door, if `http.listen` is a TCP address.
+    pub(crate) http: Option<SocketAddr>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl House {
@@ -106,14 +110,19 @@ impl House {
         let metrics = Arc::new(Metrics::new());
         let context = Arc::new(DoorContext::new(config, memory.clone(), Clock::system(), metrics, admission));
         let stop = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, context.clone(), stop.clone()));
-        Self { dir, path, memory, context, stop, task }
+        let mut tasks = vec![tokio::spawn(serve(listener, context.clone(), stop.clone()))];
+        let door = HttpListener::bind(&context.config.http).unwrap();
+        let http = door.as_ref().and_then(HttpListener::local_addr);
+        tasks.extend(door.map(|door| tokio::spawn(serve_http(door, context.clone(), stop.clone()))));
+        Self { dir, path, memory, context, http, stop, tasks }
     }
 
     /// Stops in order and hands back what outlives the daemon.
     pub(crate) async fn stop(self) -> (TempDir, Memory) {
         self.stop.cancel();
-        self.task.await.unwrap();
+        for task in self.tasks {
+            task.await.unwrap();
+        }
         (self.dir, self.memory)
     }
 

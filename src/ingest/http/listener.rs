@@ -1,0 +1,214 @@
+//! Accepts connections and serves them until a stop.
+
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::{Service, ServiceExt};
+
+use crate::config;
+use crate::event::Door;
+use crate::metrics::DoorLabel;
+
+use super::super::{BindError, DoorContext, Peer, Sink, SocketFile, bind_unix};
+use super::login::Login;
+use super::reply::Refused;
+use super::routes::{Site, router};
+use super::watched::{Watch, Watched};
+
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a request in hand may take after a stop: above the 30 s that a body may take.
+const STOP_LIMIT: Duration = Duration::from_secs(35);
+/// Permission bits of a unix socket: those of the stream socket by default.
+const MODE: u32 = 0o660;
+/// What hyper may hold of a head.
+const HEAD_BYTES: usize = 64 * 1024;
+
+/// A socket that listens for HTTP.
+#[derive(Debug)]
+pub struct HttpListener {
+    socket: Socket,
+    file: Option<SocketFile>,
+    config: config::Http,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl HttpListener {
+    /// Binds `ingest.http.listen`; `None` if the door is off. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// If the address is in use or a socket file cannot be made.
+    pub fn bind(config: &config::Http) -> Result<Option<Self>, BindError> {
+        let Some(listen) = &config.listen else { return Ok(None) };
+        let (socket, file) = match listen.strip_prefix("unix:") {
+            Some(path) => {
+                let (socket, file) = bind_unix(Path::new(path), MODE, None)?;
+                (unix(socket)?, Some(file))
+            }
+            None => {
+                let bound = StdTcpListener::bind(listen.as_str());
+                let bound = bound.map_err(|error| BindError::Address(listen.clone(), error))?;
+                (tcp(bound)?, None)
+            }
+        };
+        Ok(Some(Self { socket, file, config: config.clone() }))
+    }
+
+    /// Takes a TCP socket that systemd made.
+    ///
+    /// # Errors
+    /// If it is of no use.
+    pub fn adopt_tcp(socket: StdTcpListener, config: &config::Http) -> Result<Self, BindError> {
+        Ok(Self { socket: tcp(socket)?, file: None, config: config.clone() })
+    }
+
+    /// Takes a unix socket that systemd made.
+    ///
+    /// # Errors
+    /// If it is of no use.
+    pub fn adopt_unix(socket: StdUnixListener, config: &config::Http) -> Result<Self, BindError> {
+        Ok(Self { socket: unix(socket)?, file: None, config: config.clone() })
+    }
+
+    /// Address of a TCP socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.local_addr().ok(),
+            Socket::Unix(_) => None,
+        }
+    }
+}
+
+fn tcp(socket: StdTcpListener) -> Result<Socket, BindError> {
+    socket.set_nonblocking(true).map_err(BindError::Socket)?;
+    Ok(Socket::Tcp(TcpListener::from_std(socket).map_err(BindError::Socket)?))
+}
+
+fn unix(socket: StdUnixListener) -> Result<Socket, BindError> {
+    socket.set_nonblocking(true).map_err(BindError::Socket)?;
+    Ok(Socket::Unix(UnixListener::from_std(socket).map_err(BindError::Socket)?))
+}
+
+/// Accepts and serves until `stop`; returns when every request in hand is answered.
+pub async fn serve_http<S: Sink>(
+    listener: HttpListener,
+    context: Arc<DoorContext<S>>,
+    stop: CancellationToken,
+) {
+    let HttpListener { socket, file, config } = listener;
+    let login = Arc::new(Login::new(&config, context.clock.clone()));
+    let tasks = TaskTracker::new();
+    loop {
+        let (context, login, stopping) = (context.clone(), login.clone(), stop.clone());
+        let accepted = match &socket {
+            Socket::Tcp(socket) => match stop.run_until_cancelled(socket.accept()).await {
+                None => break,
+                Some(Ok((stream, _))) => {
+                    // Answers are small and awaited: none may wait for company.
+                    let _ = stream.set_nodelay(true);
+                    let peer = Peer { uid: u32::MAX, pid: None };
+                    tasks.spawn(welcome(stream, peer, None, context, login, stopping));
+                    Ok(())
+                }
+                Some(Err(error)) => Err(error),
+            },
+            Socket::Unix(socket) => match stop.run_until_cancelled(socket.accept()).await {
+                None => break,
+                Some(Ok((stream, _))) => {
+                    if let Ok(peer) = Peer::of(&stream) {
+                        tasks.spawn(welcome(stream, peer, Some(peer.uid), context, login, stopping));
+                    }
+                    Ok(())
+                }
+                Some(Err(error)) => Err(error),
+            },
+        };
+        if let Err(error) = accepted {
+            tracing::warn!(door = Door::Http.name(), %error, "cannot accept a connection");
+            let _ = stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
+        }
+    }
+    drop(file);
+    drop(socket);
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn welcome<S: Sink, T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: T,
+    peer: Peer,
+    uid: Option<u32>,
+    context: Arc<DoorContext<S>>,
+    login: Arc<Login>,
+    stop: CancellationToken,
+) {
+    let slot = context.admission.connect(uid);
+    let crowded = slot.as_ref().err().map(|crowded| Refused::Unavailable(crowded.to_string()));
+    if crowded.is_some() {
+        context.notes.refused(Door::Http, peer, "too_many_connections");
+    }
+    let open = context.metrics.connections.get_or_create_owned(&DoorLabel { door: Door::Http.name() });
+    open.inc();
+    serve_one(stream, Site { context, login, peer }, crowded, stop).await;
+    open.dec();
+    drop(slot);
+}
+
+async fn serve_one<S: Sink, T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: T,
+    site: Site<S>,
+    crowded: Option<Refused>,
+    stop: CancellationToken,
+) {
+    let watch = Watch::new(site.context.clock.clone());
+    let (watching, is_crowded) = (watch.clone(), crowded.is_some());
+    let routes = router(site);
+    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let (watch, crowded, mut routes) = (watching.clone(), crowded.clone(), routes.clone());
+        watch.request_came();
+        async move {
+            let response = match crowded {
+                Some(refused) => axum::response::IntoResponse::into_response(refused),
+                None => {
+                    let ready = ServiceExt::<Request>::ready(&mut routes).await?;
+                    ready.call(request.map(axum::body::Body::new)).await?
+                }
+            };
+            watch.answered();
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .keep_alive(!is_crowded)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(Watched { stream, watch: watch.clone() }), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        // A producer that goes away in the middle is no fault of ours.
+        _ = connection.as_mut() => return,
+        why = watch.ends() => {
+            tracing::debug!(door = Door::Http.name(), why, "a connection was closed");
+            return;
+        }
+        () = stop.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(STOP_LIMIT, connection).await;
+}

@@ -1,0 +1,24 @@
+//! The HTTP door: the Events API's own paths on loopback or a unix socket, for producers that have an
+//! official SDK.
+//!
+//! ```text
+//! accept ──slot──> connection ──head──> routes ──bearer──> body ──take──> Sink ──> the API's answer
+//!           └─ 503      │ watched: head 10 s, idle 60 s      │ 30 s, bounded
+//! ```
+//!
+//! Invariants
+//! - 200 means: every event that is not listed is on stable storage.
+//! - 503 means: nothing of the body was accepted.
+//! - A connection that sends slowly or not at all holds up only itself.
+//! - No token is logged.
+//!
+//! Not here: what a good event is (`event`), what an answer promises (`taking`).
+
+mod body;
+mod listener;
+mod login;
+mod reply;
+mod routes;
+mod watched;
+
+pub use listener::{HttpListener, serve_http};
