@@ -38,7 +38,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "clock", "config", "daemon", "event", "ingest", "memory", "metrics", "queue", "sandbox",
+            "activation",
+            "clock",
+            "config",
+            "daemon",
+            "event",
+            "ingest",
+            "memory",
+            "metrics",
+            "queue",
+            "sandbox",
             "shutdown",
         ],
     ),

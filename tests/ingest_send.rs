@@ -1,6 +1,5 @@
 //! `send` against a real stream door that goes away and comes back.
 
-#[expect(dead_code, reason = "the stream door's tests use the rest")]
 mod ingest_support;
 
 use std::path::{Path, PathBuf};

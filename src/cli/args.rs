@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::event::Lane;
+use crate::event::{Lane, catalogue};
 use crate::sandbox;
 
 use super::Exit;
@@ -51,6 +51,14 @@ pub(super) enum Command {
     /// Send lines from files or standard input to the stream socket
     #[command(after_help = "Example: trunkline send --socket /run/trunkline/events.sock calls.ndjson")]
     Send(SendArgs),
+    /// Hand over one event, for shells and dialplans; prints its id
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  trunkline emit --list\n  trunkline emit userRoutingStatusEvents --help\n  \
+            trunkline emit userRoutingStatusEvents agentId=uuid:anna status=Idle sourceId=pbx-1\n\
+            Exit codes: 0 it is on stable storage, 1 refused, 69 the daemon did not answer in time, 77 not allowed"
+    )]
+    Emit(EmitArgs),
     /// Look into a stopped daemon's queue directory
     #[command(subcommand, after_help = "Example: trunkline queue verify --dir /var/lib/trunkline")]
     Queue(QueueCommand),
@@ -74,6 +82,64 @@ pub(super) enum ConfigCommand {
     Show,
     /// Print every key with its default and meaning
     Reference,
+}
+
+/// Options of `emit`.
+#[derive(Args, Debug)]
+pub(super) struct EmitArgs {
+    /// Array that the event stands in, e.g. userPresenceEvents; --list has them all
+    #[arg(value_name = "ARRAY", value_parser = ArrayName, hide_possible_values = true)]
+    pub array: Option<String>,
+    /// Fields; dots nest, uuid:TEXT makes an id that is the same for the same text
+    #[arg(value_name = "KEY=VALUE")]
+    pub fields: Vec<String>,
+    /// A JSON object to begin with; - reads it from standard input
+    #[arg(long, value_name = "OBJECT")]
+    pub from_json: Option<String>,
+    /// Stream socket [default: ingest.stream.path of the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Give up after this long; the event is then perhaps accepted
+    #[arg(long, value_name = "DURATION", default_value = "500ms")]
+    pub timeout: humantime::Duration,
+    /// List all arrays
+    #[arg(long)]
+    pub list: bool,
+    /// Print help, or after ARRAY its fields
+    #[arg(long, short)]
+    pub help: bool,
+}
+
+/// Any name; the table's are offered for completion.
+#[derive(Clone)]
+struct ArrayName;
+
+impl clap::builder::TypedValueParser for ArrayName {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _arg: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<String, clap::Error> {
+        let text = value.to_str().map(str::to_owned);
+        text.ok_or_else(|| clap::Error::new(clap::error::ErrorKind::InvalidUtf8).with_cmd(command))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = clap::builder::PossibleValue> + '_>> {
+        let names = catalogue::types().iter().map(|known| known.array);
+        Some(Box::new(names.map(clap::builder::PossibleValue::new)))
+    }
+}
+
+/// The help of `emit` without an array.
+pub(super) fn emit_help() -> String {
+    use clap::CommandFactory;
+    let mut command = Cli::command();
+    command.build();
+    let emit = command.find_subcommand_mut("emit").expect("it is declared above");
+    emit.render_help().to_string()
 }
 
 /// What to do with a queue directory. The daemon must be stopped; nothing is changed.

@@ -7,6 +7,7 @@ use crate::config::ConfigError;
 use crate::daemon::{StartError, StartFault};
 use crate::queue::OpenError;
 
+use super::emit::EmitError;
 use super::send::SendError;
 
 /// How a command ended. The numbers are an interface.
@@ -58,7 +59,8 @@ pub(super) fn of(error: &anyhow::Error) -> Exit {
     if error.is::<ActivationError>() {
         return Exit::Configuration;
     }
-    match error.downcast_ref::<SendError>().map(SendError::exit_code) {
+    let sent = error.downcast_ref::<SendError>().map(SendError::exit_code);
+    match sent.or_else(|| error.downcast_ref::<EmitError>().map(EmitError::exit_code)) {
         Some(69) => Exit::Unreachable,
         Some(77) => Exit::Permission,
         _ => Exit::Failed,

@@ -11,6 +11,7 @@ mod args;
 pub mod config;
 pub mod demo;
 mod demo_calls;
+pub mod emit;
 mod exit;
 mod logging;
 mod queue;
@@ -48,6 +49,7 @@ fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
         Command::Demo(options) => demo::run(options.for_time.map(Into::into)),
         Command::Sandbox(options) => async_runtime()?.block_on(run::sandbox((*options).into())),
         Command::Send(options) => run::send(config, options),
+        Command::Emit(options) => run::emit(config, options),
         Command::Queue(QueueCommand::Verify { dir }) => queue::verify(dir, config),
         Command::Queue(QueueCommand::Export(options)) => queue::export(options, config),
         Command::Adopt => queue::adopt(config),

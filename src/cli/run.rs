@@ -1,4 +1,4 @@
-//! `run`, `sandbox` and `send`: from arguments to the parts that do the work.
+//! `run`, `sandbox`, `send` and `emit`: from arguments to the parts that do the work.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -8,10 +8,12 @@ use anyhow::Context;
 use crate::activation::Activation;
 use crate::clock::Clock;
 use crate::daemon::{self, Daemon};
+use crate::event::catalogue::types;
 use crate::shutdown::Shutdown;
 
-use super::args::SendArgs;
-use super::{Exit, async_runtime, complain, config, logging, sandbox, send};
+use super::args::{self, EmitArgs, SendArgs};
+use super::emit::{self, build, describe};
+use super::{Exit, async_runtime, complain, config, logging, sandbox, say, send};
 
 /// The daemon, in the foreground, until a stop signal.
 pub(super) fn run(path: Option<&Path>) -> anyhow::Result<Exit> {
@@ -54,4 +56,60 @@ pub(super) fn send(path: Option<&Path>, args: SendArgs) -> anyhow::Result<Exit> 
     let report = async_runtime()?.block_on(send::run(options, |refused| complain(&refused.to_string())))?;
     writeln!(std::io::stdout(), "accepted {} · refused {}", report.accepted, report.refused)?;
     Ok(if report.refused == 0 { Exit::Done } else { Exit::Failed })
+}
+
+/// One event from words.
+pub(super) fn emit(path: Option<&Path>, args: EmitArgs) -> anyhow::Result<Exit> {
+    if args.list {
+        return say(&describe::list());
+    }
+    let known = args.array.as_deref().and_then(|array| types().iter().find(|known| known.array == array));
+    if args.help {
+        return say(&known.map_or_else(args::emit_help, describe::fields));
+    }
+    let Some(array) = &args.array else {
+        complain(&args::emit_help());
+        return Ok(Exit::Usage);
+    };
+    let loaded = crate::config::load(path).map(|loaded| loaded.config);
+    let extra = loaded.as_ref().map(|config| config.ingest.extra_arrays.as_slice()).unwrap_or_default();
+    if known.is_none() && !extra.iter().any(|extra| extra.name.as_ref() == array.as_str()) {
+        complain(&format!("trunkline: there is no array {array:?}; `trunkline emit --list` has them all"));
+        return Ok(Exit::Usage);
+    }
+    // A dialplan that names the socket needs no configuration.
+    let config = match loaded {
+        Ok(config) => Some(config),
+        Err(_) if args.socket.is_some() && path.is_none() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let stdin = match args.from_json.as_deref() {
+        Some("-") => Some(std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?),
+        _ => None,
+    };
+    let now =
+        jiff::Timestamp::from_millisecond(Clock::system().unix_ms()).context("the clock is out of range")?;
+    let built = build::build(&build::Parts {
+        array,
+        known,
+        json: stdin.as_deref().or(args.from_json.as_deref()),
+        words: &args.fields,
+        source_id: config.as_ref().and_then(|config| config.emit.source_id.as_deref()),
+        event_id: uuid::Uuid::new_v4(),
+        time: &now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
+    });
+    let built = match built {
+        Ok(built) => built,
+        Err(error) => {
+            complain(&format!("trunkline: {error}"));
+            return Ok(Exit::Usage);
+        }
+    };
+    let socket = match (args.socket, config) {
+        (Some(socket), _) => socket,
+        (None, Some(config)) => config.ingest.stream.path,
+        (None, None) => return Ok(Exit::Configuration),
+    };
+    emit::hand_over(&built.line, &socket, args.timeout.into())?;
+    say(&format!("{}\n", built.event_id))
 }

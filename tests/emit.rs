@@ -1,0 +1,117 @@
+//! `trunkline emit` as a dialplan uses it: the real binary against a real daemon.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use common::{Home, Sandbox, eventually, trunkline};
+use trunkline::clock::Clock;
+use trunkline::event::catalogue;
+use uuid::Uuid;
+
+fn emit(home: &Home, words: &[&str]) -> Output {
+    trunkline()
+        .args(["emit", "--timeout", "20s", "--config"])
+        .arg(home.config())
+        .args(words)
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> (String, String) {
+    let text = |raw: &[u8]| String::from_utf8(raw.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn an_event_from_words_is_delivered_and_its_id_is_printed() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "[emit]\nsource_id = \"pbx-7\"\n");
+    let _daemon = home.run();
+
+    let output = emit(&home, &["userRoutingStatusEvents", "agentId=uuid:anna", "status=Idle"]);
+    let again = emit(&home, &["userRoutingStatusEvents", "agentId=uuid:anna", "status=Interacting"]);
+
+    let id: Uuid = said(&output).0.trim().parse().unwrap();
+    assert_eq!((output.status.code(), again.status.code(), id.get_version_num()), (Some(0), Some(0), 4));
+    eventually("both are delivered", || sandbox.taken().len() == 2);
+    let taken = sandbox.taken();
+    assert_eq!(taken[0]["eventId"], id.to_string());
+    assert_eq!(taken[0]["event"]["sourceId"].as_str().or(taken[0]["sourceId"].as_str()), Some("pbx-7"));
+}
+
+#[test]
+fn a_refused_event_is_1_and_a_mistake_is_64_and_says_what_is_allowed() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    let _daemon = home.run();
+
+    let refused = emit(&home, &["userRoutingStatusEvents", "status=Idle"]);
+    let typo = emit(&home, &["userRoutingStatusEvents", "agentID=x", "status=Idle"]);
+    let array = emit(&home, &["userRoutingEvents", "a=b"]);
+
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).1.contains("agentId"), "{refused:?}");
+    assert_eq!((typo.status.code(), array.status.code()), (Some(64), Some(64)));
+    assert!(said(&typo).1.contains("the nearest is agentId"), "{typo:?}");
+    assert!(said(&array).1.contains("emit --list"), "{array:?}");
+}
+
+#[test]
+fn json_from_standard_input_is_the_beginning_and_words_win() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    let _daemon = home.run();
+    let mut child = trunkline()
+        .args(["emit", "--timeout", "20s", "--config"])
+        .arg(home.config())
+        .args(["userRoutingStatusEvents", "--from-json", "-", "status=Idle"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let json = r#"{"agentId":"a-1","sourceId":"s","status":"OffQueue","newerField":{"x":1}}"#;
+    child.stdin.take().unwrap().write_all(json.as_bytes()).unwrap();
+
+    let output = child.wait_with_output().unwrap();
+
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn a_daemon_that_is_not_there_or_does_not_answer_is_69_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let stuck = dir.path().join("stuck.sock");
+    let _listener = UnixListener::bind(&stuck).unwrap();
+    let clock = Clock::system();
+    let run = |socket: &std::path::Path| {
+        let words = ["emit", "userRoutingStatusEvents", "agentId=a", "status=Idle", "--socket"];
+        trunkline().args(words).arg(socket).output().unwrap()
+    };
+
+    let began = clock.mono();
+    let (gone, silent) = (run(&dir.path().join("none.sock")), run(&stuck));
+    let took = clock.mono().since(began);
+
+    assert_eq!((gone.status.code(), silent.status.code()), (Some(69), Some(69)));
+    assert!(said(&silent).1.contains("no answer within 500ms"), "{silent:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
+fn help_and_list_come_from_the_table() {
+    let list = said(&trunkline().args(["emit", "--list"]).output().unwrap()).0;
+
+    for known in catalogue::types() {
+        assert!(list.contains(known.array), "{} is not listed", known.array);
+        let help = said(&trunkline().args(["emit", known.array, "--help"]).output().unwrap()).0;
+        for field in known.fields {
+            assert!(help.contains(field.name), "{}: {} is not told", known.array, field.name);
+        }
+    }
+}
