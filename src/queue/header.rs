@@ -62,9 +62,12 @@ pub(super) fn write(dir: &Path, row: u8, first: Seq, previous_end: Seq) -> io::R
     out.extend_from_slice(&previous_end.to_le_bytes());
     seal(&mut out);
     out.resize(SIZE, 0);
-    let file = File::create(dir.join("header"))?;
+    // Under another name first: a kill leaves a whole header or none.
+    let new = dir.join("header.new");
+    let file = File::create(&new)?;
     file.write_all_at(&out, 0)?;
-    file.sync_all()
+    file.sync_all()?;
+    fs::rename(new, dir.join("header"))
 }
 
 /// Writes what the closed segment holds, in place, and syncs it.
