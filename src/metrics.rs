@@ -36,6 +36,13 @@ pub struct DoorReason {
     pub reason: &'static str,
 }
 
+/// Labels with an array of the table, or one that the operator added.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ArrayLabel {
+    /// Array's name.
+    pub array: String,
+}
+
 /// Labels of dead letters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LaneReason {
@@ -79,6 +86,7 @@ pub struct Metrics {
     pub events_refused: Family<DoorReason, Counter>,
     pub events_duplicate: Counter,
     pub events_ahead: Family<DoorLabel, Counter>,
+    pub events_unknown: Family<ArrayLabel, Counter>,
     pub events_delivered: Family<LaneLabel, Counter>,
     pub events_dead: Family<LaneReason, Counter>,
     pub events_reordered: Family<LaneLabel, Counter>,
@@ -114,6 +122,7 @@ impl Metrics {
             events_refused: Family::default(),
             events_duplicate: Counter::default(),
             events_ahead: Family::default(),
+            events_unknown: Family::default(),
             events_delivered: Family::default(),
             events_dead: Family::default(),
             events_reordered: Family::default(),
@@ -147,6 +156,11 @@ impl Metrics {
             "events_ahead",
             "Events over 2 minutes ahead of our clock",
             metrics.events_ahead.clone(),
+        );
+        registry.register(
+            "events_unknown",
+            "Fields and values that the table of types does not have, let through",
+            metrics.events_unknown.clone(),
         );
         registry.register("events_delivered", "Events the API took", metrics.events_delivered.clone());
         registry.register("events_dead", "Events put to the dead letters", metrics.events_dead.clone());

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::event::{self, BodyError, Door, Envelope, Lane, Receipt, Refusal, answer, parse_body};
-use crate::metrics::{DoorLabel, DoorReason, Metrics};
+use crate::metrics::{ArrayLabel, DoorLabel, DoorReason, Metrics};
 use crate::queue::{AppendError, Appended};
 
 use super::{DoorContext, Peer, Sink};
@@ -46,6 +46,8 @@ pub fn take<S: Sink>(
         context.refuse(door, peer, refusal.reason);
     }
     for unknown in &parsed.unknown {
+        let label = ArrayLabel { array: unknown.array.name().to_owned() };
+        context.metrics.events_unknown.get_or_create(&label).inc();
         context.notes.unknown(unknown);
     }
     if parsed.ahead > 0 {

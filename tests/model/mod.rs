@@ -144,7 +144,8 @@ impl Model {
             }
             for event in lane.unsettled.values() {
                 let id = self.ids.get_mut(&event.event_id).unwrap();
-                (id.memory, id.accepted_at_ms) = (Memory::Known, event.accepted_at_ms);
+                // It may have been accepted again since, and settled.
+                (id.memory, id.accepted_at_ms) = (Memory::Known, id.accepted_at_ms.max(event.accepted_at_ms));
             }
         }
     }
