@@ -197,3 +197,16 @@ async fn a_uid_that_is_not_listed_is_turned_away() {
 
     assert!(answers[0].contains("allow_uids"));
 }
+
+#[tokio::test]
+async fn unknown_fields_go_through_and_are_counted_by_array() {
+    let house = House::new(|_| {});
+    let mut producer = house.producer().await;
+    let line = line(Uuid::new_v4()).replacen("\"userId\"", "\"newerField\":1,\"userId\"", 1);
+
+    producer.send(&line).await;
+
+    assert_eq!(producer.answer().await.as_deref(), Some(OK));
+    let label = trunkline::metrics::ArrayLabel { array: "userPresenceEvents".to_owned() };
+    assert_eq!(house.context.metrics.events_unknown.get_or_create(&label).get(), 1);
+}

@@ -188,7 +188,13 @@ impl Committer {
     fn settle(&mut self, settles: Vec<Settling>) {
         let now_ms = self.clock.unix_ms();
         let all: Vec<&Settlement> = settles.iter().flat_map(|settling| &settling.settlements).collect();
-        let is_dead = |settlement: &&&Settlement| matches!(settlement.outcome, Outcome::Dead { .. });
+        // Settled before, and told so in vain: its letter may have ended since.
+        let is_settled = |settlement: &Settlement| {
+            self.shared.is_settled(settlement.stored.event.lane, settlement.stored.seq)
+        };
+        let is_dead = |settlement: &&&Settlement| {
+            matches!(settlement.outcome, Outcome::Dead { .. }) && !is_settled(settlement)
+        };
         let dead: Vec<&Settlement> = all.iter().filter(is_dead).copied().collect();
         let result = self.bury(&dead, now_ms).and_then(|()| {
             let entries: Vec<LedgerEntry> =

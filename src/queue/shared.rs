@@ -161,6 +161,11 @@ impl Shared {
         marks
     }
 
+    /// Whether the number is settled, or lies where nothing is any more.
+    pub(super) fn is_settled(&self, lane: Lane, seq: Seq) -> bool {
+        self.log(lane).row.is_settled(seq)
+    }
+
     /// Notes in memory that these are settled; their segments may go.
     pub(super) fn mark_settled(&self, lane: Lane, seqs: &[Seq]) {
         let mut log = self.log(lane);

@@ -115,9 +115,10 @@ impl Model {
         for settlement in settlements {
             let Stored { seq, event } = &settlement.stored;
             let lane = self.lanes.get_mut(&event.lane).unwrap();
-            if lane.unsettled.remove(seq).is_some() {
-                lane.settled.push(settlement.clone());
+            if lane.unsettled.remove(seq).is_none() {
+                continue;
             }
+            lane.settled.push(settlement.clone());
             if let Outcome::Dead { .. } = settlement.outcome {
                 self.letters.retain(|place, letter| {
                     letter.stored.event.event_id != event.event_id || *place == (event.lane, *seq)

@@ -1,0 +1,197 @@
+//! A queue over a watched disk, and the account of what it was asked and what it answered.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use trunkline::clock::Clock;
+use trunkline::config;
+use trunkline::event::{Catalogue, Door, Envelope, Key, Lane};
+use trunkline::metrics::Metrics;
+use trunkline::queue::{
+    AppendError, Appended, Backlog, DeadLetter, DeadReason, OpenError, Outcome, Queue, QueueError,
+    Settlement, Stored,
+};
+use uuid::Uuid;
+
+use super::Layer;
+use super::told::{Account, Told};
+
+/// How many events of what size fill a segment.
+pub(crate) const FILL: (usize, usize) = (6, 20_000);
+
+/// Far above what lies between two syncs of one task.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// Lets as few as [`FILL`] says fill a segment.
+fn small_segments(config: &mut config::Queue) {
+    config.segment_bytes = 64 * 1024;
+}
+
+/// Opens the queue of a disk.
+pub(crate) fn open(disk: &Path) -> Result<Queue, OpenError> {
+    let text = format!(
+        "[upstream]\nregion = \"eu-central-1\"\nclient_id = \"c\"\nclient_secret = \"s\"\n[queue]\ndir = {:?}\n\
+         min_free_disk = \"1MiB\"\n",
+        disk.join("queue")
+    );
+    let mut config = config::from_toml_str(&text, disk, std::iter::empty()).unwrap().config.queue;
+    small_segments(&mut config);
+    Queue::open(&config, Clock::system(), Arc::new(Metrics::new()))
+}
+
+/// An event with bytes of its own.
+pub(crate) fn event(event_id: Uuid, lane: Lane, size: usize) -> Envelope {
+    let mut body = vec![0; size];
+    StdRng::seed_from_u64(event_id.as_u64_pair().1).fill_bytes(&mut body);
+    Envelope {
+        lane,
+        array: Catalogue::new(&[]).find("holdUpdatedEvents").unwrap().array(),
+        event_id,
+        key: Key::alone(event_id),
+        event_time_ms: 7,
+        accepted_at_ms: Clock::system().unix_ms(),
+        door: Door::Stream,
+        uid: 1000,
+        body: body.into(),
+    }
+}
+
+/// All dead letters.
+pub(crate) fn letters(queue: &Queue) -> Vec<DeadLetter> {
+    let mut found: Vec<DeadLetter> = Vec::new();
+    while let Some(letter) = queue.dead_letters().next(found.last().map_or(0, |last| last.number)).unwrap() {
+        found.push(letter);
+    }
+    found
+}
+
+/// The end in the dead letters.
+pub(crate) fn dead() -> Outcome {
+    Outcome::Dead { reason: DeadReason::Rejected, message: "no such user".to_owned() }
+}
+
+/// A queue on a watched disk.
+pub(crate) struct Run {
+    pub(crate) layer: Layer,
+    pub(crate) account: Account,
+    dir: PathBuf,
+    queue: Option<Queue>,
+    last: u128,
+}
+
+impl Run {
+    /// Watches a disk that holds what `account` says. The queue is not open yet.
+    pub(crate) fn over(dir: &Path, seed: u64, account: Account) -> Self {
+        let layer = Layer::over(dir, seed);
+        let last = account.events.last_key_value().map_or(0, |(id, _)| id.as_u128());
+        Self { layer, account, dir: dir.to_path_buf(), queue: None, last }
+    }
+
+    /// Closes the queue, if it is open, and opens it.
+    pub(crate) fn reopen(&mut self) -> Result<(), OpenError> {
+        self.close();
+        self.queue = Some(open(&self.dir)?);
+        Ok(())
+    }
+
+    pub(crate) fn close(&mut self) {
+        if let Some(queue) = self.queue.take() {
+            queue.close();
+        }
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        self.queue.as_ref().expect("open")
+    }
+
+    /// Hands over groups of `count` events of `size` bytes, all before the first answer is awaited.
+    pub(crate) async fn append(&mut self, groups: &[(Lane, usize, usize)]) -> Result<Vec<Uuid>, AppendError> {
+        let (asked, mut tickets) = (self.layer.syncs(), Vec::new());
+        for &(lane, count, size) in groups {
+            let ids: Vec<Uuid> = (1..=count).map(|nth| Uuid::from_u128(self.last + nth as u128)).collect();
+            self.last += count as u128;
+            let events: Vec<Envelope> = ids.iter().map(|id| event(*id, lane, size)).collect();
+            for event in &events {
+                let told = Told::asked(lane, event.body.clone(), asked);
+                self.account.events.insert(event.event_id, told);
+            }
+            tickets.push((ids, self.queue().writer().submit(events)));
+        }
+        let (mut stored, mut refusal) = (Vec::new(), Ok(()));
+        for (ids, ticket) in tickets {
+            for (id, answer) in ids.iter().zip(ticket.await) {
+                let at = self.layer.syncs();
+                let told = self.account.events.get_mut(id).unwrap();
+                match answer {
+                    Ok(Appended::Stored(seq)) => {
+                        told.stored = Some((at, seq));
+                        stored.push(*id);
+                    }
+                    Ok(Appended::Duplicate) => panic!("{id} is no duplicate"),
+                    Err(error) => {
+                        told.refused = Some(at);
+                        refusal = Err(error);
+                    }
+                }
+            }
+        }
+        refusal.map(|()| stored)
+    }
+
+    /// Events of `lane` that are stored and that nobody asked to settle, in order.
+    pub(crate) fn unsettled(&self, lane: Lane) -> Vec<Uuid> {
+        let now = self.layer.syncs();
+        let is_waiting = |told: &Told| told.lane == lane && told.was_stored(now) && told.settling.is_none();
+        self.account.events.iter().filter(|(_, told)| is_waiting(told)).map(|(id, _)| *id).collect()
+    }
+
+    /// Returns when nothing more is done in the background, which the queue does not tell.
+    pub(crate) async fn settle_down(&self) {
+        let (mut before, mut now) = (usize::MAX, self.layer.syncs());
+        while now != before {
+            tokio::time::sleep(QUIET).await;
+            (before, now) = (now, self.layer.syncs());
+        }
+    }
+
+    /// Settles stored events; again if it must be.
+    pub(crate) async fn settle(&mut self, ids: &[Uuid], outcome: Outcome) -> Result<(), QueueError> {
+        let asked = self.layer.syncs();
+        let mut settlements = Vec::new();
+        for id in ids {
+            let told = self.account.events.get_mut(id).unwrap();
+            told.settling.get_or_insert(asked);
+            told.is_dead = matches!(outcome, Outcome::Dead { .. });
+            let event = Envelope { body: told.body.clone(), ..event(*id, told.lane, 0) };
+            settlements.push(Settlement {
+                stored: Stored { seq: told.stored.unwrap().1, event },
+                outcome: outcome.clone(),
+                attempts: 1,
+                status: Some(200),
+                correlation_id: None,
+            });
+        }
+        self.queue().reader().settle(settlements).await?;
+        let at = self.layer.syncs();
+        for id in ids {
+            self.account.events.get_mut(id).unwrap().settled.get_or_insert(at);
+        }
+        Ok(())
+    }
+
+    /// Discards the event's dead letter.
+    pub(crate) fn discard(&mut self, id: Uuid) -> Result<(), QueueError> {
+        let asked = self.layer.syncs();
+        let told = self.account.events.get_mut(&id).unwrap();
+        told.discarding.get_or_insert(asked);
+        let mut letters = letters(self.queue());
+        letters.retain(|letter| letter.stored.event.event_id == id);
+        self.queue().dead_letters().discard(letters)?;
+        let at = self.layer.syncs();
+        self.account.events.get_mut(&id).unwrap().discarded = Some(at);
+        Ok(())
+    }
+}
