@@ -2,7 +2,9 @@
 
 mod relay_support;
 
-use relay_support::{House, config, event, soon, taken};
+use std::time::Duration;
+
+use relay_support::{House, config, event, soon, taken, unavailable};
 use trunkline::event::{Envelope, Lane};
 use trunkline::relay::{Command, LaneState};
 
@@ -40,4 +42,25 @@ async fn a_lane_whose_dead_letters_find_no_room_holds_alone_and_goes_on_by_itsel
     assert!(held.reason.unwrap().contains("dead letters"));
     assert_eq!(sent, [1, 3]);
     assert_eq!(house.sent_ids().concat(), [1, 3, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_host_is_down_one_probe_at_a_time_leaves_for_all_lanes_and_then_all_go_on_at_once() {
+    let events = Lane::ALL.map(|lane| Envelope { lane, ..event(lane as u128 + 1, 1) });
+    let house = House::start(config(), events, |sent| {
+        let is_down = sent.start < Duration::from_secs(3_600);
+        (Duration::from_secs(2), if is_down { unavailable(503) } else { taken(&[]) })
+    });
+
+    house.settled(4).await;
+
+    let starts = house.starts();
+    let together = |at: Duration| {
+        starts.iter().filter(|start| **start <= at && at < **start + Duration::from_secs(2)).count()
+    };
+    let settled_down = starts.iter().filter(|start| **start > Duration::from_secs(60));
+    assert!(settled_down.clone().all(|start| together(*start) == 1 || *start > Duration::from_secs(3_600)));
+    let first_after = starts.iter().find(|start| **start >= Duration::from_secs(3_600)).unwrap();
+    let last = starts.last().unwrap();
+    assert!(*last - *first_after < Duration::from_secs(5), "{first_after:?} to {last:?}");
 }

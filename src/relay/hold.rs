@@ -22,6 +22,8 @@ pub(super) struct Hold {
     state: LaneState,
     reason: Option<String>,
     until: Option<Mono>,
+    /// The server said not before: `until` is never less.
+    floor: Option<Mono>,
     failures: u32,
     /// Starts before this one's answers tell nothing new.
     since: Option<Mono>,
@@ -83,7 +85,16 @@ impl Hold {
             self.failures += 1;
         }
         let wait = backoff.wait(self.failures, roll, retry_after);
+        self.floor = self.floor.max(retry_after.map(|least| now.plus(least)));
         self.enter(state, reason, now.plus(wait), now)
+    }
+
+    /// The host answers again after a time in which it did not for anybody, to a request that started at
+    /// `started`: what only waits need not wait on.
+    pub(super) fn host_is_back(&mut self, started: Mono) {
+        if self.state == LaneState::BackingOff && self.since.is_none_or(|since| since <= started) {
+            self.until = self.floor;
+        }
     }
 
     /// A fault that somebody must mend: probes until it is. `true` if that is news.

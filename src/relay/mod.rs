@@ -12,14 +12,16 @@
 //!   with it in one request as `batch` allows.
 //! - No event is dropped because the upstream is unwell.
 //! - A lane's backlog or fault never stops another lane.
-//! - Deciding is pure (`batch`, `pace`, `backoff`, `order`, `plan`, `hold`, `share`); `worker` is the
+//! - Deciding is pure (`batch`, `pace`, `backoff`, `order`, `plan`, `hold`, `host`, `expiry`, `share`); `worker` is the
 //!   only loop.
 //!
 //! Not here: how a request is made (`upstream`), how an outcome is stored (`queue`).
 
 mod backoff;
 mod batch;
+mod expiry;
 mod hold;
+mod host;
 mod item;
 mod lane;
 mod order;

@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::batch;
+use super::expiry::{Expiry, Look};
+use super::host::Host;
 use super::item::{Item, Suspects};
 use super::lane::{LaneRun, Wish};
 use super::order::ReadPlan;
@@ -55,6 +57,8 @@ struct Worker<B, U> {
     pace: Pace,
     share: Share,
     backoff: Backoff,
+    host: Host,
+    expiry: Expiry,
     in_flight: usize,
     tasks: JoinSet<Event>,
 }
@@ -68,6 +72,8 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             pace: Pace::new(config.requests_per_minute, config.burst, now),
             share: Share::default(),
             backoff: Backoff { initial: config.retry_initial, max: config.retry_max },
+            host: Host::default(),
+            expiry: Expiry::new(now, parts.clock.unix_ms()),
             in_flight: 0,
             tasks: JoinSet::new(),
             parts,
@@ -139,7 +145,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                 self.read(at, plan, Duration::ZERO);
             }
         }
-        while self.in_flight < self.parts.config.max_in_flight {
+        while self.in_flight < self.most_in_flight() {
             let mut chosen = None;
             for lane in self.share.turns() {
                 match self.lanes[lane.index()].wish(now) {
@@ -169,6 +175,10 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             }
         }
         wake
+    }
+
+    fn most_in_flight(&self) -> usize {
+        if self.host.is_open() { 1 } else { self.parts.config.max_in_flight }
     }
 
     fn read(&mut self, at: usize, plan: ReadPlan, pause: Duration) {
@@ -205,10 +215,18 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
 
     fn without_expired(&mut self, lane: Lane, items: Vec<Item>) -> Vec<Item> {
         let max_age = self.parts.config.event_max_age[lane.index()];
-        if max_age.is_zero() {
-            return items;
+        let wall_ms = self.parts.clock.unix_ms();
+        match self.expiry.look(self.parts.clock.mono(), wall_ms) {
+            Look::Suspended(seconds) => {
+                tracing::warn!(
+                    seconds,
+                    "the system's clock has jumped: no event expires until it fits again"
+                );
+            }
+            Look::Resumed => tracing::info!("the system's clock fits again: events expire"),
+            Look::Same => {}
         }
-        let oldest_ms = self.parts.clock.unix_ms() - i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
+        let Some(oldest_ms) = self.expiry.oldest_ms(max_age, wall_ms) else { return items };
         let (expired, items): (Vec<Item>, Vec<Item>) =
             items.into_iter().partition(|item| item.stored.event.accepted_at_ms < oldest_ms);
         let message = format!("older than {}", humantime::format_duration(max_age));
@@ -302,6 +320,11 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
     }
 
     fn change_state(&mut self, lane: Lane, effect: Effect, answer: &Answer, times: (Mono, Mono)) {
+        match &effect {
+            Effect::Failed(..) => self.host.failed(),
+            _ if self.host.answered() => self.lanes.iter_mut().for_each(|run| run.hold.host_is_back(times.0)),
+            _ => {}
+        }
         let LaneRun { hold, order, .. } = &mut self.lanes[lane.index()];
         let (status, correlation_id) = (answer.status, answer.correlation_id.as_deref());
         match effect {

@@ -1,0 +1,56 @@
+//! Whether the API's host answers at all. Pure.
+//!
+//! Lanes back off by themselves. When all that was tried failed, it is the host, and probing it once is
+//! enough for all of them.
+
+/// Failures in a row, over all lanes, after which one request at a time is sent. Above what leaves
+/// together before the first fault is known: `relay.max_in_flight` requests fail as one.
+const OPENS_AT: u32 = 4;
+
+/// A circuit breaker for the host.
+#[derive(Debug, Default)]
+pub(super) struct Host {
+    failures: u32,
+}
+
+impl Host {
+    /// No answer, or one that says that the service is unwell.
+    pub(super) fn failed(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// The service spoke about a request. `true` if the breaker was open: lanes need not wait on.
+    pub(super) fn answered(&mut self) -> bool {
+        let was_open = self.is_open();
+        self.failures = 0;
+        was_open
+    }
+
+    /// One request at a time.
+    pub(super) fn is_open(&self) -> bool {
+        self.failures >= OPENS_AT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_opens_after_failures_in_a_row_and_closes_with_an_answer() {
+        let mut host = Host::default();
+        for _ in 0..3 {
+            host.failed();
+        }
+        assert!(!host.is_open());
+        assert!(!host.answered());
+
+        for _ in 0..4 {
+            host.failed();
+        }
+
+        assert!(host.is_open());
+        assert!(host.answered());
+        assert!(!host.is_open());
+    }
+}
