@@ -36,6 +36,7 @@ pub(super) struct Committer {
     pub(super) aging: Aging,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) settling_fails: bool,
 }
 
 impl Committer {
@@ -138,8 +139,9 @@ impl Committer {
             outcome.insert(*lane, result);
         }
         let is_stored = |lane: &Lane| matches!(outcome.get(lane), Some(Ok(_)));
-        let superseded: Vec<Seq> =
-            group.superseded.iter().filter(|(lane, _)| is_stored(lane)).map(|(_, number)| *number).collect();
+        let stored = group.superseded.iter().filter(|(lane, ..)| is_stored(lane));
+        let superseded: Vec<(Identity, Seq)> =
+            stored.map(|(_, identity, number)| (*identity, *number)).collect();
         self.supersede(&superseded);
         for (slots, answer) in answers {
             let results: AppendResult = slots.into_iter().map(|slot| slot.result(&outcome)).collect();
@@ -148,9 +150,12 @@ impl Committer {
         }
     }
 
-    fn admit(&mut self, event: Envelope, now_ms: i64, group: &mut Group) -> Slot {
+    fn admit(&mut self, mut event: Envelope, now_ms: i64, group: &mut Group) -> Slot {
         let (lane, identity) = (event.lane, Identity::of(&event));
         let is_replay = event.door == Door::Replay;
+        if is_replay {
+            event.accepted_at_ms = now_ms;
+        }
         if !is_replay && self.dedupe.is_on() && self.dedupe.seen(identity, now_ms) {
             return Slot::Duplicate(lane);
         }
@@ -159,7 +164,7 @@ impl Committer {
         }
         // A replay ends its letter itself, once it is told that it was stored.
         if !is_replay && let Some(number) = self.shared.dead().find(identity) {
-            group.superseded.push((lane, number));
+            group.superseded.push((lane, identity, number));
         }
         self.dedupe.remember(identity, event.accepted_at_ms);
         let events = group.lanes.entry(lane).or_default();
@@ -168,11 +173,14 @@ impl Committer {
     }
 
     /// Letters whose events were accepted anew. At worst one stays, and may be replayed in vain.
-    fn supersede(&self, numbers: &[Seq]) {
+    fn supersede(&self, letters_of: &[(Identity, Seq)]) {
         let mut letters = Vec::new();
-        for &number in numbers {
+        for &(identity, number) in letters_of {
             match self.shared.dead().letter(number, &self.shared.quarantine) {
-                Ok(found) => letters.extend(found),
+                // The index knows them by a hash only.
+                Ok(found) => {
+                    letters.extend(found.filter(|letter| Identity::of(&letter.stored.event) == identity))
+                }
                 Err(error) => tracing::warn!(%error, "a superseded dead letter cannot be read"),
             }
         }
@@ -187,42 +195,67 @@ impl Committer {
 
     fn settle(&mut self, settles: Vec<Settling>) {
         let now_ms = self.clock.unix_ms();
-        let all: Vec<&Settlement> = settles.iter().flat_map(|settling| &settling.settlements).collect();
         // Settled before, and told so in vain: its letter may have ended since.
-        let is_settled = |settlement: &Settlement| {
-            self.shared.is_settled(settlement.stored.event.lane, settlement.stored.seq)
+        let shared = self.shared.clone();
+        let is_new = |settlement: &&Settlement| {
+            matches!(settlement.outcome, Outcome::Dead { .. })
+                && !shared.is_settled(settlement.stored.event.lane, settlement.stored.seq)
         };
-        let is_dead = |settlement: &&&Settlement| {
-            matches!(settlement.outcome, Outcome::Dead { .. }) && !is_settled(settlement)
+        let dead: Vec<&Settlement> =
+            settles.iter().flat_map(|settling| &settling.settlements).filter(is_new).collect();
+        let buried = self.bury(&dead, now_ms);
+        // Where no letter could be written, the others of the group are settled all the same.
+        let has_dead = |settling: &Settling| {
+            settling.settlements.iter().any(|settlement| matches!(settlement.outcome, Outcome::Dead { .. }))
         };
-        let dead: Vec<&Settlement> = all.iter().filter(is_dead).copied().collect();
-        let result = self.bury(&dead, now_ms).and_then(|()| {
-            let entries: Vec<LedgerEntry> =
-                all.iter().map(|settlement| entry_of(settlement, now_ms)).collect();
-            self.shared.record(&entries).map_err(QueueError::from)
-        });
+        let may_settle = |settling: &Settling| buried.is_ok() || !has_dead(settling);
+        let (good, held): (Vec<&Settling>, Vec<&Settling>) =
+            settles.iter().partition(|settling| may_settle(settling));
+        let all: Vec<&Settlement> = good.iter().flat_map(|settling| &settling.settlements).collect();
+        let entries: Vec<LedgerEntry> = all.iter().map(|settlement| entry_of(settlement, now_ms)).collect();
+        let recorded = self.shared.record(&entries).map_err(QueueError::from);
         // What was delivered is done, whether that could be written or not: a segment of which all is
         // done needs no writing, and its space may be what is missing.
-        let is_done = |settlement: &&Settlement| result.is_ok() || settlement.outcome == Outcome::Delivered;
+        let delivered = |settlement: &&&Settlement| settlement.outcome == Outcome::Delivered;
+        let mut done: Vec<&Settlement> = all.clone();
+        if recorded.is_err() {
+            done = all.iter().filter(delivered).copied().collect();
+        }
+        let waiting: Vec<&Settlement> = held.iter().flat_map(|settling| &settling.settlements).collect();
+        done.extend(waiting.iter().filter(delivered));
         let mut by_lane: BTreeMap<Lane, Vec<Seq>> = BTreeMap::new();
-        for settlement in all.iter().copied().filter(is_done) {
+        for settlement in &done {
             by_lane.entry(settlement.stored.event.lane).or_default().push(settlement.stored.seq);
         }
         for (lane, seqs) in by_lane {
             self.shared.mark_settled(lane, &seqs);
         }
-        match &result {
+        if recorded.is_ok() && buried.is_ok() {
             // A dead letter may come again: mended by its producer, or replayed.
-            Ok(()) => {
-                for settlement in dead {
-                    self.dedupe.forget(Identity::of(&settlement.stored.event));
-                }
-            }
-            Err(error) => tracing::error!(%error, "settling failed: it is tried again"),
+            let identities: Vec<Identity> =
+                dead.iter().map(|settlement| Identity::of(&settlement.stored.event)).collect();
+            identities.into_iter().for_each(|identity| self.dedupe.forget(identity));
         }
+        self.tell_of_settling(buried.as_ref().err().or(recorded.as_ref().err()));
         for settling in settles {
-            let _ = settling.answer.send(result.clone());
+            let result = match &buried {
+                Err(error) if has_dead(&settling) => Err(error.clone()),
+                _ => recorded.clone(),
+            };
+            let _ = settling.answer.send(result);
         }
+    }
+
+    /// A fault that lasts is told once, and once that it is over.
+    fn tell_of_settling(&mut self, fault: Option<&QueueError>) {
+        match fault {
+            Some(error) if !self.settling_fails => {
+                tracing::error!(%error, "outcomes cannot be written down; it is tried again, and nothing is sent twice");
+            }
+            None if self.settling_fails => tracing::info!("outcomes are written down again"),
+            _ => {}
+        }
+        self.settling_fails = fault.is_some();
     }
 
     /// Stores dead letters; older ones of the same events end with it.
@@ -261,5 +294,5 @@ fn entry_of(settlement: &Settlement, now_ms: i64) -> LedgerEntry {
 #[derive(Default)]
 struct Group {
     lanes: BTreeMap<Lane, Vec<Envelope>>,
-    superseded: Vec<(Lane, Seq)>,
+    superseded: Vec<(Lane, Identity, Seq)>,
 }

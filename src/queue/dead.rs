@@ -98,7 +98,11 @@ impl Dead {
 
     /// Stores all and syncs once. A letter that is here already, of the same event at the same place,
     /// is not stored again. Gives the numbers of letters that the new ones take the place of.
-    pub(super) fn add(&mut self, dead: &[&Settlement], now_ms: i64) -> Result<Vec<Seq>, StoreError> {
+    pub(super) fn add(
+        &mut self,
+        dead: &[&Settlement],
+        now_ms: i64,
+    ) -> Result<Vec<(Identity, Seq)>, StoreError> {
         let is_new = |settlement: &&&Settlement| {
             let event = &settlement.stored.event;
             let place = self.index.get(&self.hash(Identity::of(event)));
@@ -131,7 +135,8 @@ impl Dead {
         for (number, settlement) in (first..).zip(new) {
             let event = &settlement.stored.event;
             let place = Place { number, lane: event.lane as u8, seq: Some(settlement.stored.seq) };
-            replaced.extend(self.enter(Identity::of(event), place).map(|before| before.number));
+            let identity = Identity::of(event);
+            replaced.extend(self.enter(identity, place).map(|before| (identity, before.number)));
         }
         Ok(replaced)
     }
@@ -148,6 +153,17 @@ impl Dead {
         let numbers: Vec<Seq> = letters.iter().map(|letter| letter.number).collect();
         self.row.mark_settled(&numbers);
         self.row.delete_where(|_| None, super::segment::Segment::is_settled);
+    }
+
+    /// Lets the bodies of letters that ended leave the disk.
+    pub(super) fn rest(&mut self, is_quiet: bool) -> Result<(), StoreError> {
+        let is_done =
+            self.row.segments.last().is_some_and(|newest| newest.count() > 0 && newest.is_settled());
+        if is_quiet && is_done {
+            self.row.roll(0)?;
+            self.row.delete_where(|_| None, super::segment::Segment::is_settled);
+        }
+        Ok(())
     }
 
     /// The first letter at or after `number`. A chunk that cannot be read is passed over.

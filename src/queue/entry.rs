@@ -158,6 +158,13 @@ pub struct LedgerEntry {
 }
 
 impl LedgerEntry {
+    /// Bytes that it takes at most.
+    pub(super) fn size(&self) -> usize {
+        let id = |id: Option<&str>| 17 + id.map_or(0, str::len).min(usize::from(MAX_ID));
+        let ids: usize = self.ids.all().into_iter().map(id).sum();
+        64 + self.array.name().len() + id(self.correlation_id.as_deref()) + ids
+    }
+
     /// Whether the entry carries this id, case folded.
     pub(super) fn is_about(&self, id: &str, event_id: Option<Uuid>) -> bool {
         event_id == Some(self.event_id)
@@ -324,4 +331,58 @@ pub(super) fn decode_marks(chunk: &Chunk<'_>) -> Result<Vec<Mark>, ChunkError> {
             Ok(Mark { row, first, end, bitmap: cursor.take(length)?.to_vec() })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::Catalogue;
+
+    fn id() -> impl Strategy<Value = Option<Arc<str>>> {
+        proptest::option::of(prop_oneof![
+            "[a-z0-9-]{0,300}".prop_map(Arc::from),
+            Just(Arc::from("0b5a2a3e-6c9f-4a53-8f5e-7d1c2b3a4d5e")),
+        ])
+    }
+
+    fn entry() -> impl Strategy<Value = LedgerEntry> {
+        (any::<(i64, u64, u128, u32, u16)>(), id(), id(), id()).prop_map(|(numbers, a, b, c)| LedgerEntry {
+            settled_at_ms: numbers.0,
+            accepted_at_ms: numbers.0,
+            lane: Lane::Presence,
+            seq: numbers.1,
+            event_id: Uuid::from_u128(numbers.2),
+            array: Catalogue::new(&[]).find("userPresenceEvents").unwrap().array(),
+            door: Door::Http,
+            uid: numbers.3,
+            fate: Fate::Dead(DeadReason::Attempts),
+            attempts: numbers.3,
+            status: (numbers.4 != 0).then_some(numbers.4),
+            correlation_id: a,
+            ids: EventIds { conversation: b, user: c, ..EventIds::default() },
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn entries_are_read_as_they_were_written_and_are_no_larger_than_they_say(
+            entries in proptest::collection::vec(entry(), 0..20),
+        ) {
+            let raw = encode(&entries);
+            let whole = super::super::chunk::encode(Kind::Entries, 1, entries.len(), &raw);
+
+            let read = decode(&super::super::chunk::decode(&whole).unwrap()).unwrap();
+
+            prop_assert!(raw.len() <= entries.iter().map(LedgerEntry::size).sum());
+            for (read, written) in read.iter().zip(&entries) {
+                prop_assert_eq!((read.seq, read.fate, read.status), (written.seq, written.fate, written.status));
+                let cut = |id: &Option<Arc<str>>| id.as_deref().map(|id| id[..id.len().min(256)].to_owned());
+                prop_assert_eq!(cut(&read.correlation_id), cut(&written.correlation_id));
+                prop_assert_eq!(cut(&read.ids.conversation), cut(&written.ids.conversation));
+            }
+            prop_assert_eq!(read.len(), entries.len());
+        }
+    }
 }

@@ -11,6 +11,7 @@ use crate::event::{Envelope, Lane};
 
 use super::entry::{Fate, LedgerEntry};
 use super::job::{AppendResult, Job, Settling, WaitingAppend};
+use super::ledger;
 use super::letter::DeadLetter;
 use super::shared::Shared;
 use super::types::{AppendError, Appended, Backlog, LaneDepth, Page, QueueError, Seq, Settlement};
@@ -134,6 +135,12 @@ impl DeadLetters {
     /// stays.
     pub fn replay(&self, letter: DeadLetter, mut event: Envelope) -> Result<Seq, ReplayError> {
         event.door = crate::event::Door::Replay;
+        // It may have ended since it was listed.
+        let found = self.shared.dead().letter(letter.number, &self.shared.quarantine);
+        match found.map_err(QueueError::from).map_err(ReplayError::Queue)? {
+            Some(found) if found == letter => {}
+            _ => return Err(ReplayError::Ended),
+        }
         let writer = Writer { jobs: self.jobs.clone() };
         let ticket = writer.submit(vec![event]);
         let mut results = ticket.result.blocking_recv().unwrap_or(vec![Err(AppendError::Stopping)]);
@@ -158,6 +165,9 @@ impl DeadLetters {
 /// Why a dead letter was not replayed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReplayError {
+    /// The letter was discarded, replayed, superseded or aged out meanwhile.
+    #[error("the dead letter is not there any more")]
+    Ended,
     /// Not accepted; the letter stays.
     #[error("not accepted")]
     Refused(#[source] AppendError),
@@ -179,6 +189,7 @@ impl LedgerReader {
     /// # Errors
     /// On a storage fault.
     pub fn find(&self, id: &str, limit: usize) -> Result<Vec<LedgerEntry>, QueueError> {
-        Ok(self.shared.ledger().find(id, limit)?)
+        let sources = self.shared.ledger().sources();
+        Ok(ledger::find(sources, id, limit)?)
     }
 }

@@ -1,6 +1,7 @@
 //! The thread that nobody waits for: makes databases before they are needed, closes those that are
 //! full, and deletes what is settled.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,7 +93,7 @@ pub(super) enum Chore {
     /// Write down what a segment held and give its handle back.
     Close(Box<Closed>),
     /// Delete a segment; its `ids` move to `ids_to`.
-    Delete { dir: PathBuf, ids_to: Option<PathBuf> },
+    Delete(Leaving),
     /// Allocate the reserve file again.
     Reserve(PathBuf, u64),
     /// End.
@@ -109,6 +110,19 @@ pub(super) struct Closed {
     pub(super) store: Arc<Store>,
     pub(super) disk: Arc<AtomicU64>,
 }
+
+/// A settled segment until its directory is gone: snapshots go on to say that it is settled.
+#[derive(Clone, Debug)]
+pub(super) struct Leaving {
+    pub(super) dir: PathBuf,
+    pub(super) ids_to: Option<PathBuf>,
+    pub(super) first: Seq,
+    /// Where it stands until then.
+    pub(super) list: LeavingList,
+}
+
+/// What leaves a row.
+pub(super) type LeavingList = Arc<Mutex<BTreeMap<Seq, (Seq, u64)>>>;
 
 /// Hands chores to the thread.
 #[derive(Clone, Debug)]
@@ -130,6 +144,8 @@ impl Keeper {
 /// Works until [`Chore::Stop`].
 pub(super) fn run(chores: &Receiver<Chore>) {
     let mut moved = 0_u32;
+    // What could not be deleted is tried again with the next.
+    let mut undeleted: Vec<Leaving> = Vec::new();
     while let Ok(chore) = chores.recv() {
         match chore {
             Chore::Prepare { dir, first, slot } => {
@@ -142,16 +158,15 @@ pub(super) fn run(chores: &Receiver<Chore>) {
                 }
             }
             Chore::Close(closed) => close(*closed),
-            Chore::Delete { dir, ids_to } => {
-                moved += u32::from(ids_to.is_some());
+            Chore::Delete(leaving) => {
+                moved += u32::from(leaving.ids_to.is_some());
                 if moved.is_multiple_of(PRUNE_AFTER)
-                    && let Some(ids_dir) = ids_to.as_deref().and_then(Path::parent)
+                    && let Some(ids_dir) = leaving.ids_to.as_deref().and_then(Path::parent)
                 {
                     idents::prune(ids_dir, i64::MIN);
                 }
-                if let Err(error) = delete(&dir, ids_to.as_deref()) {
-                    tracing::warn!(segment = %dir.display(), %error, "a settled segment cannot be deleted now");
-                }
+                undeleted.push(leaving);
+                undeleted.retain(|leaving| !is_gone(leaving));
             }
             Chore::Reserve(path, bytes) => reserve(&path, bytes),
             Chore::Stop => return,
@@ -189,6 +204,16 @@ fn close(closed: Closed) {
     }
 }
 
+/// Deletes it; `true` if that is done.
+fn is_gone(leaving: &Leaving) -> bool {
+    if let Err(error) = delete(&leaving.dir, leaving.ids_to.as_deref()) {
+        tracing::warn!(segment = %leaving.dir.display(), %error, "a settled segment cannot be deleted now; it is tried again");
+        return false;
+    }
+    leaving.list.lock().unwrap_or_else(PoisonError::into_inner).remove(&leaving.first);
+    true
+}
+
 /// Removes a segment's directory so that a crash in between leaves nothing half alive.
 pub(super) fn delete(dir: &Path, ids_to: Option<&Path>) -> std::io::Result<()> {
     if let Some(to) = ids_to {
@@ -198,7 +223,11 @@ pub(super) fn delete(dir: &Path, ids_to: Option<&Path>) -> std::io::Result<()> {
         }
     }
     let gone = dir.with_extension("gone");
-    fs::rename(dir, &gone)?;
+    match fs::rename(dir, &gone) {
+        // An earlier attempt came so far.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && gone.exists() => {}
+        result => result?,
+    }
     if let Some(parent) = dir.parent() {
         sync_dir(parent)?;
     }

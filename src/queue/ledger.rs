@@ -10,14 +10,12 @@ use uuid::Uuid;
 
 use super::chunk::{self, Kind, runs_that_fit};
 use super::entry::{self, LedgerEntry, Mark, SNAPSHOT_END};
-use super::page::Chunks;
+use super::page::{Chunks, Source};
 use super::row::Row;
+use super::segment::Segment;
 use super::store::StoreError;
 use super::survey::scan;
 use super::types::Seq;
-
-/// Entries encoded into one chunk at most: about 48 KiB of them.
-const ENTRIES_A_CHUNK: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Ledger {
@@ -91,6 +89,28 @@ impl Ledger {
         if entries.is_empty() {
             return Ok(());
         }
+        self.write(entries, marks)
+    }
+
+    /// Leaves a newest segment of which everything is older than it may be.
+    pub(super) fn renew(&mut self, now_ms: i64, marks: impl FnOnce() -> Vec<Mark>) -> Result<(), StoreError> {
+        let oldest_kept = now_ms.saturating_sub(self.keep_ms);
+        let is_old = |newest: &Segment| newest.count() > 0 && newest.newest_ms < oldest_kept;
+        if !self.row.segments.last().is_some_and(is_old) {
+            return Ok(());
+        }
+        self.row.roll(0)?;
+        self.has_snapshot = false;
+        self.write(&[], marks)?;
+        self.prune(now_ms);
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        entries: &[LedgerEntry],
+        marks: impl FnOnce() -> Vec<Mark>,
+    ) -> Result<(), StoreError> {
         if self.row.make_room(0)? {
             self.has_snapshot = false;
         }
@@ -108,16 +128,14 @@ impl Ledger {
                 (at, next) = (at + length, next + length as Seq);
             }
         }
-        for part in entries.chunks(ENTRIES_A_CHUNK) {
-            chunks.push((
-                next,
-                part.len(),
-                chunk::encode(Kind::Entries, next, part.len(), &entry::encode(part)),
-            ));
-            next += part.len() as Seq;
+        let mut at = 0;
+        for length in runs_that_fit(entries.iter().map(LedgerEntry::size)) {
+            let part = entry::encode(&entries[at..at + length]);
+            chunks.push((next, length, chunk::encode(Kind::Entries, next, length, &part)));
+            (at, next) = (at + length, next + length as Seq);
         }
         let times = entries.iter().map(|entry| entry.settled_at_ms);
-        let times = (times.clone().min().unwrap_or_default(), times.max().unwrap_or_default());
+        let times = (times.clone().min().unwrap_or(i64::MAX), times.max().unwrap_or(i64::MIN));
         let result = self.row.append(&chunks, Vec::new(), times);
         // After a fault a new segment was begun, or will be.
         self.has_snapshot = result.is_ok() && (self.has_snapshot || takes_snapshot);
@@ -152,32 +170,39 @@ impl Ledger {
         }
     }
 
-    /// Entries that carry the id `id` anywhere, oldest first; at most `limit`, the newest of them.
-    pub(super) fn find(&self, id: &str, limit: usize) -> Result<Vec<LedgerEntry>, StoreError> {
-        let event_id = Uuid::try_parse(id).ok();
-        let mut found = Vec::new();
-        for segment in self.row.segments.iter().rev() {
-            let mut here = Vec::new();
-            let mut source = self.row.source_of(segment);
-            if matches!(source.chunks, Chunks::Unread) {
-                source = source.read_from_file()?;
-            }
-            let mut at = segment.first;
-            while at < segment.end {
-                let Some(raw) = source.chunk_at(at)? else { break };
-                let Ok(chunk) = chunk::decode(&raw) else { break };
-                let entries = entry::decode(&chunk).unwrap_or_default();
-                here.extend(entries.into_iter().filter(|entry| entry.is_about(id, event_id)));
-                at = chunk.end().max(at + 1);
-            }
-            here.reverse();
-            found.extend(here);
-            if found.len() >= limit {
-                break;
-            }
-        }
-        found.truncate(limit);
-        found.reverse();
-        Ok(found)
+    /// Where all entries are read, newest segment first.
+    pub(super) fn sources(&self) -> Vec<Source> {
+        self.row.segments.iter().rev().map(|segment| self.row.source_of(segment)).collect()
     }
+}
+
+/// Entries that carry the id `id` anywhere, oldest first; at most `limit`, the newest of them. Reads for
+/// as long as the ledger is large: without a lock.
+pub(super) fn find(sources: Vec<Source>, id: &str, limit: usize) -> Result<Vec<LedgerEntry>, StoreError> {
+    let event_id = Uuid::try_parse(id).ok();
+    let mut found = Vec::new();
+    for source in sources {
+        let mut here = Vec::new();
+        let source = match source.chunks {
+            // It may have been deleted meanwhile; then there is nothing in it.
+            Chunks::Unread => source.read_from_file()?,
+            _ => source,
+        };
+        let mut at = source.first;
+        while at < source.end {
+            let Some(raw) = source.chunk_at(at)? else { break };
+            let Ok(chunk) = chunk::decode(&raw) else { break };
+            let entries = entry::decode(&chunk).unwrap_or_default();
+            here.extend(entries.into_iter().filter(|entry| entry.is_about(id, event_id)));
+            at = chunk.end().max(at + 1);
+        }
+        here.reverse();
+        found.extend(here);
+        if found.len() >= limit {
+            break;
+        }
+    }
+    found.truncate(limit);
+    found.reverse();
+    Ok(found)
 }

@@ -85,7 +85,15 @@ impl Queue {
         let aging = Aging::new(config.dead_letters_max_age, config.dedupe_window);
         metrics.queue_max_bytes.set(config.max_size.cast_signed());
         let (jobs, job_queue) = channel();
-        let committer = Committer { shared: shared.clone(), dedupe, limits, aging, clock, metrics };
+        let committer = Committer {
+            shared: shared.clone(),
+            dedupe,
+            limits,
+            aging,
+            clock,
+            metrics,
+            settling_fails: false,
+        };
         let (reads, read_queue) = channel::<Option<ReadJob>>();
         let reading = shared.clone();
         let keeping = spawn("queue-keep", move || keeper::run(&chore_queue))?;

@@ -4,6 +4,7 @@
 //! `why.txt`. Its name counts when numbers are given, so that none is used twice.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,7 +44,9 @@ impl Quarantine {
     pub(super) fn set_aside(&self, row: &str, path: &Path, why: &str) -> Result<(), OpenError> {
         let to = self.free_name(row, path)?;
         let moved = fs::rename(path, &to).and_then(|()| {
-            fs::write(to.join("why.txt"), format!("{why}\n"))?;
+            if let Err(error) = fs::write(to.join("why.txt"), format!("{why}\n")) {
+                tracing::warn!(%error, "the reason stands only here");
+            }
             sync_dir(&self.dir)?;
             sync_dir(path.parent().unwrap_or(path))
         });
@@ -53,23 +56,28 @@ impl Quarantine {
         Ok(())
     }
 
-    /// Keeps the files of `segment` as evidence while the segment lives on. Once for each segment.
+    /// Keeps the files of `segment` as evidence while the segment lives on. Each reason is told once.
     pub(super) fn keep(&self, row: &str, segment: &Path, why: &str) {
         let Some(name) = segment.file_name().and_then(|name| name.to_str()) else { return };
         let to = self.dir.join(format!("{row}-{name}"));
-        if to.exists() {
+        let told = fs::read_to_string(to.join("why.txt")).unwrap_or_default();
+        if told.lines().any(|line| line == why) {
             return;
         }
         tracing::error!(segment = %segment.display(), quarantine = %to.display(), why, "a part of the queue cannot be read");
-        self.parts.fetch_add(1, Ordering::Relaxed);
+        if !to.exists() {
+            self.parts.fetch_add(1, Ordering::Relaxed);
+        }
         let kept = fs::create_dir_all(&to).and_then(|()| {
             for file in ["header", "db"] {
                 match fs::hard_link(segment.join(file), to.join(file)) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                    Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {
+                        return Err(error);
+                    }
                     _ => {}
                 }
             }
-            fs::write(to.join("why.txt"), format!("{why}\n"))
+            fs::write(to.join("why.txt"), format!("{told}{why}\n"))
         });
         if let Err(error) = kept {
             tracing::error!(%error, quarantine = %to.display(), "what cannot be read could not be kept");

@@ -19,6 +19,7 @@ const BLOCK: usize = 4096;
 pub(super) struct RawFile {
     file: File,
     places: Vec<Place>,
+    is_readable: bool,
     torn_end: Option<Seq>,
 }
 
@@ -48,7 +49,7 @@ impl RawFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let raw = read_what_can_be_read(&file)?;
+        let (raw, is_readable) = read_what_can_be_read(&file, dir)?;
         let (mut places, mut torn_end) = (Vec::new(), None);
         for at in memchr::memmem::find_iter(&raw, &MAGIC) {
             let Ok(chunk) = chunk::decode(&raw[at..]) else {
@@ -66,7 +67,12 @@ impl RawFile {
         // sled leaves older copies of a chunk behind; they are the same bytes.
         places.sort_by_key(|place| (place.first, place.offset));
         places.dedup_by_key(|place| place.first);
-        Ok(Some(Self { file, places, torn_end }))
+        Ok(Some(Self { file, places, is_readable, torn_end }))
+    }
+
+    /// Whether the disk gave every byte of it.
+    pub(super) fn is_readable(&self) -> bool {
+        self.is_readable
     }
 
     /// Places in rising order.
@@ -121,12 +127,12 @@ impl RawFile {
     }
 }
 
-/// All of the file; parts that the disk does not give are zeros.
-fn read_what_can_be_read(file: &File) -> io::Result<Vec<u8>> {
+/// All of the file; parts that the disk does not give are zeros, and `false`.
+fn read_what_can_be_read(file: &File, dir: &Path) -> io::Result<(Vec<u8>, bool)> {
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
     let mut raw = vec![0; length];
     if file.read_exact_at(&mut raw, 0).is_ok() {
-        return Ok(raw);
+        return Ok((raw, true));
     }
     let mut lost = 0;
     for at in (0..length).step_by(BLOCK) {
@@ -137,8 +143,8 @@ fn read_what_can_be_read(file: &File) -> io::Result<Vec<u8>> {
             tracing::debug!(at, %error, "a block cannot be read");
         }
     }
-    tracing::error!(lost, "the disk does not give all bytes of a segment");
-    Ok(raw)
+    tracing::error!(segment = %dir.display(), lost, "the disk does not give all bytes of a segment; look after the disk");
+    Ok((raw, false))
 }
 
 /// Whether the directory's database holds any chunk that is `wanted`.

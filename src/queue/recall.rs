@@ -1,6 +1,7 @@
 //! What deduplication knows after a restart.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::dead::Dead;
@@ -27,16 +28,24 @@ pub(super) fn recall(
     for row in rows {
         let mut from_row = 0;
         for segment in row.segments.iter().rev() {
+            if segment.count() == 0 {
+                continue;
+            }
             if segment.newest_ms < since || from_row >= MAX_IDS {
                 break;
             }
             let here = match idents::read(&segment.dir.join(idents::FILE)) {
                 Some((first, here)) if first == segment.first => here,
-                _ => match (&segment.raw, scan(row.id, segment.first, &segment.dir)) {
-                    (Some(raw), _) => idents_of(raw).into_iter().map(|(_, ident)| ident).collect(),
-                    (None, Ok(Some(raw))) => idents_of(&raw).into_iter().map(|(_, ident)| ident).collect(),
-                    _ => Vec::new(),
-                },
+                _ => {
+                    let raw = match &segment.raw {
+                        Some(raw) => Some(raw.clone()),
+                        None => scan(row.id, segment.first, &segment.dir).ok().flatten().map(Arc::new),
+                    };
+                    let all = raw.map(|raw| idents_of(&raw)).unwrap_or_default();
+                    // What was refused may come again.
+                    let counts = |(number, ident)| (number < segment.end).then_some(ident);
+                    all.into_iter().filter_map(counts).collect()
+                }
             };
             from_row += here.len();
             found.extend(here);

@@ -63,8 +63,9 @@ fn take_in(id: RowId, found: Found, quarantine: &Quarantine) -> Result<Option<(S
             quarantine.keep(id.name(), dir, &format!("{why}; the segment goes on with a new one"));
             // A new file, since the evidence is a link to the old one.
             fs::remove_file(dir.join("header")).ok();
-            header::write(dir, id.id(), segment.first, segment.previous_end)
-                .map_err(|error| OpenError::from_io(dir, &error))?;
+            if let Err(error) = header::write(dir, id.id(), segment.first, segment.previous_end) {
+                tracing::warn!(segment = %dir.display(), %error, "its new header cannot be written; it is read without");
+            }
             Ok(Some((segment, false)))
         }
         Found::Unreadable(path, why) => {
@@ -72,7 +73,9 @@ fn take_in(id: RowId, found: Found, quarantine: &Quarantine) -> Result<Option<(S
             Ok(None)
         }
         Found::Unused(path) => {
-            fs::remove_dir_all(&path).map_err(|error| OpenError::from_io(&path, &error))?;
+            if let Err(error) = fs::remove_dir_all(&path) {
+                tracing::warn!(path = %path.display(), %error, "what is not needed any more cannot be removed");
+            }
             Ok(None)
         }
         Found::Foreign(path) => {
@@ -91,7 +94,11 @@ fn learn(
 ) -> Result<bool, OpenError> {
     let (raw, idents) = match measure(id, segment, limit) {
         Ok(Some(measured)) => measured,
-        Ok(None) => return Ok(true),
+        Ok(None) => {
+            // The database is made before the header.
+            quarantine.keep(id.name(), &segment.dir, "its database is missing");
+            return Ok(true);
+        }
         Err(error) => {
             quarantine.set_aside(id.name(), &segment.dir, &format!("it cannot be read: {error}"))?;
             return Ok(false);

@@ -9,13 +9,13 @@
 //! - `end` of a segment moves only after its sync.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::chunk::u32_of;
 use super::header;
 use super::idents::Ident;
-use super::keeper::{self, Chore, Closed, Keeper, SpareSlot};
+use super::keeper::{self, Chore, Closed, Keeper, Leaving, LeavingList, SpareSlot};
 use super::segment::{Live, RowId, SLOT, Segment};
 use super::store::{Store, StoreError, sync_dir};
 use super::types::Seq;
@@ -33,6 +33,7 @@ pub(super) struct Row {
     sealed: bool,
     segment_bytes: u64,
     spare: SpareSlot,
+    leaving: LeavingList,
 }
 
 /// Appended records that are not synced yet.
@@ -55,7 +56,17 @@ impl Row {
         segment_bytes: u64,
         keeper: Keeper,
     ) -> Self {
-        Self { id, dir, segments, next, keeper, sealed: false, segment_bytes, spare: SpareSlot::default() }
+        Self {
+            id,
+            dir,
+            segments,
+            next,
+            keeper,
+            sealed: false,
+            segment_bytes,
+            spare: SpareSlot::default(),
+            leaving: LeavingList::default(),
+        }
     }
 
     /// One past the last record that was synced; the next one comes at or after it.
@@ -176,6 +187,9 @@ impl Row {
             }
         };
         let io = |error: std::io::Error| StoreError::io(&dir, &error);
+        // From here on the header may lie there, and says how far the newest counts: nothing may be
+        // added to it, whatever comes.
+        self.sealed = true;
         header::write(&dir, self.id.id(), first, previous_end).map_err(io)?;
         sync_dir(&dir).map_err(io)?;
         sync_dir(&self.dir).map_err(io)?;
@@ -220,15 +234,25 @@ impl Row {
     ) {
         let keep = self.segments.len().saturating_sub(1);
         let mut at = 0;
-        let keeper = &self.keeper;
+        let (keeper, leaving) = (&self.keeper, &self.leaving);
         self.segments.retain(|segment| {
             at += 1;
             if at > keep || !gone(segment) {
                 return true;
             }
-            keeper.ask(Chore::Delete { dir: segment.dir.clone(), ids_to: ids_to(segment) });
+            let disk = segment.disk.load(Ordering::Relaxed);
+            let (dir, first, end) = (segment.dir.clone(), segment.first, segment.end);
+            leaving.lock().unwrap_or_else(PoisonError::into_inner).insert(first, (end, disk));
+            let list = leaving.clone();
+            keeper.ask(Chore::Delete(Leaving { dir, ids_to: ids_to(segment), first, list }));
             false
         });
+    }
+
+    /// First and end of segments that are settled and not deleted yet.
+    pub(super) fn leaving(&self) -> Vec<(Seq, Seq)> {
+        let leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.iter().map(|(first, (end, _))| (*first, *end)).collect()
     }
 
     /// Bytes on disk: closed segments as they were measured, the newest as it is now.
@@ -239,7 +263,14 @@ impl Row {
                 0 => super::raw::allocated(&segment.dir),
                 known => known,
             })
-            .sum()
+            .sum::<u64>()
+            + self
+                .leaving
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .values()
+                .map(|(_, disk)| disk)
+                .sum::<u64>()
     }
 }
 

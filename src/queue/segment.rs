@@ -93,6 +93,10 @@ pub(super) struct Segment {
     pub(super) newest_ms: i64,
     pub(super) dir: PathBuf,
     pub(super) settled: Settled,
+    /// Of these, what could not be read.
+    pub(super) lost: Settled,
+    /// Times that its file could not be read whole.
+    pub(super) tries: u32,
     pub(super) live: Option<Live>,
     /// Kept while it is being read.
     pub(super) raw: Option<Arc<RawFile>>,
@@ -111,6 +115,8 @@ impl Segment {
             newest_ms: i64::MIN,
             dir,
             settled: Settled::new(first),
+            lost: Settled::new(first),
+            tries: 0,
             live,
             raw: None,
             disk: Arc::default(),

@@ -1,7 +1,7 @@
 //! The rows, shared between the thread that writes, the one that reads, and the operator's commands.
 //!
-//! No lock is held over a sync of appends: a read never waits for the disk's writes. Where two locks are
-//! held, the ledger's is taken first.
+//! No lock is held over the sync of an append; a lane's is while its next segment begins, some
+//! milliseconds. Where two locks are held, the ledger's is taken first.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -161,9 +161,11 @@ impl Shared {
         marks
     }
 
-    /// Whether the number is settled, or lies where nothing is any more.
+    /// Whether the number is settled, or lies where nothing is any more. One that could not be read does
+    /// not count: whoever has it in hand may still end it.
     pub(super) fn is_settled(&self, lane: Lane, seq: Seq) -> bool {
-        self.log(lane).row.is_settled(seq)
+        let log = self.log(lane);
+        log.row.is_settled(seq) && !log.row.is_lost(seq)
     }
 
     /// Notes in memory that these are settled; their segments may go.
@@ -176,6 +178,12 @@ impl Shared {
 
     /// Lets settled bodies leave the disk; `is_quiet` says that nothing came for a while.
     pub(super) fn rest(&self, is_quiet: bool, now_ms: i64) {
+        if let Err(error) = self.ledger().renew(now_ms, || self.marks()) {
+            tracing::debug!(%error, "cannot begin a new segment of the ledger");
+        }
+        if let Err(error) = self.dead().rest(is_quiet) {
+            tracing::debug!(%error, "cannot begin a new segment of dead letters");
+        }
         for lane in Lane::ALL {
             let mut log = self.log(lane);
             if let Err(error) = log.rest(is_quiet, now_ms) {
@@ -189,38 +197,49 @@ impl Shared {
     pub(super) fn read(&self, lane: Lane, from: Seq, max: (usize, usize)) -> Result<Page, StoreError> {
         let mut page = Page { next: from.max(1), ..Page::default() };
         loop {
-            let found = self.log(lane).row.source_for(page.next);
-            let Some(source) = found else { break };
+            let log = self.log(lane);
+            let Some(source) = log.row.source_for(page.next) else {
+                // Under the same lock: what is committed from now on lies behind this end.
+                page.at_end = true;
+                page.next = page.next.max(log.row.visible_end());
+                return Ok(page);
+            };
+            drop(log);
             if matches!(source.chunks, Chunks::Unread) {
                 self.look_into(lane, source)?;
                 continue;
             }
             let end = source.end;
             if let Err(error) = read_chunks(&source, max, &mut page) {
-                tracing::error!(%lane, %error, segment = %source.dir.display(), "the store cannot read on; its file is read instead");
-                let source = source.read_from_file()?;
-                if read_chunks(&source, max, &mut page).is_err() {
-                    page.next = end;
+                tracing::error!(%lane, %error, segment = %source.dir.display(), "a segment cannot be read on; its file is looked at anew");
+                if matches!(source.chunks, Chunks::Raw(_)) {
+                    self.look_into(lane, source)?;
+                    continue;
                 }
+                read_chunks(&source.read_from_file()?, max, &mut page)?;
             }
             if page.next < end || page.events.len() >= max.0 {
                 return Ok(page);
             }
         }
-        page.at_end = true;
-        page.next = page.next.max(self.log(lane).row.visible_end());
-        Ok(page)
     }
 
     /// Finds the chunks of a closed segment, without a lock, and keeps what was found.
     fn look_into(&self, lane: Lane, source: Source) -> Result<(), StoreError> {
         let first = source.first;
-        let source = source.read_from_file()?;
-        let raw = match source.chunks {
-            Chunks::Raw(raw) => Some(raw),
-            _ => None,
-        };
+        let looked = source.read_from_file();
         let mut log = self.log(lane);
+        let raw = match looked {
+            Ok(Source { chunks: Chunks::Raw(raw), .. }) if raw.is_readable() || log.row.gives_up(first) => {
+                Some(raw)
+            }
+            Ok(Source { chunks: Chunks::Raw(_), dir, .. }) => {
+                return Err(StoreError(format!("{}: the disk does not give all of it", dir.display())));
+            }
+            Ok(_) => None,
+            Err(_) if log.row.gives_up(first) => None,
+            Err(error) => return Err(error),
+        };
         log.row.found_raw(first, raw, &self.quarantine);
         log.delete_settled();
         self.publish(lane, &mut log);
@@ -231,7 +250,9 @@ impl Shared {
     pub(super) fn disk_beside_lanes(&self) -> u64 {
         let reserve = std::fs::metadata(self.reserve()).map_or(0, |_| RESERVE_BYTES);
         let others = allocated(&self.dir.join("dedupe")) + allocated(&self.dir.join("quarantine"));
-        reserve + others + self.dead().row.disk() + self.ledger().row.disk()
+        let ledger = self.ledger().row.disk();
+        let dead = self.dead().row.disk();
+        reserve + others + ledger + dead
     }
 
     fn reserve(&self) -> PathBuf {

@@ -12,6 +12,8 @@ use super::types::Seq;
 
 /// Closed segments of a row whose places are kept in memory.
 const KEPT_RAW: usize = 2;
+/// Looks at a file that the disk does not give, one every few seconds, before what is missing is lost.
+const LOOKS: u32 = 12;
 
 impl Row {
     /// The segment that holds `seq` or the first unsettled record after it.
@@ -62,6 +64,21 @@ impl Row {
         }
     }
 
+    /// Counts a failed look at the segment's file; `true` when it is time to go on without.
+    pub(super) fn gives_up(&mut self, first: Seq) -> bool {
+        let Some(segment) = self.segments.iter_mut().find(|segment| segment.first == first) else {
+            return true;
+        };
+        segment.tries += 1;
+        segment.tries >= LOOKS
+    }
+
+    /// Whether `seq` counts as settled because it could not be read.
+    pub(super) fn is_lost(&self, seq: Seq) -> bool {
+        let at = self.segments.partition_point(|segment| segment.end <= seq);
+        self.segments.get(at).is_some_and(|segment| segment.lost.contains(seq))
+    }
+
     /// Says of segments that were read at the start what they lack.
     pub(super) fn miss_what_is_missing(&mut self, quarantine: &Quarantine) {
         let read = self.segments.iter().filter_map(|segment| Some((segment.first, segment.raw.clone()?)));
@@ -96,15 +113,21 @@ impl Row {
         true
     }
 
-    /// What a snapshot must say: every segment, with what is settled in it.
+    /// What a snapshot must say: every segment, with what is settled in it; those that are about to be
+    /// deleted too, since a kill may let them stay.
     pub(super) fn marks(&self) -> impl Iterator<Item = Mark> {
         let row = self.id.id();
-        self.segments.iter().map(move |segment| Mark {
+        let leaving = self.leaving().into_iter().map(move |(first, end)| {
+            let bytes = usize::try_from((end - first).div_ceil(8)).unwrap_or(usize::MAX);
+            Mark { row, first, end, bitmap: vec![0xFF; bytes] }
+        });
+        let living = self.segments.iter().map(move |segment| Mark {
             row,
             first: segment.first,
             end: segment.end,
             bitmap: segment.settled.bitmap(),
-        })
+        });
+        leaving.chain(living)
     }
 }
 
@@ -113,7 +136,10 @@ fn note_gaps(segment: &mut Segment, gaps: &[(Seq, Seq)]) -> u64 {
     let mut lost = 0;
     for &(from, to) in gaps {
         for seq in from..to {
-            lost += u64::from(segment.settled.insert(seq));
+            if segment.settled.insert(seq) {
+                segment.lost.insert(seq);
+                lost += 1;
+            }
         }
     }
     lost

@@ -37,6 +37,9 @@ const CACHE: u64 = 1024 * 1024;
 const TREE_CHANGES: usize = 9;
 const TREE_BYTES: usize = 4 * 1024;
 
+/// What a leaf takes beside its chunks, generously.
+const LEAF_REST: usize = 16 * 1024;
+
 static SYNCS: AtomicU64 = AtomicU64::new(0);
 
 /// Takes the place of libc's function, which sled calls after each write of its log. The kernel's
@@ -171,7 +174,12 @@ impl Store {
     /// [`Store::flush`].
     pub(super) fn put(&self, first: Seq, chunk: &[u8]) -> Result<(), StoreError> {
         let mut trees = self.trees();
-        let is_full = |tree: &Tree| tree.changes >= TREE_CHANGES && tree.bytes + chunk.len() >= TREE_BYTES;
+        // sled moves leaves when it makes room in its file, and makes a file of one that is too large.
+        let leaf_max = self.max_value - LEAF_REST;
+        let is_full = |tree: &Tree| {
+            let bytes = tree.bytes + chunk.len();
+            (tree.changes >= TREE_CHANGES && bytes >= TREE_BYTES) || (tree.changes > 0 && bytes > leaf_max)
+        };
         if trees.last().is_none_or(is_full) {
             // Short, since sled writes all names again with each new one.
             let name = u32::try_from(trees.len()).expect("a segment has some hundred trees").to_be_bytes();

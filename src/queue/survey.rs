@@ -95,8 +95,10 @@ pub(super) fn measure(
     limit: Option<Seq>,
 ) -> std::io::Result<Option<Measured>> {
     let Some(raw) = scan(id, segment.first, &segment.dir)? else { return Ok(None) };
-    segment.end = raw.end().unwrap_or(segment.first).min(limit.unwrap_or(Seq::MAX)).max(segment.first);
-    let idents = idents_of(&raw);
+    // Where the next header says how far it was synced, what is missing before that is missing.
+    segment.end = limit.or(raw.end()).unwrap_or(segment.first).max(segment.first);
+    let mut idents = idents_of(&raw);
+    idents.retain(|(number, _)| *number < segment.end);
     segment.bytes = raw.places().iter().map(|place| place.length() as u64).sum();
     segment.note_times(idents.iter().map(|(_, ident)| ident.at_ms));
     Ok(Some((raw, idents)))

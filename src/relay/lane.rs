@@ -18,6 +18,9 @@ use crate::event::Lane;
 const LOW_WATER: usize = 1_000;
 /// Ready bytes above which nothing is read; four lanes stay under 8 MiB.
 const READY_BYTES: usize = 1024 * 1024;
+/// Events whose outcome may wait to be written: more than a segment of the queue holds of usual ones, so
+/// that a full disk is freed by settling whole segments.
+const SETTLING_MAX: usize = 12_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -29,8 +32,10 @@ pub(super) struct LaneRun {
     pub(super) paused: bool,
     /// Why nothing may leave until an operator releases it.
     pub(super) withheld: Option<Arc<str>>,
-    /// An outcome of this lane waits for room in the dead letters.
-    pub(super) dead_letters_full: bool,
+    /// Outcomes of this lane that wait for room in the dead letters.
+    pub(super) waiting_for_room: usize,
+    /// Events whose outcome is not on stable storage yet.
+    pub(super) events_settling: usize,
     pub(super) reading: bool,
     pub(super) at_end: bool,
     pub(super) requests: usize,
@@ -64,7 +69,8 @@ impl LaneRun {
             },
             paused: false,
             withheld,
-            dead_letters_full: false,
+            waiting_for_room: 0,
+            events_settling: 0,
             reading: false,
             at_end: false,
             requests: 0,
@@ -93,7 +99,8 @@ impl LaneRun {
 
     /// Whether a request of this lane should start.
     pub(super) fn wish(&mut self, now: Mono) -> Wish {
-        if self.paused || self.withheld.is_some() || self.dead_letters_full {
+        let is_held = self.paused || self.withheld.is_some() || self.waiting_for_room > 0;
+        if is_held || self.events_settling >= SETTLING_MAX {
             return Wish::Nothing;
         }
         let single = match self.hold.licence(now) {
@@ -167,8 +174,10 @@ impl LaneRun {
             (LaneState::Paused, Some("paused by an operator".to_owned()))
         } else if let Some(reason) = &self.withheld {
             (LaneState::Misconfigured, Some(reason.to_string()))
-        } else if self.dead_letters_full {
+        } else if self.waiting_for_room > 0 {
             (LaneState::BackingOff, Some("the dead letters have used a quarter of queue.max_size".to_owned()))
+        } else if self.events_settling >= SETTLING_MAX {
+            (LaneState::BackingOff, Some("outcomes cannot be written to the queue".to_owned()))
         } else if self.hold.state() == LaneState::Running && self.order.is_crowded() {
             (LaneState::BackingOff, Some("too many keys waiting".to_owned()))
         } else {

@@ -32,6 +32,8 @@ pub(super) struct Unsettled {
     pub(super) keys: Vec<Key>,
     /// When the answer came.
     pub(super) now_ms: i64,
+    /// One of them waits for room in the dead letters: the lane holds.
+    pub(super) waits_for_room: bool,
     /// Why they could not be written the last time, and how long to wait before the next.
     pub(super) fault: Option<(QueueError, Duration)>,
 }

@@ -34,7 +34,7 @@ enum Event {
     Read { lane: Lane, plan: ReadPlan, page: Result<Page, QueueError> },
     Stored { lane: Lane },
     Answered { lane: Lane, items: Vec<Item>, answer: Answer, started: Mono },
-    Settled { lane: Lane, keys: Vec<Key> },
+    Settled(Box<Unsettled>),
     NotSettled(Box<Unsettled>),
 }
 
@@ -243,11 +243,12 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             Ok(Event::Answered { lane, items, answer, started }) => {
                 self.answered(lane, items, &answer, (started, now));
             }
-            Ok(Event::Settled { lane, keys }) => {
-                let run = &mut self.lanes[lane.index()];
+            Ok(Event::Settled(done)) => {
+                let run = &mut self.lanes[done.lane.index()];
                 run.settling -= 1;
-                run.dead_letters_full = false;
-                run.order.settled(keys.into_iter());
+                run.events_settling -= done.settlements.len();
+                run.waiting_for_room -= usize::from(done.waits_for_room);
+                run.order.settled(done.keys.into_iter());
             }
             Ok(Event::NotSettled(unsettled)) => self.settle_again(*unsettled),
             Err(error) => tracing::error!(%error, "a task of the relay failed"),
@@ -362,17 +363,20 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         }
         let keys: Vec<Key> = settled.iter().map(|(item, _)| item.stored.event.key).collect();
         let settlements = settling::settlements(settled, answer);
-        self.write_down(Unsettled { lane, settlements, keys, now_ms, fault: None });
+        self.lanes[lane.index()].events_settling += settlements.len();
+        self.write_down(Unsettled { lane, settlements, keys, now_ms, waits_for_room: false, fault: None });
     }
 
-    fn settle_again(&mut self, unsettled: Unsettled) {
+    fn settle_again(&mut self, mut unsettled: Unsettled) {
         let run = &mut self.lanes[unsettled.lane.index()];
         let is_full = matches!(unsettled.fault, Some((QueueError::DeadLettersFull, _)));
-        if is_full && !run.dead_letters_full {
+        if is_full && run.waiting_for_room == 0 {
             let lane = unsettled.lane;
             tracing::error!(%lane, "dead letters are full: the lane holds until some are replayed, exported or discarded");
         }
-        run.dead_letters_full = is_full;
+        run.waiting_for_room += usize::from(is_full);
+        run.waiting_for_room -= usize::from(unsettled.waits_for_room);
+        unsettled.waits_for_room = is_full;
         self.write_down(unsettled);
     }
 
@@ -382,7 +386,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             match settling::settle(&backlog, unsettled).await {
                 Ok(done) => {
                     settling::count(&metrics, done.lane, &done.settlements, done.now_ms);
-                    Event::Settled { lane: done.lane, keys: done.keys }
+                    Event::Settled(Box::new(done))
                 }
                 Err(unsettled) => Event::NotSettled(Box::new(unsettled)),
             }
