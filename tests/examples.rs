@@ -118,7 +118,7 @@ fn lines(count: u64) -> (Vec<String>, Vec<String>) {
 /// The daemon is killed twice while lines are on their way. The API is down meanwhile, so that what arrives
 /// twice was stored twice.
 fn lines_survive_kills(language: Language) {
-    let sandbox = Sandbox::start(&["--status", "503"]);
+    let sandbox = Sandbox::start(&["--status", "503", "--requests-per-minute", "1000000"]);
     let home = Home::new(&sandbox.addr, "");
     let Some(mut command) = producer(language, &home) else { return };
     let mut daemon = home.run();
@@ -179,7 +179,7 @@ fn bad_line() -> String {
 #[test]
 fn a_refused_event_is_told_by_its_line_and_the_others_arrive() {
     for language in [Language::C, Language::Python, Language::Node] {
-        let sandbox = Sandbox::start(&[]);
+        let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
         let home = Home::new(&sandbox.addr, "");
         let Some(mut command) = producer(language, &home) else { continue };
         let _daemon = home.run();
@@ -202,7 +202,7 @@ fn a_refused_event_is_told_by_its_line_and_the_others_arrive() {
 #[test]
 fn an_event_refused_for_now_is_sent_until_it_is_taken() {
     for language in [Language::C, Language::Python, Language::Node] {
-        let sandbox = Sandbox::start(&[]);
+        let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
         let home = Home::new(&sandbox.addr, "");
         let Some(mut command) = producer(language, &home) else { continue };
         let roomy = std::fs::read_to_string(home.config()).unwrap();
@@ -228,7 +228,7 @@ fn an_event_refused_for_now_is_sent_until_it_is_taken() {
 
 #[test]
 fn the_c_producer_takes_a_file_with_long_lines_blank_lines_and_no_last_line_feed() {
-    let sandbox = Sandbox::start(&[]);
+    let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
     let home = Home::new(&sandbox.addr, "");
     let Some(mut command) = producer(Language::C, &home) else { return };
     let _daemon = home.run();
@@ -251,7 +251,7 @@ fn the_c_producer_takes_a_file_with_long_lines_blank_lines_and_no_last_line_feed
 
 #[test]
 fn the_samples_and_many_threads_at_once_are_accepted() {
-    let sandbox = Sandbox::start(&[]);
+    let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
     let home = Home::new(&sandbox.addr, "");
     let _daemon = home.run();
     let mut expected = 0;
@@ -278,7 +278,7 @@ fn the_samples_and_many_threads_at_once_are_accepted() {
 
 #[test]
 fn what_stands_in_the_arguments_of_the_bash_example_stays_data() {
-    let sandbox = Sandbox::start(&[]);
+    let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
     let home = Home::new(&sandbox.addr, "");
     if !is_there("bash", &["--version"]) {
         return;
@@ -325,7 +325,7 @@ fn agi(home: &Home, what: &str, variables: &[u8]) -> String {
 
 #[test]
 fn the_agi_keeps_what_a_caller_controls_out_of_ids_and_shells() {
-    let sandbox = Sandbox::start(&[]);
+    let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
     let home = Home::new(&sandbox.addr, "");
     if !has_python() {
         return;

@@ -127,9 +127,7 @@ static void rewind_lines(void)
     struct queue all = {NULL, NULL, 0};
     struct line *line;
 
-    while (take(&unanswered))
-        ;
-    while ((line = take(&again)) || (line = take(&waiting)))
+    while ((line = take(&again)) || (line = take(&unanswered)) || (line = take(&waiting)))
         put(&all, line);
     waiting = all;
 }
