@@ -250,6 +250,15 @@ async fn open_queue(config: &Config, clock: &Clock, metrics: &Arc<Metrics>) -> R
     }
 }
 
+/// Looks at everything between us and the API, and changes nothing.
+///
+/// # Errors
+/// If no HTTP client can be made of the configuration.
+pub async fn check_online(config: &Config) -> Result<Vec<upstream::Finding>, StartError> {
+    let client = upstream::Client::new(&config.upstream, Clock::system())?;
+    Ok(upstream::probe(&client, &config.upstream).await)
+}
+
 /// Whose events these are, as the configuration says.
 pub fn owner(upstream: &crate::config::Upstream) -> Owner {
     let endpoints = &upstream.endpoints;

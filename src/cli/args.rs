@@ -77,7 +77,14 @@ pub(super) enum Command {
 #[derive(Subcommand, Debug)]
 pub(super) enum ConfigCommand {
     /// Validate it; exit 0 or 78
-    Check,
+    #[command(after_help = "Example: trunkline config check --online\n\
+        --online also looks at DNS, proxy, TLS, login, organisation, each lane's permission and the clock;\n\
+        it sends no event. Exit 1 if anything of that is wrong")]
+    Check {
+        /// Also ask the API
+        #[arg(long)]
+        online: bool,
+    },
     /// Print the values in force and where each came from; secrets are masked
     Show,
     /// Print every key with its default and meaning
@@ -258,6 +265,12 @@ pub(super) struct SandboxArgs {
     /// Permission that is missing: its path answers 403
     #[arg(long, value_name = "PERMISSION")]
     deny: Option<String>,
+    /// Refuse every login
+    #[arg(long)]
+    refuse_login: bool,
+    /// How far the Date of answers is from the time here
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, allow_negative_numbers = true)]
+    date_offset: i64,
     /// Requests allowed in 60 s
     #[arg(long, value_name = "COUNT", default_value_t = 300)]
     requests_per_minute: u32,
@@ -291,6 +304,8 @@ impl From<SandboxArgs> for sandbox::Options {
             html_rate: args.html_rate,
             unauthorized: args.unauthorized,
             deny: args.deny,
+            refuse_login: args.refuse_login,
+            date_offset_seconds: args.date_offset,
         };
         Self {
             listen: args.listen,

@@ -53,7 +53,8 @@ fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
         Command::Queue(QueueCommand::Verify { dir }) => queue::verify(dir, config),
         Command::Queue(QueueCommand::Export(options)) => queue::export(options, config),
         Command::Adopt => queue::adopt(config),
-        Command::Config(ConfigCommand::Check) => say(&config::check(config)?),
+        Command::Config(ConfigCommand::Check { online: false }) => say(&config::check(config)?),
+        Command::Config(ConfigCommand::Check { online: true }) => run::check_online(config),
         Command::Config(ConfigCommand::Show) => say(&config::show(config)?),
         Command::Config(ConfigCommand::Reference) => say(&config::reference()),
     }

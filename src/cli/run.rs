@@ -58,6 +58,25 @@ pub(super) fn send(path: Option<&Path>, args: SendArgs) -> anyhow::Result<Exit> 
     Ok(if report.refused == 0 { Exit::Done } else { Exit::Failed })
 }
 
+/// Validates, and looks at everything between us and the API.
+pub(super) fn check_online(path: Option<&Path>) -> anyhow::Result<Exit> {
+    let loaded = crate::config::load(path)?;
+    say(&config::check(path)?)?;
+    let findings = async_runtime()?.block_on(daemon::check_online(&loaded.config))?;
+    let mut exit = Exit::Done;
+    for finding in findings {
+        let (mark, text) = match &finding.result {
+            Ok(text) => ("ok   ", text),
+            Err(text) => ("fault", text),
+        };
+        if finding.result.is_err() {
+            exit = Exit::Failed;
+        }
+        say(&format!("{mark} {:<14} {text}\n", finding.name))?;
+    }
+    Ok(exit)
+}
+
 /// One event from words.
 pub(super) fn emit(path: Option<&Path>, args: EmitArgs) -> anyhow::Result<Exit> {
     if args.list {

@@ -33,6 +33,10 @@ pub struct Faults {
     pub unauthorized: bool,
     /// Permission that is missing: its path answers 403.
     pub deny: Option<String>,
+    /// Every login is refused.
+    pub refuse_login: bool,
+    /// How far the `Date` of answers is from the time here, seconds.
+    pub date_offset_seconds: i64,
 }
 
 fn latency<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

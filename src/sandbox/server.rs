@@ -169,7 +169,22 @@ fn router(handle: Handle) -> Router {
         .fallback(async || error_body(404, "not.found", "no such path"))
         .method_not_allowed_fallback(async || error_body(405, "method.not.allowed", "no such method here"))
         .layer(DefaultBodyLimit::max(READ_LIMIT))
+        .layer(axum::middleware::map_response_with_state(handle.clone(), date))
         .with_state(handle)
+}
+
+/// Gives answers another date, if that is asked for.
+async fn date(State(handle): State<Handle>, mut response: Response) -> Response {
+    let offset = handle.lock().faults.date_offset_seconds;
+    let now_s = handle.clock.unix_ms() / 1000 + offset;
+    if offset != 0
+        && let Ok(seconds) = u64::try_from(now_s)
+        && let Ok(date) =
+            httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(seconds)).parse()
+    {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    response
 }
 
 async fn change_faults(State(handle): State<Handle>, body: Bytes) -> Response {
@@ -191,6 +206,10 @@ async fn change_faults(State(handle): State<Handle>, body: Bytes) -> Response {
 }
 
 async fn login(State(handle): State<Handle>, headers: HeaderMap, body: Bytes) -> Response {
+    if handle.lock().faults.refuse_login {
+        let answer = json!({"error": "invalid_client", "description": "client not found or secret wrong"});
+        return (StatusCode::BAD_REQUEST, axum::Json(answer)).into_response();
+    }
     let basic = text(&headers, &header::AUTHORIZATION)
         .is_some_and(|value| value.starts_with("Basic ") && value.len() > 6);
     if !basic || !body.windows(18).any(|part| part == b"client_credentials") {

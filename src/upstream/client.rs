@@ -1,27 +1,19 @@
-//! Makes the requests. The only file that names reqwest.
+//! The API as the relay uses it: a token where one is needed, one answer for each request.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::HeaderMap;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
-use super::fault::{self, Traits};
+use super::probe::SKEW_MAX_SECONDS;
 use super::response::{self, Body};
 use super::token::{Token, Tokens};
 use super::types::{Answer, Login, Outbound, Upstream, Verdict};
+use super::wire::{End, Unsent, Wire, address};
 use crate::clock::Clock;
 use crate::config;
-
-/// Below the 60 s after which common load balancers drop a quiet connection, so that they rarely do
-/// so while a request is on its way.
-const IDLE_MAX: Duration = Duration::from_secs(50);
 
 /// The reason for which a new token cannot help.
 const IP_NOT_AUTHORIZED: &str = "ip.not.authorized";
@@ -60,6 +52,20 @@ pub enum ClientError {
     Tls,
 }
 
+/// Whose token it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Me {
+    /// The API said so.
+    Known {
+        /// Organisation's name.
+        name: String,
+        /// Organisation's id.
+        id: String,
+    },
+    /// Why it did not.
+    Unknown(String),
+}
+
 /// The API over HTTP. Cheap to clone; clones share connections and token.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
@@ -82,9 +88,8 @@ impl Client {
     pub fn new(settings: &config::Upstream, clock: Clock) -> Result<Self, ClientError> {
         let api = address(&settings.endpoints.api_url, "upstream.api_url")?;
         let login = address(&settings.endpoints.login_url, "upstream.login_url")?;
-        let plain = api.scheme() == "http" && login.scheme() == "http";
-        let name = api.host_str().unwrap_or_default();
-        let host = api.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
+        let plain = api.is_plain && login.is_plain;
+        let host = api.shown;
         Ok(Self(Arc::new(Inner {
             wire: Wire::new(settings, plain)?,
             tokens: Tokens::new(&settings.endpoints, settings.credentials.clone(), clock.clone()),
@@ -119,6 +124,42 @@ impl Client {
         (skew_ms != SKEW_UNKNOWN).then_some(skew_ms / 1000)
     }
 
+    /// Whose token it is: the organisation.
+    pub async fn me(&self) -> Me {
+        let Inner { tokens, wire, api_url, clock, .. } = &*self.0;
+        let token = match tokens.token(wire).await {
+            Ok(token) => token,
+            Err(fault) => return Me::Unknown(fault.reason),
+        };
+        let raw = match wire.get(&format!("{api_url}/api/v2/tokens/me"), &token).await {
+            Ok(raw) => raw,
+            Err(unsent) => return Me::Unknown(unsent.words),
+        };
+        if let Some(date_ms) = response::date_ms(&raw.headers) {
+            self.note_skew(clock.unix_ms().saturating_sub(date_ms));
+        }
+        let body: serde_json::Value = serde_json::from_slice(&raw.body).unwrap_or_default();
+        let field = |name: &str| body["organization"][name].as_str().map(str::to_owned);
+        match field("id") {
+            Some(id) => Me::Known { name: field("name").unwrap_or_default(), id },
+            None => Me::Unknown(format!("status {}, which names no organisation", raw.status)),
+        }
+    }
+
+    /// Keeps the skew, and tells when it becomes too large or fits again: telephony reports break on it.
+    fn note_skew(&self, skew_ms: i64) {
+        let is_off = |skew_ms: i64| skew_ms != SKEW_UNKNOWN && skew_ms.abs() / 1000 > SKEW_MAX_SECONDS;
+        let before = self.0.skew_ms.swap(skew_ms, Ordering::Relaxed);
+        match (is_off(before), is_off(skew_ms)) {
+            (false, true) => tracing::warn!(
+                seconds = skew_ms / 1000,
+                "this host's clock differs from the API's: reports break on that; let it follow NTP"
+            ),
+            (true, false) => tracing::info!("this host's clock fits the API's again"),
+            _ => {}
+        }
+    }
+
     async fn post(&self, request: &Outbound, token: &Token) -> Answer {
         let url = format!("{}{}", self.0.api_url, request.lane.path());
         let sent = self.0.wire.post_events(&url, request.body.clone(), token).await;
@@ -126,7 +167,7 @@ impl Client {
         let mut answer = match sent {
             Ok(raw) => {
                 if let Some(date_ms) = response::date_ms(&raw.headers) {
-                    self.0.skew_ms.store(now_ms.saturating_sub(date_ms), Ordering::Relaxed);
+                    self.note_skew(now_ms.saturating_sub(date_ms));
                 }
                 let body = match &raw.end {
                     End::Whole => Body::Whole(&raw.body),
@@ -183,139 +224,6 @@ impl Upstream for Client {
         }
         answer
     }
-}
-
-/// A response as it was read.
-pub(super) struct Raw {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
-    end: End,
-}
-
-enum End {
-    Whole,
-    TooLong,
-    Broken(String),
-}
-
-struct Unsent {
-    words: String,
-    maybe_taken: bool,
-}
-
-/// Connections to the API and the login host.
-pub(super) struct Wire {
-    http: reqwest::Client,
-    connect_timeout: Duration,
-    request_timeout: Duration,
-}
-
-impl Wire {
-    fn new(settings: &config::Upstream, plain: bool) -> Result<Self, ClientError> {
-        // Fails only if there is one already, and then that one serves.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .http1_only()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(settings.connect_timeout)
-            .timeout(settings.request_timeout)
-            .pool_idle_timeout(IDLE_MAX)
-            .user_agent(concat!("trunkline/", env!("CARGO_PKG_VERSION")));
-        builder = match &settings.proxy {
-            Some(url) => builder.proxy(reqwest::Proxy::all(url).map_err(|_| ClientError::Proxy)?),
-            // A sandbox on this host is never behind the environment's proxy.
-            None if plain => builder.no_proxy(),
-            None => builder,
-        };
-        builder = match &settings.ca_file {
-            Some(path) => builder.tls_certs_merge(roots(path)?),
-            // Without TLS no roots are needed: a sandbox runs in a bare container, too.
-            None if plain => builder.tls_certs_only([]),
-            None => builder,
-        };
-        Ok(Self {
-            http: builder.build().map_err(|_| ClientError::Tls)?,
-            connect_timeout: settings.connect_timeout,
-            request_timeout: settings.request_timeout,
-        })
-    }
-
-    /// Asks the login host for a token. The error is fit for log and status.
-    pub(super) async fn request_token(
-        &self,
-        url: &str,
-        client_id: &str,
-        secret: &SecretString,
-    ) -> Result<Raw, String> {
-        let request = self
-            .http
-            .post(url)
-            .header(ACCEPT, "application/json")
-            .basic_auth(client_id, Some(secret.expose_secret()))
-            .form(&[("grant_type", "client_credentials")]);
-        let raw = self.exchange(request).await.map_err(|unsent| unsent.words)?;
-        match raw.end {
-            End::Broken(words) => Err(words),
-            End::Whole | End::TooLong => Ok(raw),
-        }
-    }
-
-    async fn post_events(&self, url: &str, body: Bytes, token: &Token) -> Result<Raw, Unsent> {
-        let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {}", token.expose())) else {
-            return Err(Unsent { words: "the token is no header value".to_owned(), maybe_taken: false });
-        };
-        bearer.set_sensitive(true);
-        let request = self
-            .http
-            .post(url)
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json")
-            .header(AUTHORIZATION, bearer)
-            .body(body);
-        self.exchange(request).await
-    }
-
-    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Raw, Unsent> {
-        let mut response = request.send().await.map_err(|error| Unsent {
-            words: self.words(&error),
-            maybe_taken: !(error.is_connect() || error.is_builder()),
-        })?;
-        let mut body = Vec::new();
-        let end = loop {
-            match response.chunk().await {
-                Ok(None) => break End::Whole,
-                Ok(Some(chunk)) if body.len() + chunk.len() > response::BODY_LIMIT => break End::TooLong,
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Err(error) => break End::Broken(self.words(&error)),
-            }
-        };
-        let headers = std::mem::take(response.headers_mut());
-        Ok(Raw { status: response.status().as_u16(), headers, body, end })
-    }
-
-    fn words(&self, error: &reqwest::Error) -> String {
-        let traits = Traits { timeout: error.is_timeout(), connect: error.is_connect(), dns: error.is_dns() };
-        fault::words(error, traits, self.connect_timeout, self.request_timeout)
-    }
-}
-
-fn address(url: &str, key: &'static str) -> Result<reqwest::Url, ClientError> {
-    let parsed = reqwest::Url::parse(url).map_err(|_| ClientError::Address { key })?;
-    let host = parsed.host_str().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let loopback =
-        host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    let fits = !host.is_empty() && (parsed.scheme() == "https" || (parsed.scheme() == "http" && loopback));
-    if fits { Ok(parsed) } else { Err(ClientError::Address { key }) }
-}
-
-fn roots(path: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
-    let pem =
-        std::fs::read(path).map_err(|source| ClientError::CaFileRead { path: path.to_owned(), source })?;
-    let roots = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
-    if roots.is_empty() { Err(ClientError::CaFileFormat { path: path.to_owned() }) } else { Ok(roots) }
 }
 
 /// Takes the token out of whatever the other side said, in case something on the way echoes requests.

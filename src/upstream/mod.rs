@@ -3,19 +3,22 @@
 //! Invariants
 //! - Whatever comes back, or nothing, becomes exactly one [`Verdict`]; deciding which is pure.
 //! - A token is fetched once for all who wait; the secret and the token never reach a log or an error.
-//! - Only `client` names reqwest.
+//! - Only `wire` names reqwest.
 //!
 //! Not here: what a verdict does to events and lanes (`relay`), how often to ask (`relay`).
 
 mod client;
 mod fault;
 mod grant;
+mod probe;
 mod response;
 mod secret;
 #[cfg(test)]
 mod tests;
 mod token;
 mod types;
+mod wire;
 
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, Me};
+pub use probe::{Finding, probe};
 pub use types::{Answer, EventError, Login, Outbound, RateWindow, Upstream, Verdict};

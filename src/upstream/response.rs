@@ -100,6 +100,8 @@ fn verdict(status: u16, correlated: bool, body: Body<'_>) -> Verdict {
         400 | 422 if error.code == "client.failed.request" => {
             Verdict::Unavailable { reason: error.reason(status), maybe_taken: true }
         }
+        // Whoever wrote it, it was not the API: a proxy's page must not condemn events.
+        400 | 422 if !correlated && error.is_empty() => Verdict::NotTheApi,
         400 | 422 => Verdict::Invalid { message: error.words(status), code: error.code, hints: error.hints },
         401 => Verdict::Unauthorized { reason: error.code_or(status) },
         403 => Verdict::Forbidden { reason: error.permissions().unwrap_or_else(|| error.code_or(status)) },
@@ -161,6 +163,11 @@ impl ErrorBody {
             }
         }
         Self { code: field("code"), message: field("message"), hints }
+    }
+
+    /// The body is no `ErrorBody`.
+    fn is_empty(&self) -> bool {
+        self.code.is_empty() && self.message.is_empty() && self.hints.is_empty()
     }
 
     /// For the dead letter: the API's words, else its code, else the status.

@@ -331,3 +331,16 @@ fn pauses_between_refused_logins_grow_to_a_minute() {
     assert_eq!(unreachable.pause(9).as_secs(), 1);
     assert_eq!(told.pause(1).as_secs(), 90);
 }
+
+#[test]
+fn a_400_that_the_api_did_not_write_condemns_nothing() {
+    let headers = HeaderMap::new();
+
+    let page = response::answer(400, &headers, Body::Whole(b"<html>Bad Request</html>"), 0).verdict;
+    let empty = response::answer(422, &headers, Body::Whole(b""), 0).verdict;
+    let ours =
+        response::answer(400, &headers, Body::Whole(br#"{"message":"no","code":"bad.request"}"#), 0).verdict;
+
+    assert_eq!((page, empty), (Verdict::NotTheApi, Verdict::NotTheApi));
+    assert!(matches!(ours, Verdict::Invalid { .. }), "{ours:?}");
+}

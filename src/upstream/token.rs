@@ -16,10 +16,10 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
-use super::client::Wire;
 use super::grant::{self, Fault, FaultKind, Grant};
 use super::secret;
 use super::types::Login;
+use super::wire::Wire;
 use crate::clock::{Clock, Mono};
 use crate::config::{Credentials, Endpoints};
 

@@ -1,0 +1,115 @@
+//! `config check --online`: what an operator would otherwise find out from the log.
+//!
+//! A request with zero events is answered 400 `zero.events.submitted` to who may send some, and 403 to who
+//! may not. That is how permissions are inferred; nothing is injected.
+
+use bytes::Bytes;
+
+use super::client::{Client, Me};
+use super::types::{Outbound, Upstream, Verdict};
+use crate::config;
+use crate::event::Lane;
+
+/// What the API answers to a body without events.
+const ZERO_EVENTS: &str = "zero.events.submitted";
+/// Skew above which telephony reports break. Source: the issue of delivery.
+pub(super) const SKEW_MAX_SECONDS: i64 = 30;
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What.
+    pub name: String,
+    /// What was found, or what is wrong and what to do.
+    pub result: Result<String, String>,
+}
+
+/// Looks at name resolution, proxy, login, clock, organisation, and each lane's permission. Stops where
+/// going on can tell nothing new.
+pub async fn probe(client: &Client, settings: &config::Upstream) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut found = |name: &str, result: Result<String, String>| {
+        let is_good = result.is_ok();
+        findings.push(Finding { name: name.to_owned(), result });
+        is_good
+    };
+    match &settings.proxy {
+        Some(_) => {
+            found("proxy", Ok("upstream.proxy is used; names are resolved there".to_owned()));
+        }
+        None => {
+            for url in [&settings.endpoints.login_url, &settings.endpoints.api_url] {
+                if !found("name", resolve(url).await) {
+                    return findings;
+                }
+            }
+        }
+    }
+    let login = client.log_in().await;
+    let result = match login.fault {
+        None => Ok("logged in".to_owned()),
+        Some(fault) => Err(fault),
+    };
+    if !found("login", result) {
+        return findings;
+    }
+    match client.me().await {
+        Me::Known { name, id } => {
+            found("organisation", Ok(format!("{name} ({id})")));
+        }
+        Me::Unknown(why) => {
+            found("organisation", Err(why));
+        }
+    }
+    for lane in Lane::ALL {
+        let answer = client.send(Outbound { lane, body: Bytes::from_static(b"{}") }).await;
+        found(lane.name(), permission(lane, &answer.verdict));
+    }
+    found("clock", clock(client.clock_skew_seconds()));
+    findings
+}
+
+async fn resolve(url: &str) -> Result<String, String> {
+    let (host, port) = super::wire::host_and_port(url).ok_or("no host in the address")?;
+    let looked_up = tokio::net::lookup_host((host.as_str(), port)).await;
+    match looked_up.map(|mut addresses| addresses.next()) {
+        Ok(Some(address)) => Ok(format!("{host} is {}", address.ip())),
+        Ok(None) => Err(format!("{host} has no address; look at the host's DNS")),
+        Err(error) => {
+            Err(format!("{host} cannot be resolved ({error}); look at the host's DNS, or set upstream.proxy"))
+        }
+    }
+}
+
+fn permission(lane: Lane, verdict: &Verdict) -> Result<String, String> {
+    match verdict {
+        Verdict::Invalid { code, .. } if code == ZERO_EVENTS => {
+            Ok("permitted (inferred from an empty request)".to_owned())
+        }
+        Verdict::Forbidden { reason } => Err(format!(
+            "not permitted: {reason}; give it to a role of the OAuth client, or do not use this lane"
+        )),
+        Verdict::Unauthorized { reason } => Err(format!("the API does not take the token: {reason}")),
+        Verdict::Misconfigured { reason } => {
+            Err(format!("{} answers {reason}; look at upstream.region and what is between", lane.path()))
+        }
+        Verdict::Unavailable { reason, .. } => Err(format!("no answer: {reason}")),
+        Verdict::Taken { .. } | Verdict::NotTheApi => {
+            Err("an answer that is not the API's: something in between answers in its place".to_owned())
+        }
+        Verdict::Invalid { code, .. } => Err(format!("an empty request is answered with {code:?}")),
+        Verdict::Conflict { .. } | Verdict::TooLarge { .. } => Err("an unexpected answer".to_owned()),
+    }
+}
+
+fn clock(skew: Option<i64>) -> Result<String, String> {
+    match skew {
+        None => Ok("not known: the answers had no date".to_owned()),
+        Some(seconds) if seconds.abs() > SKEW_MAX_SECONDS => Err(format!(
+            "this host's clock is {} by {} s; reports break on that: let it follow NTP",
+            if seconds > 0 { "fast" } else { "slow" },
+            seconds.abs()
+        )),
+        Some(seconds) => Ok(format!("within {} s of the API's", seconds.abs() + 1)),
+    }
+}
