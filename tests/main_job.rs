@@ -256,17 +256,20 @@ fn with_drain_it_goes_on_delivering_after_sigterm_until_nothing_is_left() {
 #[test]
 fn a_key_that_has_no_effect_yet_is_told_at_the_start() {
     let sandbox = Sandbox::start(&[]);
-    let home =
-        Home::new(&sandbox.addr, "[ingest.http]\nlisten = \"127.0.0.1:8480\"\nallow_anonymous = true\n");
+    let home = Home::new(&sandbox.addr, "");
+    let text = std::fs::read_to_string(home.config()).unwrap();
+    let listen = "listen = \"unix:admin.sock\"";
+    let more = format!("{listen}\nmetrics_listen = \"127.0.0.1:9464\"");
+    std::fs::write(home.config(), text.replace(listen, &more)).unwrap();
 
     let _daemon = home.run();
 
-    assert!(home.log().contains("ingest.http.listen"), "{}", home.log());
+    assert!(home.log().contains("admin.metrics_listen"), "{}", home.log());
 }
 
 #[test]
 fn every_command_has_help() {
-    let seen: BTreeMap<&str, String> = ["run", "demo", "sandbox", "send", "config"]
+    let seen: BTreeMap<&str, String> = ["run", "demo", "sandbox", "send", "emit", "queue", "adopt", "config"]
         .into_iter()
         .map(|command| {
             let output = trunkline().args([command, "--help"]).output().unwrap();
