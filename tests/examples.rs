@@ -11,16 +11,19 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use common::{Home, Sandbox, eventually, hold_event, timestamp};
+use common::{Home, Running, Sandbox, eventually, hold_event, timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+/// No rate limit: how fast events leave is no matter here.
+const UNPACED: &[&str] = &["--requests-per-minute", "1000000"];
 
 /// What must never be printed.
 const CONTENT: &str = "tel:+13175550199";
@@ -31,6 +34,8 @@ enum Language {
     Python,
     Node,
 }
+
+const ALL: [Language; 3] = [Language::C, Language::Python, Language::Node];
 
 fn example(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/producers").join(path)
@@ -43,13 +48,7 @@ fn fixture(name: &str) -> PathBuf {
 
 /// Whether `program` runs, and is of the version that `check` asks for.
 fn is_there(program: &str, check: &[&str]) -> bool {
-    let quiet = Command::new(program)
-        .args(check)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    let is_there = quiet.is_ok_and(|status| status.success());
+    let is_there = Command::new(program).args(check).output().is_ok_and(|ended| ended.status.success());
     if !is_there {
         eprintln!("skipped: no {program}");
     }
@@ -70,28 +69,28 @@ fn compiled() -> Option<&'static PathBuf> {
     let compile = || {
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("example-c-producer");
         is_there("cc", &["--version"]).then(|| {
+            let flags = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-o"];
             let mut cc = Command::new("cc");
-            cc.args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&program);
-            assert!(cc.arg(example("c/producer.c")).status().unwrap().success());
+            assert!(cc.args(flags).arg(&program).arg(example("c/producer.c")).status().unwrap().success());
             program
         })
     };
     PROGRAM.get_or_init(compile).as_ref()
 }
 
-/// A producer that takes lines from standard input.
+/// A producer that takes lines from standard input, and is ended if it never ends.
 fn producer(language: Language, home: &Home) -> Option<Command> {
-    let mut command = match language {
-        Language::C => Command::new(compiled()?),
-        Language::Python => Command::new(has_python().then_some("python3")?),
-        Language::Node => Command::new(has_node().then_some("node")?),
-    };
+    let mut command = Command::new("timeout");
+    command.args(["--signal=KILL", "300"]);
     match language {
-        Language::C => command.arg(home.socket()),
-        Language::Python => command.arg("-B").arg(fixture("lines.py")).env("EXAMPLE", example("python")),
-        Language::Node => command.arg(fixture("lines.mjs")).env("EXAMPLE", example("node")),
+        Language::C => command.arg(compiled()?).arg(home.socket()),
+        Language::Python if !has_python() => return None,
+        Language::Python => command.args(["python3", "-B"]).arg(fixture("lines.py")),
+        Language::Node if !has_node() => return None,
+        Language::Node => command.arg("node").arg(fixture("lines.mjs")),
     };
-    command.env("SOCKET", home.socket()).stdin(Stdio::piped());
+    command.env("EXAMPLES", example("")).env("SOCKET", home.socket());
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
     command.stderr(File::create(home.path().join("said")).unwrap());
     Some(command)
 }
@@ -100,55 +99,39 @@ fn said(home: &Home) -> String {
     std::fs::read_to_string(home.path().join("said")).unwrap()
 }
 
-/// Writes `input` and waits for the end.
-fn run(mut child: Child, input: &[u8]) -> Output {
+/// Writes `input` and waits for the exit code.
+fn run(mut child: Child, input: &[u8]) -> Option<i32> {
     // A child that ends before it has read all is judged by its exit code.
     let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
+    child.wait().unwrap().code()
 }
 
 fn lines(count: u64) -> (Vec<String>, Vec<String>) {
     let conversation = Uuid::new_v4();
-    (0..count)
-        .map(|nth| hold_event(conversation, nth))
-        .map(|(id, line)| (id.to_string(), format!("{line}\n")))
-        .unzip()
+    let events = (0..count).map(|nth| hold_event(conversation, nth));
+    events.map(|(id, line)| (id.to_string(), format!("{line}\n"))).unzip()
 }
 
 /// The daemon is killed twice while lines are on their way. The API is down meanwhile, so that what arrives
 /// twice was stored twice.
 fn lines_survive_kills(language: Language) {
-    let sandbox = Sandbox::start(&["--status", "503", "--requests-per-minute", "1000000"]);
+    let sandbox = Sandbox::start(&[UNPACED, &["--status", "503"]].concat());
     let home = Home::new(&sandbox.addr, "");
     let Some(mut command) = producer(language, &home) else { return };
     let mut daemon = home.run();
     let (ids, lines) = lines(5_000);
     let mut child = command.spawn().unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let written = Arc::new(AtomicUsize::new(0));
-    let writing = {
-        let written = written.clone();
-        std::thread::spawn(move || {
-            for line in lines {
-                input.write_all(line.as_bytes()).unwrap();
-                written.fetch_add(1, Ordering::SeqCst);
-            }
-        })
-    };
 
-    for before_kill in [1_000, 3_000] {
-        while written.load(Ordering::SeqCst) < before_kill {
-            std::thread::yield_now();
-        }
+    for part in [&lines[..1_000], &lines[1_000..3_000]] {
+        // Returns while the last few hundred are on their way.
+        child.stdin.as_mut().unwrap().write_all(part.concat().as_bytes()).unwrap();
         daemon.sigkill();
-        assert!(written.load(Ordering::SeqCst) < 5_000, "the kill came too late");
         daemon = home.run();
     }
-    writing.join().unwrap();
-    let status = child.wait().unwrap();
+    let code = run(child, lines[3_000..].concat().as_bytes());
     sandbox.set_faults(&json!({"status": null}));
 
-    assert!(status.success(), "{language:?}: {}", said(&home));
+    assert_eq!(code, Some(0), "{language:?}: {}", said(&home));
     eventually("all arrive", || sandbox.stat("distinct") >= 5_000);
     assert_eq!(sandbox.stat("duplicates"), 0, "{language:?}");
     assert_eq!(sandbox.stat("order_violations"), 0, "{language:?}");
@@ -170,6 +153,13 @@ fn events_through_node_arrive_once_in_order_over_two_kills() {
     lines_survive_kills(Language::Node);
 }
 
+fn desk() -> (Sandbox, Home, Running) {
+    let sandbox = Sandbox::start(UNPACED);
+    let home = Home::new(&sandbox.addr, "");
+    let daemon = home.run();
+    (sandbox, home, daemon)
+}
+
 fn bad_line() -> String {
     let event = json!({"eventId": Uuid::new_v4(), "eventDateTime": timestamp(1), "conversationId": Uuid::new_v4(),
         "ani": CONTENT, "initialConfiguration": {}, "sourceConfiguration": {"sourceId": "s", "interactionId": 7}});
@@ -178,20 +168,18 @@ fn bad_line() -> String {
 
 #[test]
 fn a_refused_event_is_told_by_its_line_and_the_others_arrive() {
-    for language in [Language::C, Language::Python, Language::Node] {
-        let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
+    for language in ALL {
+        let sandbox = Sandbox::start(UNPACED);
         let home = Home::new(&sandbox.addr, "");
         let Some(mut command) = producer(language, &home) else { continue };
         let _daemon = home.run();
         let (ids, lines) = lines(2);
 
-        let ended = run(
-            command.spawn().unwrap(),
-            [&lines[0], &bad_line(), &lines[1]].map(String::as_str).concat().as_bytes(),
-        );
+        let input = [lines[0].as_str(), &bad_line(), &lines[1]].concat();
+        let code = run(command.spawn().unwrap(), input.as_bytes());
 
         let said = said(&home);
-        assert_eq!(ended.status.code(), Some(1), "{language:?}: {said}");
+        assert_eq!(code, Some(1), "{language:?}: {said}");
         assert!(said.contains("line 2: externalEstablishedEvents[0]: "), "{language:?}: {said}");
         assert!(said.contains("communicationId") && said.contains("interactionId"), "{language:?}: {said}");
         assert!(!said.contains(CONTENT), "{language:?}: {said}");
@@ -201,8 +189,8 @@ fn a_refused_event_is_told_by_its_line_and_the_others_arrive() {
 
 #[test]
 fn an_event_refused_for_now_is_sent_until_it_is_taken() {
-    for language in [Language::C, Language::Python, Language::Node] {
-        let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
+    for language in ALL {
+        let sandbox = Sandbox::start(UNPACED);
         let home = Home::new(&sandbox.addr, "");
         let Some(mut command) = producer(language, &home) else { continue };
         let roomy = std::fs::read_to_string(home.config()).unwrap();
@@ -217,21 +205,56 @@ fn an_event_refused_for_now_is_sent_until_it_is_taken() {
         daemon.wait();
         std::fs::write(home.config(), roomy).unwrap();
         let _daemon = home.run();
-        let ended = running.join().unwrap();
+        let code = running.join().unwrap();
 
-        assert!(ended.status.success(), "{language:?}: {}", said(&home));
+        assert_eq!(code, Some(0), "{language:?}: {}", said(&home));
         eventually("all arrive", || sandbox.stat("distinct") == 400);
-        assert_eq!(sandbox.stat("duplicates"), 0, "{language:?}");
         assert!(sandbox.taken_ids() == ids, "{language:?}: not the order of the lines");
     }
 }
 
 #[test]
+fn no_later_event_is_written_before_one_that_has_to_go_again() {
+    const WINDOW: usize = 256;
+    const ACCEPTED: &str = r#"{"errors":[]}"#;
+    let home = Home::new("127.0.0.1:1", "");
+    let (_, lines) = lines(300);
+    for language in ALL {
+        let Some(mut command) = producer(language, &home) else { continue };
+        let _ = std::fs::remove_file(home.socket());
+        let door = UnixListener::bind(home.socket()).unwrap();
+        let child = command.spawn().unwrap();
+        let input = lines.concat();
+        let running = std::thread::spawn(move || run(child, input.as_bytes()));
+
+        let (mut answers, _) = door.accept().unwrap();
+        let mut seen = BufReader::new(answers.try_clone().unwrap()).lines();
+        let mut written: Vec<String> = seen.by_ref().take(WINDOW).map(Result::unwrap).collect();
+        let refused = r#"{"errors":[{"eventId":null,"message":"full","retryable":true}]}"#;
+        writeln!(answers, "{refused}\n{}", [ACCEPTED; 100].join("\n")).unwrap();
+        answers.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        assert!(seen.next().unwrap().is_err(), "{language:?}: a later event");
+        answers.set_read_timeout(None).unwrap();
+        writeln!(answers, "{}", [ACCEPTED; WINDOW - 101].join("\n")).unwrap();
+        for line in seen {
+            written.push(line.unwrap());
+            writeln!(answers, "{ACCEPTED}").unwrap();
+        }
+
+        assert_eq!(running.join().unwrap(), Some(0), "{language:?}: {}", said(&home));
+        let id = |line: &String| {
+            serde_json::from_str::<Value>(line).unwrap()["holdUpdatedEvents"][0]["eventId"].clone()
+        };
+        let mut expected: Vec<Value> = lines.iter().map(id).collect();
+        expected.insert(WINDOW, expected[0].clone());
+        assert!(written.iter().map(id).eq(expected), "{language:?}: another order");
+    }
+}
+
+#[test]
 fn the_c_producer_takes_a_file_with_long_lines_blank_lines_and_no_last_line_feed() {
-    let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
-    let home = Home::new(&sandbox.addr, "");
+    let (sandbox, home, _daemon) = desk();
     let Some(mut command) = producer(Language::C, &home) else { return };
-    let _daemon = home.run();
     let (ids, lines) = lines(1_000);
     let events: Vec<Value> = lines[1..901].iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let many: Vec<&Value> = events.iter().map(|line| &line["holdUpdatedEvents"][0]).collect();
@@ -251,23 +274,21 @@ fn the_c_producer_takes_a_file_with_long_lines_blank_lines_and_no_last_line_feed
 
 #[test]
 fn the_samples_and_many_threads_at_once_are_accepted() {
-    let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
-    let home = Home::new(&sandbox.addr, "");
-    let _daemon = home.run();
+    let (sandbox, home, _daemon) = desk();
     let mut expected = 0;
     if has_python() {
         let mut sample = Command::new("python3");
         let ended = sample.arg("-B").arg(example("python/producer.py")).arg(home.socket()).output().unwrap();
         assert!(ended.status.success(), "{ended:?}");
         let mut threads = Command::new("python3");
-        threads.arg("-B").arg(fixture("threads.py")).env("EXAMPLE", example("python"));
+        threads.arg("-B").arg(fixture("threads.py")).env("EXAMPLES", example(""));
         let ended = threads.env("SOCKET", home.socket()).output().unwrap();
         assert!(ended.status.success(), "{ended:?}");
         expected += 404;
     }
     if has_node() {
-        let mut sample = Command::new("node");
-        let ended = sample.arg(example("node/producer.mjs")).arg(home.socket()).output().unwrap();
+        let ended =
+            Command::new("node").arg(example("node/producer.mjs")).arg(home.socket()).output().unwrap();
         assert!(ended.status.success(), "{ended:?}");
         expected += 4;
     }
@@ -278,12 +299,10 @@ fn the_samples_and_many_threads_at_once_are_accepted() {
 
 #[test]
 fn what_stands_in_the_arguments_of_the_bash_example_stays_data() {
-    let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
-    let home = Home::new(&sandbox.addr, "");
+    let (sandbox, home, _daemon) = desk();
     if !is_there("bash", &["--version"]) {
         return;
     }
-    let _daemon = home.run();
     let presence = |source: &str, message: &str| {
         let mut command = Command::new("bash");
         command.arg(example("bash/presence.sh")).arg(home.socket()).arg(source);
@@ -305,9 +324,10 @@ fn what_stands_in_the_arguments_of_the_bash_example_stays_data() {
 }
 
 /// Runs the AGI as Asterisk does, and gives what it told Asterisk.
-fn agi(home: &Home, what: &str, variables: &[u8]) -> String {
+fn agi(home: &Home, limit_ms: u32, what: &str, variables: &[u8]) -> String {
     let mut command = Command::new(example("asterisk/trunkline.agi"));
     command.arg(what).current_dir(home.path()).env("TRUNKLINE_SOCKET", home.socket());
+    command.env("TRUNKLINE_LIMIT_MS", limit_ms.to_string());
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -325,12 +345,11 @@ fn agi(home: &Home, what: &str, variables: &[u8]) -> String {
 
 #[test]
 fn the_agi_keeps_what_a_caller_controls_out_of_ids_and_shells() {
-    let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
-    let home = Home::new(&sandbox.addr, "");
     if !has_python() {
         return;
     }
-    let _daemon = home.run();
+    let (sandbox, home, _daemon) = desk();
+    let limit_ms = 30_000;
     let call = |name: &[u8]| {
         let mut variables = b"agi_request: trunkline.agi\nagi_uniqueid: 1772445600.12\nagi_callerid: +13175550143\nagi_calleridname: ".to_vec();
         variables.extend([name, b"\nagi_dnid: $(touch bitten)\nagi_extension: s\n"].concat());
@@ -344,8 +363,9 @@ fn the_agi_keeps_what_a_caller_controls_out_of_ids_and_shells() {
         &[b'x'; 30_000],
     ];
 
-    let told: BTreeSet<String> = names.iter().map(|name| agi(&home, "established", &call(name))).collect();
-    let ended = agi(&home, "ended", &call(b"eve"));
+    let told: BTreeSet<String> =
+        names.iter().map(|name| agi(&home, limit_ms, "established", &call(name))).collect();
+    let ended = agi(&home, limit_ms, "ended", &call(b"eve"));
 
     assert_eq!(told, BTreeSet::from(["SET VARIABLE TRUNKLINE_STATUS \"accepted\"\n".to_owned()]));
     assert!(told.contains(&ended), "{ended}");
@@ -365,15 +385,18 @@ fn the_agi_ends_when_trunkline_does_not_answer_or_is_not_there() {
     if !has_python() {
         return;
     }
-    let unreachable = "SET VARIABLE TRUNKLINE_STATUS \"unreachable\"\n";
+    let limit_ms = 3_000;
 
-    let nobody = agi(&home, "established", b"agi_uniqueid: 1.1\n");
+    let nobody = agi(&home, limit_ms, "established", b"agi_uniqueid: 1.1\n");
     let _silent = UnixListener::bind(home.socket()).unwrap();
-    let silent = agi(&home, "established", b"agi_uniqueid: 1.1\n");
-    let unusable = agi(&home, "unheard", b"agi_uniqueid: 1.1\n");
+    let silent = agi(&home, limit_ms, "established", b"agi_uniqueid: 1.1\n");
+    let unusable = agi(&home, limit_ms, "unheard", b"agi_uniqueid: 1.1\n");
     let mut endless = Command::new(example("asterisk/trunkline.agi")).stdin(Stdio::piped()).spawn().unwrap();
 
-    assert_eq!([nobody, silent], [unreachable, unreachable]);
-    assert_eq!(unusable, "SET VARIABLE TRUNKLINE_STATUS \"unusable\"\n");
+    let told = ["unreachable", "unreachable", "unusable"];
+    assert_eq!(
+        [nobody, silent, unusable],
+        told.map(|status| format!("SET VARIABLE TRUNKLINE_STATUS \"{status}\"\n"))
+    );
     eventually("it ends without its variables", || endless.try_wait().unwrap().is_some());
 }
