@@ -134,7 +134,6 @@ fn lines_survive_kills(language: Language) {
     assert_eq!(code, Some(0), "{language:?}: {}", said(&home));
     eventually("all arrive", || sandbox.stat("distinct") >= 5_000);
     assert_eq!(sandbox.stat("duplicates"), 0, "{language:?}");
-    assert_eq!(sandbox.stat("order_violations"), 0, "{language:?}");
     assert!(sandbox.taken_ids() == ids, "{language:?}: not the order of the lines");
 }
 
@@ -242,12 +241,10 @@ fn no_later_event_is_written_before_one_that_has_to_go_again() {
         }
 
         assert_eq!(running.join().unwrap(), Some(0), "{language:?}: {}", said(&home));
-        let id = |line: &String| {
-            serde_json::from_str::<Value>(line).unwrap()["holdUpdatedEvents"][0]["eventId"].clone()
-        };
-        let mut expected: Vec<Value> = lines.iter().map(id).collect();
+        let read = |line: &String| serde_json::from_str::<Value>(line).unwrap();
+        let mut expected: Vec<Value> = lines.iter().map(read).collect();
         expected.insert(WINDOW, expected[0].clone());
-        assert!(written.iter().map(id).eq(expected), "{language:?}: another order");
+        assert!(written.iter().map(read).eq(expected), "{language:?}: another order");
     }
 }
 
