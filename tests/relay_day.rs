@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +38,9 @@ struct World {
     rows: [Mutex<Row>; 4],
     ends: [watch::Sender<usize>; 4],
     is_down: AtomicBool,
+    /// Requests that the API takes in 60 s; more are answered with 429.
+    allowed: AtomicUsize,
+    limited: Mutex<Vec<Instant>>,
     requests: Mutex<Vec<(Lane, Instant, usize)>>,
 }
 
@@ -50,6 +53,8 @@ impl Fake {
             rows: Default::default(),
             ends: Default::default(),
             is_down: AtomicBool::default(),
+            allowed: AtomicUsize::new(usize::MAX),
+            limited: Mutex::default(),
             requests: Mutex::default(),
         }))
     }
@@ -139,8 +144,23 @@ impl Backlog for Fake {
 impl Upstream for Fake {
     async fn send(&self, request: Outbound) -> Answer {
         let events = request.body.iter().filter(|byte| **byte == b'}').count() - 1;
-        self.0.requests.lock().unwrap().push((request.lane, Instant::now(), events));
+        let now = Instant::now();
+        let in_window = {
+            let mut requests = self.0.requests.lock().unwrap();
+            requests.push((request.lane, now, events));
+            requests.iter().rev().take_while(|(_, at, _)| now - *at < Duration::from_secs(60)).count()
+        };
         tokio::time::sleep(LATENCY).await;
+        if in_window > self.0.allowed.load(Ordering::SeqCst) {
+            self.0.limited.lock().unwrap().push(now);
+            return Answer {
+                verdict: Verdict::Unavailable { reason: "429".to_owned(), maybe_taken: false },
+                status: Some(429),
+                correlation_id: None,
+                retry_after: Some(Duration::from_secs(10)),
+                rate: None,
+            };
+        }
         let (status, verdict) = if self.0.is_down.load(Ordering::SeqCst) {
             (503, Verdict::Unavailable { reason: "503".to_owned(), maybe_taken: false })
         } else {
@@ -244,6 +264,33 @@ async fn ninety_two_events_a_second_over_three_lanes_take_at_most_180_requests_a
         assert!(fake.unsettled(lane) < 200, "{lane} falls behind");
     }
     arriving.iter().for_each(tokio::task::JoinHandle::abort);
+    relay.0.stop.cancel();
+    relay.2.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_that_takes_half_of_the_configured_rate_says_429_at_most_twice_a_minute() {
+    let fake = Fake::new();
+    fake.0.allowed.store(150, Ordering::SeqCst);
+    fake.append(Lane::Conversations, 400_000, 20_000);
+    let relay = start(&fake);
+    // The first minutes are for finding out.
+    tokio::time::sleep(Duration::from_secs(180)).await;
+    let from = Instant::now();
+
+    tokio::time::sleep(Duration::from_secs(1_800)).await;
+
+    let limited: Vec<Instant> =
+        fake.0.limited.lock().unwrap().iter().copied().filter(|at| *at >= from).collect();
+    for window in limited.windows(3) {
+        assert!(
+            window[2] - window[0] > Duration::from_secs(60),
+            "three 429 within {:?}",
+            window[2] - window[0]
+        );
+    }
+    let (requests, _) = fake.sent(Lane::Conversations, from, Instant::now());
+    assert!(requests > 30 * 90, "only {} requests a minute", requests / 30);
     relay.0.stop.cancel();
     relay.2.await.unwrap();
 }
