@@ -4,9 +4,10 @@ mod relay_support;
 
 use std::time::Duration;
 
-use relay_support::{House, config, event, soon, taken, unavailable};
+use relay_support::{House, answer, config, event, invalid, soon, taken, unavailable};
 use trunkline::event::{Envelope, Lane};
 use trunkline::relay::{Command, LaneState};
+use trunkline::upstream::Verdict;
 
 const LANE: Lane = Lane::Conversations;
 
@@ -63,4 +64,39 @@ async fn while_the_host_is_down_one_probe_at_a_time_leaves_for_all_lanes_and_the
     let first_after = starts.iter().find(|start| **start >= Duration::from_secs(3_600)).unwrap();
     let last = starts.last().unwrap();
     assert!(*last - *first_after < Duration::from_secs(5), "{first_after:?} to {last:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_for_a_culprit_takes_at_most_every_second_request_and_few_in_all() {
+    let one_at_a_time = trunkline::config::Relay { max_in_flight: 1, ..config() };
+    let events = (1..=2_000).map(|id| event(id, u64::try_from(id).unwrap()));
+    let house = House::start(one_at_a_time, events, |sent| {
+        soon(if sent.ids.contains(&37) { invalid("one of them") } else { taken(&[]) })
+    });
+
+    house.settled(2_000).await;
+
+    let is_search: Vec<bool> = house.sent_ids().iter().skip(1).map(|ids| ids[0] <= 100).collect();
+    let others_end = is_search.iter().rposition(|is_search| !is_search).unwrap();
+    assert!(is_search[..others_end].windows(2).all(|pair| pair != [true, true]), "{is_search:?}");
+    let search = is_search.iter().filter(|is_search| **is_search).count();
+    assert!(search <= 2 * 7, "{search} requests for one culprit of a hundred");
+    assert_eq!(house.dead().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_the_api_calls_too_large_makes_the_next_ones_smaller() {
+    let events = (1..=400).map(|id| event(id, u64::try_from(id).unwrap()));
+    let house = House::start(config(), events, |sent| {
+        let code = "max.batch.size.surpassed".to_owned();
+        let too_many = Verdict::Invalid { code, message: "too many".to_owned(), hints: Vec::new() };
+        soon(if sent.ids.len() > 60 { answer(400, too_many) } else { taken(&[]) })
+    });
+
+    house.settled(400).await;
+    (401..=600).for_each(|id| house.append(event(id, u64::try_from(id).unwrap())));
+    house.settled(600).await;
+
+    assert!(house.dead().is_empty());
+    assert!(house.sent_ids().iter().filter(|ids| ids[0] > 400).all(|ids| ids.len() <= 60));
 }

@@ -13,6 +13,7 @@ use super::status::{LaneState, LaneStatus};
 use crate::clock::Mono;
 use crate::config;
 use crate::event::Lane;
+use crate::upstream::Verdict;
 
 /// Ready events below which more are read, and how many at once. Four lanes stay under 20,000.
 const LOW_WATER: usize = 1_000;
@@ -21,6 +22,8 @@ const READY_BYTES: usize = 1024 * 1024;
 /// Events whose outcome may wait to be written: more than a segment of the queue holds of usual ones, so
 /// that a full disk is freed by settling whole segments.
 const SETTLING_MAX: usize = 12_000;
+/// The API's code for more events than it takes in a request.
+const BATCH_TOO_LARGE: &str = "max.batch.size.surpassed";
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub(super) struct LaneRun {
     pub(super) last_status: Option<u16>,
     pub(super) last_delivered_ms: Option<i64>,
     last_start: Option<Mono>,
+    /// The last request was of suspects.
+    suspects_last: bool,
     linger: Duration,
     recent: VecDeque<(Mono, usize, usize)>,
 }
@@ -79,6 +84,7 @@ impl LaneRun {
             last_status: None,
             last_delivered_ms: None,
             last_start: None,
+            suspects_last: false,
             linger: config.batch_linger,
             recent: VecDeque::new(),
         }
@@ -112,20 +118,34 @@ impl LaneRun {
         if self.order.has_due_suspects(now) {
             return Wish::Send;
         }
+        match self.batch_due(now, single) {
+            None => Wish::Nothing,
+            Some(due) if due <= now => Wish::Send,
+            Some(due) => Wish::At(due),
+        }
+    }
+
+    /// When the next batch of events that are not suspects should leave; `None` without any.
+    fn batch_due(&mut self, now: Mono, single: bool) -> Option<Mono> {
         let (chosen, full) = self.order.choose(self.limits);
         if chosen.is_empty() {
-            return Wish::Nothing;
+            return None;
         }
         let seen = self.order.oldest_seen().unwrap_or(now);
         let quiet_since = self.last_start.map_or(now, |start| start.plus(self.linger));
         let due = seen.plus(self.linger).min(seen.max(quiet_since));
-        if full || single || self.last_start.is_none() || due <= now { Wish::Send } else { Wish::At(due) }
+        Some(if full || single || self.last_start.is_none() { now } else { due })
     }
 
     /// Takes the next request's events in hand.
     pub(super) fn take(&mut self, now: Mono) -> Vec<Item> {
         let single = self.hold.licence(now) == Licence::OneEvent;
-        let items = match self.order.take_suspects(now, single) {
+        // Finding a culprit takes at most every second request: the others' events go on.
+        let others_turn =
+            self.suspects_last && !single && self.batch_due(now, false).is_some_and(|due| due <= now);
+        let suspects = if others_turn { None } else { self.order.take_suspects(now, single) };
+        self.suspects_last = suspects.is_some();
+        let items = match suspects {
             Some(items) => items,
             None => {
                 let chosen = if single { self.order.probe() } else { self.order.choose(self.limits).0 };
@@ -154,6 +174,24 @@ impl LaneRun {
         self.recent.push_back((now, events, retryable));
         while self.recent.front().is_some_and(|(at, ..)| now.since(*at) > MINUTE) {
             self.recent.pop_front();
+        }
+    }
+
+    /// Sends smaller requests from now on if the API called one of `events` too large.
+    pub(super) fn heed_size(&mut self, verdict: &Verdict, events: usize) {
+        let lane = self.lane;
+        match verdict {
+            Verdict::TooLarge { .. } => {
+                self.limits.max_bytes = (self.limits.max_bytes / 2).max(50_000);
+                let max_bytes = self.limits.max_bytes;
+                tracing::warn!(%lane, max_bytes, "a request was too large; smaller ones from now on");
+            }
+            Verdict::Invalid { code, .. } if code == BATCH_TOO_LARGE => {
+                self.limits.max_events = (events / 2).max(1);
+                let max_events = self.limits.max_events;
+                tracing::warn!(%lane, max_events, "a request had too many events; fewer from now on");
+            }
+            _ => {}
         }
     }
 

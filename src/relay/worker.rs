@@ -290,9 +290,8 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         let patience = run.patience(self.parts.config.event_retry_for);
         let plan = plan(items, answer, patience, now);
         run.note(now, total, if plan.effect == Effect::Served { plan.wait.len() } else { 0 });
-        if matches!(answer.verdict, Verdict::TooLarge { .. }) && total > 1 {
-            run.limits.max_bytes = (run.limits.max_bytes / 2).max(50_000);
-            tracing::warn!(%lane, max_bytes = run.limits.max_bytes, "a request was too large; smaller ones from now on");
+        if total > 1 {
+            run.heed_size(&answer.verdict, total);
         }
         self.apply(lane, plan, answer, (started, now));
     }
