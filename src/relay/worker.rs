@@ -23,7 +23,7 @@ use crate::clock::Mono;
 use crate::event::{Key, Lane};
 use crate::metrics::LaneLabel;
 use crate::queue::{Backlog, DeadReason, Outcome, Page, QueueError};
-use crate::upstream::{Answer, Outbound, Upstream, Verdict};
+use crate::upstream::{Answer, Outbound, Upstream};
 
 /// One read of the backlog.
 const READ: (usize, usize) = (2_000, 1024 * 1024);

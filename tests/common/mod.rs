@@ -24,9 +24,14 @@ pub(crate) fn trunkline() -> Command {
 }
 
 /// Polls until `condition` holds; panics with `what` after [`PATIENCE`].
-pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    within(PATIENCE, what, condition);
+}
+
+/// Polls until `condition` holds; panics with `what` after `patience`.
+pub(crate) fn within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let pause = Duration::from_millis(20);
-    for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
+    for _ in 0..patience.as_millis() / pause.as_millis() {
         if condition() {
             return;
         }
