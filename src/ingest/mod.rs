@@ -31,6 +31,8 @@ use std::sync::Arc;
 pub use admission::{Admission, ConnectionSlot, Crowded, PendingBytes};
 pub use bind::{BindError, SocketFile, bind_unix};
 pub use framing::{Frame, Framer};
+#[cfg(fuzzing)]
+pub use http::fuzzing;
 pub use http::{HttpListener, serve_http};
 pub use notes::Notes;
 pub use peer::{AllowedUids, Peer, UnknownUser};

@@ -21,6 +21,8 @@ mod committer;
 mod dead;
 mod dedupe;
 mod entry;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handle;
 mod header;
 mod idents;

@@ -9,6 +9,8 @@
 
 mod client;
 mod fault;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod grant;
 mod probe;
 mod response;

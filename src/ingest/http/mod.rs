@@ -15,6 +15,8 @@
 //! Not here: what a good event is (`event`), what an answer promises (`taking`).
 
 mod body;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod listener;
 mod login;
 mod reply;

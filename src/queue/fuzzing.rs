@@ -1,0 +1,113 @@
+//! The codecs of what stands on disk, opened for `fuzz/`: bytes in, values out. Not part of a build.
+
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+
+use crate::event::Lane;
+
+use super::chunk::{self, Kind};
+use super::entry::{self, LedgerEntry, Mark};
+use super::header::{self, Header};
+use super::idents;
+use super::letter::{self, DeadLetter};
+use super::raw::RawFile;
+use super::record;
+use super::settled::Settled;
+use super::types::{Outcome, Seq, Settlement, Stored};
+
+/// What a chunk holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Events of a lane.
+    Events(Lane, Vec<Stored>),
+    /// Dead letters.
+    Letters(Vec<DeadLetter>),
+    /// What became of events.
+    Entries(Vec<LedgerEntry>),
+    /// What was settled: row, first, end and bitmap of each mark.
+    Marks(Vec<(u8, Seq, Seq, Vec<u8>)>),
+}
+
+/// Numbers and records of the chunk at the start of `raw`; no records where the sum is right and they
+/// do not fit the format.
+pub fn decode(raw: &[u8]) -> Option<(Range<Seq>, Option<Records>)> {
+    let chunk = chunk::decode(raw).ok()?;
+    let marks = |marks: Vec<Mark>| {
+        marks.into_iter().map(|mark| (mark.row, mark.first, mark.end, mark.bitmap)).collect()
+    };
+    let records = match chunk.kind {
+        Kind::Events(lane) => record::decode(&chunk).map(|events| Records::Events(lane, events)),
+        Kind::Letters => letter::decode(&chunk).map(Records::Letters),
+        Kind::Entries => entry::decode(&chunk).map(Records::Entries),
+        Kind::Snapshot => entry::decode_marks(&chunk).map(marks).map(Records::Marks),
+    };
+    Some((chunk.first..chunk.end(), records.ok()))
+}
+
+/// The numbers that the head of a chunk names whose sum is not right.
+pub fn head(raw: &[u8]) -> Option<Range<Seq>> {
+    chunk::head(raw).map(|chunk| chunk.first..chunk.end())
+}
+
+/// The chunk of `records` with numbers from `first` on.
+pub fn encode(first: Seq, records: Records) -> Vec<u8> {
+    match records {
+        Records::Events(lane, events) => {
+            let events: Vec<_> = events.into_iter().map(|stored| stored.event).collect();
+            record::encode(lane, first, &events)
+        }
+        Records::Letters(letters) => {
+            let count = letters.len();
+            let records: Vec<_> = letters.into_iter().filter_map(encode_letter).collect();
+            chunk::encode(Kind::Letters, first, count, &records.concat())
+        }
+        Records::Entries(entries) => {
+            chunk::encode(Kind::Entries, first, entries.len(), &entry::encode(&entries))
+        }
+        Records::Marks(marks) => {
+            let count = marks.len();
+            let mark = |(row, first, end, bitmap)| entry::encode_mark(&Mark { row, first, end, bitmap });
+            let records: Vec<_> = marks.into_iter().map(mark).collect();
+            chunk::encode(Kind::Snapshot, first, count, &records.concat())
+        }
+    }
+}
+
+fn encode_letter(letter: DeadLetter) -> Option<Vec<u8>> {
+    let DeadLetter { stored, reason, message, attempts, status, correlation_id, died_at_ms, .. } = letter;
+    let outcome = Outcome::Dead { reason, message };
+    letter::encode(&Settlement { stored, outcome, attempts, status, correlation_id }, died_at_ms)
+}
+
+/// The whole chunks in the file `db` of `dir`, each with its numbers, and the ranges of `within` that
+/// none of them holds.
+///
+/// # Errors
+/// If the file cannot be read.
+#[expect(clippy::type_complexity, reason = "read once, by a fuzz target")]
+pub fn chunks(dir: &Path, within: Range<Seq>) -> io::Result<(Vec<(Range<Seq>, Vec<u8>)>, Vec<(Seq, Seq)>)> {
+    let Some(raw) = RawFile::scan(dir, |_| true)? else { return Ok((Vec::new(), Vec::new())) };
+    let chunks = raw.places().iter().map(|place| Ok((place.first..place.end, raw.read(*place)?)));
+    Ok((chunks.collect::<io::Result<_>>()?, raw.gaps(within.start, within.end)))
+}
+
+/// First number and, if it is closed, the end of the segment of row `row` in `dir`, by its header.
+pub fn header(dir: &Path, row: u8) -> Option<(Seq, Option<Seq>)> {
+    match header::read(dir, row) {
+        (Header::Valid { first, .. }, closing) => Some((first, closing.map(|closing| closing.end))),
+        _ => None,
+    }
+}
+
+/// First number and count of what the file `ids` in `dir` lists.
+pub fn idents(dir: &Path) -> Option<(Seq, usize)> {
+    idents::read(&dir.join(idents::FILE)).map(|(first, idents)| (first, idents.len()))
+}
+
+/// The bitmap of a segment at `first` that takes over what `bitmap` says of numbers before `end`.
+pub fn merged(first: Seq, end: Seq, bitmap: &[u8]) -> Vec<u8> {
+    let mut settled = Settled::new(first);
+    settled.merge(bitmap, end);
+    settled.bitmap()
+}
