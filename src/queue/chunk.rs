@@ -66,7 +66,7 @@ pub(super) enum ChunkError {
     Record,
 }
 
-/// A chunk whose checksum was right.
+/// A chunk whose checksum was right. Its numbers are numbers, the end included.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chunk<'a> {
     pub(super) kind: Kind,
@@ -118,7 +118,7 @@ pub(super) fn decode(raw: &[u8]) -> Result<Chunk<'_>, ChunkError> {
     if version != VERSION {
         return Err(ChunkError::Version(version));
     }
-    let kind = Kind::from_id(kind).ok_or(ChunkError::Record)?;
+    let kind = Kind::from_id(kind).filter(|_| has_end(first, count)).ok_or(ChunkError::Record)?;
     Ok(Chunk { kind, first, count, records })
 }
 
@@ -128,8 +128,13 @@ pub(super) fn head(raw: &[u8]) -> Option<Chunk<'_>> {
     let [kind, version, _, _] = cursor.array().ok()?;
     let count = u32::from_le_bytes(cursor.array().ok()?);
     let first = u64::from_le_bytes(cursor.array().ok()?);
-    let kind = Kind::from_id(kind).filter(|_| version == VERSION && count < MAX_CHUNK as u32)?;
+    let is_likely = version == VERSION && count < MAX_CHUNK as u32 && has_end(first, count);
+    let kind = Kind::from_id(kind).filter(|_| is_likely)?;
     Some(Chunk { kind, first, count, records: &[] })
+}
+
+fn has_end(first: Seq, count: u32) -> bool {
+    first.checked_add(Seq::from(count)).is_some()
 }
 
 /// Takes numbers, texts and bytes off a record.
@@ -183,6 +188,16 @@ mod tests {
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
     use super::*;
+
+    #[test]
+    fn numbers_beyond_the_last_make_no_chunk() {
+        let last = encode(Kind::Letters, Seq::MAX - 1, 1, b"");
+        let beyond = encode(Kind::Letters, Seq::MAX, 1, b"");
+
+        assert_eq!(decode(&last).map(|chunk| chunk.end()), Ok(Seq::MAX));
+        assert_eq!(decode(&beyond).map(|chunk| chunk.end()), Err(ChunkError::Record));
+        assert!(head(&last).is_some() && head(&beyond).is_none());
+    }
 
     proptest! {
         #[test]
