@@ -16,10 +16,13 @@ use crate::config::Config;
 use crate::event::Lane;
 use crate::ingest::{self, Admission, BindError, DoorContext};
 use crate::metrics::{LaneLabel, LaneReason, Metrics};
-use crate::queue::{DeadReason, OpenError, Owner, Queue};
+use crate::queue::{DeadReason, OpenError, Owner, Ownership, Queue};
 use crate::relay::{self, LaneState, RelayStatus};
 use crate::shutdown::Shutdown;
 use crate::upstream;
+
+/// Wait before the API is asked again whose token it gave.
+const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -106,14 +109,22 @@ impl Daemon {
         let metrics = Arc::new(Metrics::new());
         let client = upstream::Client::new(&config.upstream, clock.clone())?;
         let queue = open_queue(&config, &clock, &metrics).await?;
+        let (status_tx, status) = watch::channel(RelayStatus::default());
+        let (commands_tx, commands) = mpsc::channel(16);
         let withheld = queue.claim(&owner(&config.upstream))?;
         if let Some(reason) = &withheld {
             tracing::error!(reason, "events are accepted, and none are sent");
         }
         let withheld = withheld.map(Arc::from);
+        let learning = learn_organisation(
+            client.clone(),
+            queue.ownership(),
+            owner(&config.upstream),
+            withheld.is_some(),
+            commands_tx.clone(),
+        );
+        let learning = tokio::spawn(learning);
         let (stream, http) = doors(&config, activation)?;
-        let (status_tx, status) = watch::channel(RelayStatus::default());
-        let (commands_tx, commands) = mpsc::channel(16);
         let relay = tokio::spawn(relay::run(relay::Parts {
             backlog: queue.reader(),
             upstream: client,
@@ -149,6 +160,7 @@ impl Daemon {
         let task = tokio::spawn(async move {
             let _commands = commands_tx;
             joined(relay.await, "relay");
+            learning.abort();
             doors_stop.cancel();
             while let Some(ended) = open.join_next().await {
                 joined(ended, "a door");
@@ -247,6 +259,38 @@ async fn open_queue(config: &Config, clock: &Clock, metrics: &Arc<Metrics>) -> R
     match opening.await {
         Ok(queue) => Ok(queue?),
         Err(error) => Err(OpenError::Storage(error.to_string()).into()),
+    }
+}
+
+/// Writes down whose organisation the events are for, once a login tells. Where events were queued for
+/// another client of the same organisation, they may leave.
+async fn learn_organisation(
+    client: upstream::Client,
+    ownership: Ownership,
+    owner: Owner,
+    is_withheld: bool,
+    commands: mpsc::Sender<relay::Command>,
+) {
+    let mut login = client.login();
+    loop {
+        // Nothing else logs in while nothing is sent.
+        if is_withheld && client.log_in().await.fault.is_some() {
+            tokio::time::sleep(ASK_AGAIN).await;
+            continue;
+        }
+        if login.wait_for(|login| login.expires_at_ms.is_some()).await.is_err() {
+            return;
+        }
+        if let upstream::Me::Known { id, .. } = client.me().await {
+            let (ownership, owner) = (ownership.clone(), Owner { organisation: Some(id), ..owner.clone() });
+            let claimed = tokio::task::spawn_blocking(move || ownership.claim(&owner)).await;
+            if matches!(claimed, Ok(Ok(None))) && is_withheld {
+                tracing::info!("the queued events are of the same organisation: they are sent");
+                let _ = commands.send(relay::Command::Release).await;
+            }
+            return;
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
     }
 }
 

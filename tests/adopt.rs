@@ -30,7 +30,8 @@ fn events_of_another_client_wait_until_they_are_adopted() {
     let in_use = adopt(&home);
     daemon.sigterm();
     daemon.wait();
-    sandbox.set_faults(&json!({"status": null}));
+    let other = "11111111-1111-4111-8111-111111111111";
+    sandbox.set_faults(&json!({"status": null, "organisation": other}));
     rename_client(&home, "another");
 
     let daemon = home.run();
@@ -48,4 +49,26 @@ fn events_of_another_client_wait_until_they_are_adopted() {
     assert_eq!(adopted.status.code(), Some(0), "{adopted:?}");
     let said = String::from_utf8(adopted.stdout).unwrap();
     assert!(said.contains("client another") && said.contains("before: client test"), "{said}");
+}
+
+#[test]
+fn events_of_another_client_of_the_same_organisation_leave_by_themselves() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    let daemon = home.run();
+    assert_eq!(home.producer().ask(&hold_event(Uuid::new_v4(), 1).1), accepted());
+    let owner = home.path().join("queue/owner");
+    let knows = || std::fs::read_to_string(&owner).is_ok_and(|text| text.contains("00000000-0000"));
+    eventually("the organisation is known", knows);
+    sandbox.set_faults(&json!({"status": 503}));
+    assert_eq!(home.producer().ask(&hold_event(Uuid::new_v4(), 2).1), accepted());
+    daemon.sigterm();
+    daemon.wait();
+    sandbox.set_faults(&json!({"status": null}));
+    rename_client(&home, "another");
+
+    let _daemon = home.run();
+
+    eventually("both are delivered", || sandbox.taken().len() == 2);
+    assert!(home.log().contains("of the same organisation"), "{}", home.log());
 }

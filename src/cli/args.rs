@@ -265,6 +265,9 @@ pub(super) struct SandboxArgs {
     /// Permission that is missing: its path answers 403
     #[arg(long, value_name = "PERMISSION")]
     deny: Option<String>,
+    /// Organisation that tokens belong to, a UUID
+    #[arg(long, value_name = "ID")]
+    organisation: Option<String>,
     /// Refuse every login
     #[arg(long)]
     refuse_login: bool,
@@ -304,6 +307,7 @@ impl From<SandboxArgs> for sandbox::Options {
             html_rate: args.html_rate,
             unauthorized: args.unauthorized,
             deny: args.deny,
+            organisation: args.organisation,
             refuse_login: args.refuse_login,
             date_offset_seconds: args.date_offset,
         };

@@ -1,14 +1,11 @@
-//! What the ledger keeps of an event: ids and times, never the body. And what was settled when a
-//! segment of the ledger began. Pure.
+//! What the ledger keeps of an event: ids and times, never the body. Pure.
 //!
 //! ```text
 //! entry:    settled_at i64 · accepted_at i64 · seq u64 · event_id 16 · lane u8 · fate u8 · reason u8
 //!           · door u8 · uid u32 · array u16 (0xFFFF: text follows) · status u16 · attempts u32
 //!           · correlation_id id · five ids: conversation, communication, interaction, user, agent
 //! id:       0: none · 1: UUID, 16 bytes · 2: text, u16 + n · 3: the one of the entry before
-//! snapshot: row u8 · first u64 · end u64 · length u32 · bitmap: bit n is first + n
 //! ```
-//! The last record of a snapshot is of row 255 and ends it.
 
 use std::sync::Arc;
 
@@ -18,7 +15,7 @@ use uuid::Uuid;
 
 use crate::event::{Array, Door, Envelope, KnownArray, Lane, catalogue};
 
-use super::chunk::{Chunk, ChunkError, Cursor, Kind, put_text, u32_of};
+use super::chunk::{Chunk, ChunkError, Cursor, Kind, put_text};
 use super::types::{DeadReason, Seq};
 
 const INLINE_NAME: u16 = u16::MAX;
@@ -300,46 +297,6 @@ fn decode_entry(
         correlation_id,
         ids: EventIds { conversation, communication, interaction, user, agent },
     })
-}
-
-/// What was settled in one segment of a lane or of the dead letters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
-    /// Row's number in headers.
-    pub(super) row: u8,
-    pub(super) first: Seq,
-    pub(super) end: Seq,
-    pub(super) bitmap: Vec<u8>,
-}
-
-/// Row of the record that ends a snapshot.
-pub(super) const SNAPSHOT_END: u8 = 255;
-
-/// The record of a mark.
-pub(super) fn encode_mark(mark: &Mark) -> Vec<u8> {
-    let mut out = vec![mark.row];
-    out.extend_from_slice(&mark.first.to_le_bytes());
-    out.extend_from_slice(&mark.end.to_le_bytes());
-    out.extend_from_slice(&u32_of(mark.bitmap.len()).to_le_bytes());
-    out.extend_from_slice(&mark.bitmap);
-    out
-}
-
-/// The marks of a snapshot's chunk.
-pub(super) fn decode_marks(chunk: &Chunk<'_>) -> Result<Vec<Mark>, ChunkError> {
-    if chunk.kind != Kind::Snapshot {
-        return Err(ChunkError::Record);
-    }
-    let mut cursor = Cursor(chunk.records);
-    (0..chunk.count)
-        .map(|_| {
-            let [row] = cursor.array()?;
-            let first = u64::from_le_bytes(cursor.array()?);
-            let end = u64::from_le_bytes(cursor.array()?);
-            let length = u32::from_le_bytes(cursor.array()?) as usize;
-            Ok(Mark { row, first, end, bitmap: cursor.take(length)?.to_vec() })
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@ use std::path::Path;
 use crate::event::Lane;
 
 use super::chunk::{self, Kind};
-use super::entry::{self, LedgerEntry, Mark};
+use super::entry::{self, LedgerEntry};
 use super::header::{self, Header};
 use super::idents;
 use super::letter::{self, DeadLetter};
+use super::mark::{self, Mark};
 use super::raw::RawFile;
 use super::record;
 use super::settled::Settled;
@@ -40,7 +41,7 @@ pub fn decode(raw: &[u8]) -> Option<(Range<Seq>, Option<Records>)> {
         Kind::Events(lane) => record::decode(&chunk).map(|events| Records::Events(lane, events)),
         Kind::Letters => letter::decode(&chunk).map(Records::Letters),
         Kind::Entries => entry::decode(&chunk).map(Records::Entries),
-        Kind::Snapshot => entry::decode_marks(&chunk).map(marks).map(Records::Marks),
+        Kind::Snapshot => mark::decode_marks(&chunk).map(marks).map(Records::Marks),
     };
     Some((chunk.first..chunk.end(), records.ok()))
 }
@@ -67,7 +68,7 @@ pub fn encode(first: Seq, records: Records) -> Vec<u8> {
         }
         Records::Marks(marks) => {
             let count = marks.len();
-            let mark = |(row, first, end, bitmap)| entry::encode_mark(&Mark { row, first, end, bitmap });
+            let mark = |(row, first, end, bitmap)| mark::encode_mark(&Mark { row, first, end, bitmap });
             let records: Vec<_> = marks.into_iter().map(mark).collect();
             chunk::encode(Kind::Snapshot, first, count, &records.concat())
         }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::chunk::{self, Kind, runs_that_fit};
-use super::entry::{self, LedgerEntry, Mark, SNAPSHOT_END};
+use super::entry::{self, LedgerEntry};
+use super::mark::{self, Mark, SNAPSHOT_END};
 use super::page::{Chunks, Source};
 use super::row::Row;
 use super::segment::Segment;
@@ -66,7 +67,7 @@ impl Ledger {
                 if chunk.first == begins_whole {
                     begins_whole = chunk.end();
                 }
-                let marks = entry::decode_marks(&chunk).unwrap_or_default();
+                let marks = mark::decode_marks(&chunk).unwrap_or_default();
                 if marks.iter().any(|mark| mark.row == SNAPSHOT_END) && begins_whole == chunk.end() {
                     ends_at = Some(chunk.end());
                 }
@@ -118,9 +119,9 @@ impl Ledger {
         let mut chunks = Vec::new();
         let takes_snapshot = !self.has_snapshot;
         if takes_snapshot {
-            let mut records: Vec<Vec<u8>> = marks().iter().map(entry::encode_mark).collect();
+            let mut records: Vec<Vec<u8>> = marks().iter().map(mark::encode_mark).collect();
             let end = Mark { row: SNAPSHOT_END, first: 0, end: 0, bitmap: Vec::new() };
-            records.push(entry::encode_mark(&end));
+            records.push(mark::encode_mark(&end));
             let mut at = 0;
             for length in runs_that_fit(records.iter().map(Vec::len)) {
                 let part = records[at..at + length].concat();

@@ -109,22 +109,17 @@ impl Queue {
         Ok(Self { shared, jobs, reads, keeper, threads, keeping: Some(keeping), _lock: lock })
     }
 
-    /// Makes sure that what is queued may leave as `current`: an empty queue becomes its. Else why not,
-    /// in words for the operator.
+    /// As [`Ownership::claim`].
     ///
     /// # Errors
     /// If the owner cannot be written down.
     pub fn claim(&self, current: &Owner) -> Result<Option<String>, OpenError> {
-        let owner = Owner::read(&self.shared.dir);
-        let events: u64 = Lane::ALL.into_iter().map(|lane| self.shared.depth(lane).events).sum();
-        if let Some(owner) = owner.filter(|owner| events > 0 && !owner.fits(current)) {
-            return Ok(Some(format!(
-                "{events} events were accepted for {owner}, and this is {current}: run `trunkline adopt` to \
-                 send them here, or `trunkline queue export` to take them out"
-            )));
-        }
-        current.write(&self.shared.dir)?;
-        Ok(None)
+        self.ownership().claim(current)
+    }
+
+    /// For whom the queue is.
+    pub fn ownership(&self) -> Ownership {
+        Ownership { shared: self.shared.clone() }
     }
 
     /// For the doors.
@@ -162,6 +157,32 @@ impl Queue {
         if self.keeping.take().is_some_and(|keeping| keeping.join().is_err()) {
             tracing::error!("the keeping thread of the queue panicked");
         }
+    }
+}
+
+/// For whom the queue is. Cheap to clone; calls block.
+#[derive(Clone, Debug)]
+pub struct Ownership {
+    shared: Arc<Shared>,
+}
+
+impl Ownership {
+    /// Makes sure that what is queued may leave as `current`: an empty queue becomes its. Else why not,
+    /// in words for the operator.
+    ///
+    /// # Errors
+    /// If the owner cannot be written down.
+    pub fn claim(&self, current: &Owner) -> Result<Option<String>, OpenError> {
+        let owner = Owner::read(&self.shared.dir);
+        let events: u64 = Lane::ALL.into_iter().map(|lane| self.shared.depth(lane).events).sum();
+        if let Some(owner) = owner.filter(|owner| events > 0 && !owner.fits(current)) {
+            return Ok(Some(format!(
+                "{events} events were accepted for {owner}, and this is {current}: run `trunkline adopt` to \
+                 send them here, or `trunkline queue export` to take them out"
+            )));
+        }
+        current.write(&self.shared.dir)?;
+        Ok(None)
     }
 }
 

@@ -33,6 +33,7 @@ mod letter;
 mod lifecycle;
 mod limits;
 mod log;
+mod mark;
 mod offline;
 mod owner;
 mod page;
@@ -53,7 +54,7 @@ mod types;
 pub use entry::{EventIds, Fate, LedgerEntry};
 pub use handle::{DeadLetters, LedgerReader, Reader, ReplayError, Ticket, Writer};
 pub use letter::DeadLetter;
-pub use lifecycle::{Queue, adopt};
+pub use lifecycle::{Ownership, Queue, adopt};
 pub use offline::{Inspection, RowReport};
 pub use owner::Owner;
 pub use types::{

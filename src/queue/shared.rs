@@ -11,11 +11,12 @@ use tokio::sync::watch;
 use crate::event::{Envelope, Lane};
 
 use super::dead::Dead;
-use super::entry::{Fate, LedgerEntry, Mark};
+use super::entry::{Fate, LedgerEntry};
 use super::keeper::{Chore, Keeper};
 use super::ledger::Ledger;
 use super::letter::DeadLetter;
 use super::log::Log;
+use super::mark::Mark;
 use super::page::{Chunks, Source, read_chunks};
 use super::quarantine::Quarantine;
 use super::raw::allocated;

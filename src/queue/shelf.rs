@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::entry::Mark;
+use super::mark::Mark;
 use super::page::{Chunks, Source};
 use super::quarantine::Quarantine;
 use super::raw::RawFile;

@@ -33,6 +33,8 @@ pub struct Faults {
     pub unauthorized: bool,
     /// Permission that is missing: its path answers 403.
     pub deny: Option<String>,
+    /// Organisation that tokens belong to; the nil UUID by default.
+    pub organisation: Option<String>,
     /// Every login is refused.
     pub refuse_login: bool,
     /// How far the `Date` of answers is from the time here, seconds.

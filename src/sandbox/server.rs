@@ -230,7 +230,8 @@ async fn me(State(handle): State<Handle>, headers: HeaderMap) -> Response {
     if !handle.lock().tokens.accepts(authorization, &handle.clock) {
         return error_body(401, "bad.credentials", "no good token");
     }
-    let organisation = json!({"id": Uuid::nil(), "name": "sandbox"});
+    let id = handle.lock().faults.organisation.clone().unwrap_or_else(|| Uuid::nil().to_string());
+    let organisation = json!({"id": id, "name": "sandbox"});
     axum::Json(json!({"organization": organisation})).into_response()
 }
 
