@@ -134,6 +134,7 @@ impl Daemon {
             status: status_tx,
             commands,
             withheld,
+            paused: Default::default(),
             shutdown: shutdown.clone(),
             grace: config.daemon.grace,
             drain: config.daemon.drain,

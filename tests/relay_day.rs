@@ -189,6 +189,7 @@ fn start(fake: &Fake) -> (Shutdown, mpsc::Sender<trunkline::relay::Command>, tok
         status,
         commands,
         withheld: None,
+        paused: Default::default(),
         shutdown: shutdown.clone(),
         grace: SECOND,
         drain: Duration::ZERO,

@@ -10,6 +10,10 @@ use super::shared::Shared;
 const LETTERS_AT_ONCE: usize = 1_000;
 const EVERY_MS: i64 = 60_000;
 
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 #[derive(Debug)]
 pub(super) struct Aging {
     dead_letters_max_age_ms: Option<i64>,
@@ -19,12 +23,14 @@ pub(super) struct Aging {
 
 impl Aging {
     pub(super) fn new(dead_letters_max_age: Duration, dedupe_window: Duration) -> Self {
-        let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self {
-            dead_letters_max_age_ms: (!dead_letters_max_age.is_zero()).then(|| ms(dead_letters_max_age)),
-            dedupe_window_ms: ms(dedupe_window),
-            ran_at_ms: i64::MIN,
-        }
+        let mut aging =
+            Self { dead_letters_max_age_ms: None, dedupe_window_ms: ms(dedupe_window), ran_at_ms: i64::MIN };
+        aging.configure(dead_letters_max_age);
+        aging
+    }
+
+    pub(super) fn configure(&mut self, dead_letters_max_age: Duration) {
+        self.dead_letters_max_age_ms = (!dead_letters_max_age.is_zero()).then(|| ms(dead_letters_max_age));
     }
 
     /// Once a minute.

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Mono};
+use crate::config;
 use crate::event::{Door, Envelope, Lane};
 use crate::metrics::{LaneLabel, Metrics};
 
@@ -20,7 +21,7 @@ use super::job::{AppendResult, Job, Settling, Slot, WaitingAppend};
 use super::letter::DeadLetter;
 use super::limits::Limits;
 use super::shared::Shared;
-use super::types::{AppendError, Outcome, QueueError, Seq, Settlement};
+use super::types::{AppendError, Outcome, QueueError, Seq, Settlement, Vitals};
 
 /// Events in one commit at most: bounds how long the first of them waits.
 const MAX_GROUP: usize = 8_192;
@@ -37,6 +38,8 @@ pub(super) struct Committer {
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) settling_fails: bool,
+    /// Why the last append failed, if it did.
+    pub(super) append_fault: Option<AppendError>,
 }
 
 impl Committer {
@@ -45,8 +48,13 @@ impl Committer {
         let mut is_rested = false;
         let mut looked_after = self.look_after(false);
         loop {
-            let wait = if is_rested { AGING_EVERY } else { REST_AFTER };
-            match jobs.recv_timeout(wait) {
+            let pace = if is_rested { AGING_EVERY } else { REST_AFTER };
+            // A question about our health is no work: it neither ends the quiet nor puts off what is due.
+            let wait = pace.saturating_sub(self.clock.mono().since(looked_after));
+            match jobs.recv_timeout(if is_rested { wait } else { pace }) {
+                Ok(Job::Vitals(answer)) => {
+                    let _ = answer.send(self.vitals());
+                }
                 Ok(job) => {
                     if !self.group(job, jobs) {
                         return self.shared.close();
@@ -72,6 +80,24 @@ impl Committer {
         self.limits.look();
         self.tell(now_ms);
         self.clock.mono()
+    }
+
+    fn vitals(&mut self) -> Vitals {
+        self.limits.look();
+        let refusal = self.append_fault.clone().or_else(|| self.limits.refusal());
+        let full_lanes = match &refusal {
+            Some(_) => Vec::new(),
+            None => Lane::ALL.into_iter().filter(|lane| self.limits.is_lane_full(*lane)).collect(),
+        };
+        Vitals { refusal, full_lanes, settling_fails: self.settling_fails }
+    }
+
+    /// The directory and what was built for the window of repeats stay as they are.
+    fn configure(&mut self, config: &config::Queue) {
+        self.limits.configure(config);
+        self.aging.configure(config.dead_letters_max_age);
+        self.shared.ledger().configure(config.keep_ledger, config.keep_ledger_size);
+        self.metrics.queue_max_bytes.set(config.max_size.cast_signed());
     }
 
     fn tell(&self, now_ms: i64) {
@@ -103,6 +129,10 @@ impl Committer {
                     // Who asked may have gone: what was asked is done all the same.
                     let _ = answer.send(self.end_letters(&letters, fate));
                 }
+                Job::Vitals(answer) => {
+                    let _ = answer.send(self.vitals());
+                }
+                Job::Configure(config) => self.configure(&config),
                 Job::Close => is_open = false,
             }
             next = if is_open && events < MAX_GROUP { jobs.try_recv().ok() } else { None };
@@ -129,10 +159,8 @@ impl Committer {
         }
         let mut outcome: BTreeMap<Lane, Result<Seq, AppendError>> = BTreeMap::new();
         for (lane, events) in &group.lanes {
-            let result = self.shared.append(*lane, events).map_err(|error| {
-                tracing::error!(%lane, %error, "append failed: the segment is sealed");
-                AppendError::Storage(error.0)
-            });
+            let result = self.shared.append(*lane, events).map_err(|error| AppendError::Storage(error.0));
+            self.tell_of_appending(*lane, result.as_ref().err());
             if result.is_err() {
                 events.iter().for_each(|event| self.dedupe.forget(Identity::of(event)));
             }
@@ -244,6 +272,18 @@ impl Committer {
             };
             let _ = settling.answer.send(result);
         }
+    }
+
+    /// A fault that lasts is told once, and once that it is over.
+    fn tell_of_appending(&mut self, lane: Lane, fault: Option<&AppendError>) {
+        match fault {
+            Some(error) if self.append_fault.is_none() => {
+                tracing::error!(%lane, %error, "events cannot be stored and are refused; each one is tried");
+            }
+            None if self.append_fault.is_some() => tracing::info!(%lane, "events are stored again"),
+            _ => {}
+        }
+        self.append_fault = fault.cloned();
     }
 
     /// A fault that lasts is told once, and once that it is over.

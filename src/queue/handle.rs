@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
+use crate::config;
 use crate::event::{Envelope, Lane};
 
 use super::entry::{Fate, LedgerEntry};
@@ -14,7 +15,7 @@ use super::job::{AppendResult, Job, Settling, WaitingAppend};
 use super::ledger;
 use super::letter::DeadLetter;
 use super::shared::Shared;
-use super::types::{AppendError, Appended, Backlog, LaneDepth, Page, QueueError, Seq, Settlement};
+use super::types::{AppendError, Appended, Backlog, LaneDepth, Page, QueueError, Seq, Settlement, Vitals};
 
 /// A read that waits for the reading thread.
 pub(super) type ReadJob = (Lane, Seq, (usize, usize), oneshot::Sender<Result<Page, QueueError>>);
@@ -92,6 +93,28 @@ impl Backlog for Reader {
 
     fn depth(&self, lane: Lane) -> LaneDepth {
         self.shared.depth(lane)
+    }
+}
+
+/// Asks the queue how it is, and changes its limits. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Caretaker {
+    pub(super) jobs: Sender<Job>,
+}
+
+impl Caretaker {
+    /// What the queue would say to a producer now; comes after the commit under way. `None` once the
+    /// queue is closed.
+    pub async fn vitals(&self) -> Option<Vitals> {
+        let (answer, vitals) = oneshot::channel();
+        self.jobs.send(Job::Vitals(answer)).ok()?;
+        vitals.await.ok()
+    }
+
+    /// Keeps to the limits of `config` from now on; its directory and window of repeats stay.
+    pub fn configure(&self, config: config::Queue) {
+        // A closed queue has no use for limits.
+        let _ = self.jobs.send(Job::Configure(Box::new(config)));
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::mpsc;
 
 use tokio::sync::oneshot;
 
+use crate::config;
 use crate::event::{Envelope, Lane};
 
 use super::entry::Fate;
 use super::letter::DeadLetter;
-use super::types::{AppendError, Appended, QueueError, Seq, Settlement};
+use super::types::{AppendError, Appended, QueueError, Seq, Settlement, Vitals};
 
 /// One an event, in order.
 pub(super) type AppendResult = Vec<Result<Appended, AppendError>>;
@@ -25,6 +26,10 @@ pub(super) enum Job {
         fate: Fate,
         answer: mpsc::SyncSender<Result<(), QueueError>>,
     },
+    /// Says what it would say to a producer.
+    Vitals(oneshot::Sender<Vitals>),
+    /// Keeps to these limits from now on.
+    Configure(Box<config::Queue>),
     Close,
 }
 
@@ -47,7 +52,7 @@ impl Job {
             Job::Append(append) => append.events.len(),
             Job::Settle(settle) => settle.settlements.len(),
             Job::EndLetters { letters, .. } => letters.len(),
-            Job::Close => 0,
+            Job::Vitals(_) | Job::Configure(_) | Job::Close => 0,
         }
     }
 }

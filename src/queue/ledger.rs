@@ -37,8 +37,14 @@ pub(super) struct Recovered {
 
 impl Ledger {
     pub(super) fn new(row: Row, keep: Duration, max_bytes: u64) -> Self {
-        let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
-        Self { row, keep_ms, max_bytes, has_snapshot: false }
+        let mut ledger = Self { row, keep_ms: 0, max_bytes: 0, has_snapshot: false };
+        ledger.configure(keep, max_bytes);
+        ledger
+    }
+
+    pub(super) fn configure(&mut self, keep: Duration, max_bytes: u64) {
+        self.keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        self.max_bytes = max_bytes;
     }
 
     /// Reads back to the newest whole snapshot.

@@ -17,7 +17,7 @@ use super::aging::Aging;
 use super::committer::Committer;
 use super::dead::Dead;
 use super::dedupe::Dedupe;
-use super::handle::{DeadLetters, LedgerReader, ReadJob, Reader, Writer};
+use super::handle::{Caretaker, DeadLetters, LedgerReader, ReadJob, Reader, Writer};
 use super::job::Job;
 use super::keeper::{self, Chore, Keeper};
 use super::ledger::{Ledger, Recovered};
@@ -93,6 +93,7 @@ impl Queue {
             clock,
             metrics,
             settling_fails: false,
+            append_fault: None,
         };
         let (reads, read_queue) = channel::<Option<ReadJob>>();
         let reading = shared.clone();
@@ -130,6 +131,11 @@ impl Queue {
     /// For the relay.
     pub fn reader(&self) -> Reader {
         Reader { shared: self.shared.clone(), jobs: self.jobs.clone(), reads: self.reads.clone() }
+    }
+
+    /// For whoever looks after the queue.
+    pub fn caretaker(&self) -> Caretaker {
+        Caretaker { jobs: self.jobs.clone() }
     }
 
     /// For the operator.
@@ -183,6 +189,16 @@ impl Ownership {
         }
         current.write(&self.shared.dir)?;
         Ok(None)
+    }
+
+    /// Makes `current` the owner, whatever is queued. Gives the one before.
+    ///
+    /// # Errors
+    /// If the owner cannot be written down.
+    pub fn adopt(&self, current: &Owner) -> Result<Option<Owner>, OpenError> {
+        let before = Owner::read(&self.shared.dir);
+        current.write(&self.shared.dir)?;
+        Ok(before)
     }
 }
 

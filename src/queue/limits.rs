@@ -44,21 +44,30 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn new(config: &config::Queue, shared: Arc<Shared>, clock: Clock) -> Self {
-        let reserve_bytes = (config.max_size as f64 * config.lane_reserve) as u64;
-        Self {
+        let mut limits = Self {
             shared,
-            max_bytes: config.max_size,
-            usable_bytes: config.max_size.saturating_sub(HEADROOM),
-            reserve_bytes,
-            dead_bytes: config.max_size / 4,
-            min_free: config.min_free_disk,
+            max_bytes: 0,
+            usable_bytes: 0,
+            reserve_bytes: 0,
+            dead_bytes: 0,
+            min_free: 0,
             clock,
             looked: None,
             used: 0,
             lanes: [0; Lane::ALL.len()],
             free: u64::MAX,
             since: 0,
-        }
+        };
+        limits.configure(config);
+        limits
+    }
+
+    pub(super) fn configure(&mut self, config: &config::Queue) {
+        self.max_bytes = config.max_size;
+        self.usable_bytes = config.max_size.saturating_sub(HEADROOM);
+        self.reserve_bytes = (config.max_size as f64 * config.lane_reserve) as u64;
+        self.dead_bytes = config.max_size / 4;
+        self.min_free = config.min_free_disk;
     }
 
     /// Whether `event` may be stored now.
@@ -68,28 +77,43 @@ impl Limits {
             return Err(AppendError::TooLarge { actual_bytes, max_bytes });
         }
         self.since += event.body.len() as u64;
-        if self.free < self.min_free {
-            return Err(AppendError::DiskLow { free_bytes: self.free, min_bytes: self.min_free });
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
         }
-        let on_disk = |bytes: u64| (bytes as f64 * DISK_FACTOR) as u64;
-        let used = self.used + on_disk(self.since);
-        let all_reserves = self.reserve_bytes * Lane::ALL.len() as u64;
-        if used + all_reserves < self.usable_bytes {
-            return Ok(());
-        }
-        if used >= self.usable_bytes {
-            return Err(AppendError::Full { max_bytes: self.max_bytes });
-        }
-        let lane = self.lanes[event.lane.index()] + on_disk(self.since);
-        let unused_reserves: u64 = Lane::ALL
-            .into_iter()
-            .filter(|other| *other != event.lane)
-            .map(|other| self.reserve_bytes.saturating_sub(self.lanes[other.index()]))
-            .sum();
-        if lane >= self.reserve_bytes && used + unused_reserves >= self.usable_bytes {
+        if self.is_lane_full(event.lane) {
             return Err(AppendError::LaneFull { lane: event.lane });
         }
         Ok(())
+    }
+
+    /// Bytes that are, or are about to be, under the directory.
+    fn used(&self) -> u64 {
+        self.used + self.since_on_disk()
+    }
+
+    fn since_on_disk(&self) -> u64 {
+        (self.since as f64 * DISK_FACTOR) as u64
+    }
+
+    /// Why no lane may store anything now.
+    pub(super) fn refusal(&self) -> Option<AppendError> {
+        if self.free < self.min_free {
+            return Some(AppendError::DiskLow { free_bytes: self.free, min_bytes: self.min_free });
+        }
+        (self.used() >= self.usable_bytes).then_some(AppendError::Full { max_bytes: self.max_bytes })
+    }
+
+    /// Whether the lane has used its reserve and the shared rest.
+    pub(super) fn is_lane_full(&self, lane: Lane) -> bool {
+        let used = self.used();
+        if used + self.reserve_bytes * (Lane::ALL.len() as u64) < self.usable_bytes {
+            return false;
+        }
+        let of_lane = self.lanes[lane.index()] + self.since_on_disk();
+        let others = Lane::ALL.into_iter().filter(|other| *other != lane);
+        let unused_reserves: u64 =
+            others.map(|other| self.reserve_bytes.saturating_sub(self.lanes[other.index()])).sum();
+        of_lane >= self.reserve_bytes && used + unused_reserves >= self.usable_bytes
     }
 
     /// Whether the dead letters have used their part of the directory.

@@ -22,13 +22,15 @@ pub(super) struct Log {
     lane: Lane,
     /// Nothing before it is unsettled.
     oldest: Seq,
+    /// When an event was last accepted.
+    pub(super) last_accepted_ms: Option<i64>,
     /// Where `ids` files of deleted segments go; `None`: nothing is deduplicated.
     ids_dir: Option<PathBuf>,
 }
 
 impl Log {
     pub(super) fn new(row: Row, lane: Lane, ids_dir: Option<PathBuf>) -> Self {
-        Self { row, lane, oldest: 0, ids_dir }
+        Self { row, lane, oldest: 0, last_accepted_ms: None, ids_dir }
     }
 
     /// Puts events into the newest segment; not durable before the store that comes back was flushed
@@ -94,6 +96,7 @@ impl Log {
                 oldest = oldest.map(|seq| segment.time_at(seq).cast_unsigned());
             }
         }
-        LaneDepth { events, bytes, oldest_ms: oldest.map(u64::cast_signed) }
+        let oldest_ms = oldest.map(u64::cast_signed);
+        LaneDepth { events, bytes, oldest_ms, last_accepted_ms: self.last_accepted_ms }
     }
 }

@@ -52,12 +52,12 @@ mod survey;
 mod types;
 
 pub use entry::{EventIds, Fate, LedgerEntry};
-pub use handle::{DeadLetters, LedgerReader, Reader, ReplayError, Ticket, Writer};
+pub use handle::{Caretaker, DeadLetters, LedgerReader, Reader, ReplayError, Ticket, Writer};
 pub use letter::DeadLetter;
 pub use lifecycle::{Ownership, Queue, adopt};
 pub use offline::{Inspection, RowReport};
 pub use owner::Owner;
 pub use types::{
     AppendError, Appended, Backlog, DeadReason, LaneDepth, OpenError, Outcome, Page, QueueError, Seq,
-    Settlement, Stored,
+    Settlement, Stored, Vitals,
 };

@@ -101,6 +101,7 @@ impl Shared {
             Ok(pending) => {
                 let first = pending.first;
                 log.row.committed(pending);
+                log.last_accepted_ms = events.iter().map(|event| event.accepted_at_ms).max();
                 Ok(first)
             }
             Err(error) => {

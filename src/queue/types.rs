@@ -160,6 +160,19 @@ pub struct LaneDepth {
     pub bytes: u64,
     /// `accepted_at_ms` of the oldest unsettled event, if any.
     pub oldest_ms: Option<i64>,
+    /// When this process last accepted one.
+    pub last_accepted_ms: Option<i64>,
+}
+
+/// What the queue would say to a producer now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// Why no event of any lane is accepted.
+    pub refusal: Option<AppendError>,
+    /// Lanes that have used their share; the others go on.
+    pub full_lanes: Vec<Lane>,
+    /// Outcomes cannot be written down.
+    pub settling_fails: bool,
 }
 
 /// Why the queue could not read or settle.

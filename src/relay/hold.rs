@@ -27,7 +27,41 @@ pub(super) struct Hold {
     failures: u32,
     /// Starts before this one's answers tell nothing new.
     since: Option<Mono>,
+    /// When the lane last ran.
+    began: Option<Mono>,
+    /// Answers since that were faults.
+    attempts: u32,
+    /// When the log is to hear of it again.
+    tell_at: Mono,
 }
+
+/// A fault that lasts, or that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub(super) lasted: Duration,
+    pub(super) attempts: u32,
+}
+
+impl Trouble {
+    pub(super) fn lasted_words(&self) -> String {
+        humantime::format_duration(Duration::from_secs(self.lasted.as_secs())).to_string()
+    }
+}
+
+/// What the log is to hear of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Nothing: it was told.
+    Known,
+    /// The lane's state has changed.
+    News,
+    /// It lasts.
+    Still(Trouble),
+}
+
+/// A fault that lasts is told again when it is this old, and then as often as the last.
+const TELL_AGAIN: [Duration; 3] =
+    [Duration::from_secs(60), Duration::from_secs(10 * 60), Duration::from_secs(60 * 60)];
 
 /// How much may leave now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,17 +95,24 @@ impl Hold {
         }
     }
 
-    /// The API spoke about events: it is there and lets us in. `true` if that is news.
-    pub(super) fn served(&mut self, started: Mono) -> bool {
+    /// The API spoke about events: it is there and lets us in. What is over thereby, if anything.
+    pub(super) fn served(&mut self, (started, now): (Mono, Mono)) -> Option<Trouble> {
         if self.since.is_some_and(|since| started < since) {
-            return false;
+            return None;
         }
-        let news = self.state != LaneState::Running;
+        let over = (self.state != LaneState::Running).then(|| self.trouble(now));
         *self = Self::default();
-        news
+        over
     }
 
-    /// A fault that passes by itself. `true` if the lane's state is news.
+    fn trouble(&self, now: Mono) -> Trouble {
+        Trouble {
+            lasted: self.began.map_or(Duration::ZERO, |began| now.since(began)),
+            attempts: self.attempts,
+        }
+    }
+
+    /// A fault that passes by itself.
     pub(super) fn failed(
         &mut self,
         (state, reason): (LaneState, String),
@@ -79,7 +120,7 @@ impl Hold {
         roll: f64,
         retry_after: Option<Duration>,
         (started, now): (Mono, Mono),
-    ) -> bool {
+    ) -> Told {
         // Requests that left together fail together: that is one fault, not many.
         if self.since.is_none_or(|since| started >= since) {
             self.failures += 1;
@@ -97,19 +138,32 @@ impl Hold {
         }
     }
 
-    /// A fault that somebody must mend: probes until it is. `true` if that is news.
-    pub(super) fn held(&mut self, state: LaneState, reason: String, now: Mono) -> bool {
+    /// A fault that somebody must mend: probes until it is.
+    pub(super) fn held(&mut self, state: LaneState, reason: String, now: Mono) -> Told {
         self.failures += 1;
         self.enter(state, reason, now.plus(PROBE_EVERY), now)
     }
 
-    fn enter(&mut self, state: LaneState, reason: String, until: Mono, now: Mono) -> bool {
-        let news = self.state != state;
+    fn enter(&mut self, state: LaneState, reason: String, until: Mono, now: Mono) -> Told {
+        let began = *self.began.get_or_insert(now);
+        self.attempts = self.attempts.saturating_add(1);
+        let told = if self.state != state {
+            Told::News
+        } else if now >= self.tell_at {
+            Told::Still(self.trouble(now))
+        } else {
+            Told::Known
+        };
+        if told != Told::Known {
+            let age = now.since(began);
+            let every = TELL_AGAIN.into_iter().find(|again| *again > age).unwrap_or(TELL_AGAIN[2]);
+            self.tell_at = now.plus(every);
+        }
         self.state = state;
         self.reason = Some(reason);
         self.until = Some(self.until.map_or(until, |before| before.max(until)));
         self.since = Some(now);
-        news
+        told
     }
 
     pub(super) fn until(&self, now: Mono) -> Option<Mono> {
@@ -127,7 +181,7 @@ mod tests {
         Mono::from_duration(Duration::from_millis(ms))
     }
 
-    fn fail(hold: &mut Hold, started: u64, now: u64) -> bool {
+    fn fail(hold: &mut Hold, started: u64, now: u64) -> Told {
         let why = (LaneState::BackingOff, "503".to_owned());
         hold.failed(why, BACKOFF, 1.0, None, (at(started), at(now)))
     }
@@ -136,8 +190,8 @@ mod tests {
     fn faults_of_requests_that_left_together_count_once() {
         let mut hold = Hold::default();
 
-        assert!(fail(&mut hold, 0, 10));
-        assert!(!fail(&mut hold, 0, 11));
+        assert_eq!(fail(&mut hold, 0, 10), Told::News);
+        assert_eq!(fail(&mut hold, 0, 11), Told::Known);
 
         assert_eq!(hold.licence(at(11)), Licence::NotBefore(at(111)));
         assert_eq!(hold.licence(at(200)), Licence::Free);
@@ -150,8 +204,10 @@ mod tests {
         fail(&mut hold, 200, 210);
 
         assert_eq!(hold.licence(at(1000)), Licence::OneRequest);
-        assert!(!hold.served(at(0)), "an old request's answer");
-        assert!(hold.served(at(1000)));
+        assert_eq!(hold.served((at(0), at(1000))), None, "an old request's answer");
+        let over = hold.served((at(1000), at(1010)));
+
+        assert_eq!(over, Some(Trouble { lasted: Duration::from_secs(1), attempts: 2 }));
         assert_eq!(hold.licence(at(1000)), Licence::Free);
     }
 
@@ -159,9 +215,21 @@ mod tests {
     fn a_held_lane_probes_one_event_each_minute() {
         let mut hold = Hold::default();
 
-        assert!(hold.held(LaneState::Forbidden, "missing permission a:b:c".to_owned(), at(0)));
+        assert_eq!(hold.held(LaneState::Forbidden, "missing permission a:b:c".to_owned(), at(0)), Told::News);
 
         assert_eq!(hold.licence(at(59_999)), Licence::NotBefore(at(60_000)));
         assert_eq!(hold.licence(at(60_000)), Licence::OneEvent);
+    }
+    #[test]
+    fn a_fault_that_lasts_is_told_ever_more_rarely_and_counted() {
+        let mut hold = Hold::default();
+        let told: Vec<u64> = (0..=4 * 3_600)
+            .step_by(10)
+            .filter(|second| fail(&mut hold, second * 1000, second * 1000) != Told::Known)
+            .collect();
+
+        assert_eq!(told, [0, 60, 660, 4_260, 7_860, 11_460]);
+        let over = hold.served((at(14_410_000), at(14_410_000))).unwrap();
+        assert_eq!((over.lasted_words().as_str(), over.attempts), ("4h 10s", 1_441));
     }
 }

@@ -29,6 +29,15 @@ pub(super) struct Suspects {
     pub(super) due: Mono,
 }
 
+/// Events of one key that the API wants again.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// In rising order of sequence.
+    pub(super) items: Vec<Item>,
+    /// Not before.
+    pub(super) due: Mono,
+}
+
 impl Item {
     /// An event that just came into memory.
     pub(super) fn new(stored: Stored, seen: Mono) -> Self {

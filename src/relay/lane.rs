@@ -90,6 +90,18 @@ impl LaneRun {
         }
     }
 
+    /// Keeps to new settings. What the API taught about sizes is learnt anew if the operator changes them.
+    pub(super) fn configure(&mut self, config: &config::Relay, before: &config::Relay) {
+        self.linger = config.batch_linger;
+        self.limits.one_per_key = config.one_per_key;
+        if config.batch_max_events != before.batch_max_events {
+            self.limits.max_events = config.batch_max_events;
+        }
+        if config.batch_max_size != before.batch_max_size {
+            self.limits.max_bytes = config.batch_max_size;
+        }
+    }
+
     /// The read that is wanted now.
     pub(super) fn wanted_read(&self) -> Option<ReadPlan> {
         if self.reading {
@@ -228,6 +240,8 @@ impl LaneRun {
             last_status: self.last_status,
             next_attempt: self.hold.until(now).map(|until| until.since(now)),
             last_delivered_ms: self.last_delivered_ms,
+            keys_held: self.order.keys_held(),
+            since_ms: None,
         }
     }
 }

@@ -15,19 +15,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::batch::{Filling, Limits, Offer};
-use super::item::{Item, Suspects};
+use super::command::Place;
+use super::item::{Item, Suspects, Waiting};
 use crate::clock::Mono;
 use crate::event::Key;
 use crate::queue::{Page, Seq, Stored};
 
 /// Parked keys of a lane at most. Source: issue of delivery, bounds memory.
 pub(super) const PARKED_KEYS_MAX: usize = 4096;
-
-#[derive(Debug)]
-struct Waiting {
-    items: Vec<Item>,
-    due: Mono,
-}
 
 /// A read that the lane needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +67,29 @@ impl Order {
     /// Nothing in memory, in hand or parked.
     pub(super) fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.in_hand.is_empty() && self.parked.is_empty() && self.cursor.is_none()
+    }
+
+    /// Where the unsettled event `seq` is.
+    pub(super) fn place(&self, seq: Seq, key: Key, now: Mono) -> Place {
+        if let Some(waiting) = self.waiting.get(&key)
+            && let Some(item) = waiting.items.iter().find(|item| item.stored.seq == seq)
+        {
+            return Place::Again { after: waiting.due.since(now), attempts: item.attempts };
+        }
+        let mut suspects = self.suspects.iter().flat_map(|suspects| &suspects.items);
+        if let Some(item) = suspects.find(|item| item.stored.seq == seq) {
+            return Place::Suspect { attempts: item.attempts };
+        }
+        let is_after = |first: Option<&Seq>| first.is_some_and(|first| seq >= *first);
+        if is_after(self.parked.get(&key)) || is_after(self.freed.get(&key)) {
+            return Place::BehindItsKey;
+        }
+        match (self.ready.contains_key(&seq), self.in_hand.contains_key(&key)) {
+            (true, true) => Place::BehindItsKey,
+            (true, false) => Place::Next,
+            (false, _) if seq >= self.next => Place::BehindOthers,
+            (false, _) => Place::UnderWay,
+        }
     }
 
     /// Where unread events start.

@@ -88,6 +88,22 @@ impl Pace {
         pace
     }
 
+    /// Keeps to another rate from now on. What started within the last minute counts on, and the burst
+    /// as spent, so that the change itself never lets more start.
+    pub(super) fn configure(&mut self, requests_per_minute: u32, burst: u32, now: Mono) {
+        let mut next = Self::new(requests_per_minute, burst, now);
+        let most = next.per_minute.get() as usize;
+        let surplus = self.starts.len().saturating_sub(most);
+        self.starts.drain(..surplus);
+        next.starts = std::mem::take(&mut self.starts);
+        // A rate that was lowered after a 429 stays lowered by as much.
+        next.rate *= self.rate / f64::from(self.per_minute.get());
+        next.lowered_at = self.lowered_at;
+        next.next_allowed = self.next_allowed;
+        next.server = self.server;
+        *self = next;
+    }
+
     fn spend(&mut self, now: Mono) -> bool {
         self.now.0.store(nanos(now), Ordering::Relaxed);
         match self.limiter.check() {
@@ -231,5 +247,30 @@ mod tests {
 
         let minutes = (starts[1499] - starts[0]) as f64 / MINUTE.as_nanos() as f64;
         assert!((4.9..5.05).contains(&minutes), "{minutes}");
+    }
+    proptest! {
+        #[test]
+        fn a_change_of_the_rate_never_lets_more_start_than_the_greater_of_both(
+            rates in proptest::collection::vec(1u32..60, 2..5),
+            burst in 1u32..80,
+        ) {
+            let mut now = Mono::from_duration(Duration::from_secs(1000));
+            let mut pace = Pace::new(rates[0], burst, now);
+            let mut starts = Vec::new();
+            for rate in &rates {
+                pace.configure(*rate, burst, now);
+                for _ in 0..40 {
+                    while let Err(at) = pace.start(now) {
+                        now = at;
+                    }
+                    starts.push(now);
+                }
+            }
+
+            let most = *rates.iter().max().unwrap() as usize;
+            for window in starts.windows(most + 1) {
+                prop_assert!(window[most].since(window[0]) > MINUTE);
+            }
+        }
     }
 }

@@ -1,27 +1,17 @@
-//! What the relay needs of the house, and what may be asked of it.
+//! What the relay needs of the house.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use super::command::Command;
 use super::status::RelayStatus;
 use crate::clock::Clock;
 use crate::config;
 use crate::event::Lane;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-
-/// What an operator may ask of the relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Sends nothing of this lane, or of any.
-    Pause(Option<Lane>),
-    /// Sends again.
-    Resume(Option<Lane>),
-    /// Sends what was withheld from the start.
-    Release,
-}
 
 /// What the relay needs of the house.
 #[derive(Debug)]
@@ -42,6 +32,8 @@ pub struct Parts<B, U> {
     pub commands: mpsc::Receiver<Command>,
     /// Why nothing may leave until [`Command::Release`], if so.
     pub withheld: Option<Arc<str>>,
+    /// Lanes that an operator paused, by lane index.
+    pub paused: [bool; Lane::ALL.len()],
     /// When to stop, and how fast.
     pub shutdown: Shutdown,
     /// How long requests in flight may take after `stop`.

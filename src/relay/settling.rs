@@ -55,7 +55,7 @@ pub(super) async fn settle(backlog: &impl Backlog, mut unsettled: Unsettled) -> 
     }
 }
 
-/// Counts what was settled at `now_ms`; a dead letter is worth a line of its own.
+/// Counts what was settled at `now_ms`.
 pub(super) fn count(metrics: &Metrics, lane: Lane, settlements: &[Settlement], now_ms: i64) {
     for settlement in settlements {
         let event = &settlement.stored.event;
@@ -67,10 +67,8 @@ pub(super) fn count(metrics: &Metrics, lane: Lane, settlements: &[Settlement], n
                 metrics.events_delivered.get_or_create(&LaneLabel { lane: lane.name() }).inc();
             }
             Outcome::Dead { reason, .. } => {
-                let (status, correlation_id) = (settlement.status, settlement.correlation_id.as_deref());
-                let reason = reason.code();
-                tracing::warn!(%lane, event_id = %event.event_id, reason, status, correlation_id, "dead letter");
-                metrics.events_dead.get_or_create(&LaneReason { lane: lane.name(), reason }).inc();
+                let labels = LaneReason { lane: lane.name(), reason: reason.code() };
+                metrics.events_dead.get_or_create(&labels).inc();
             }
         }
     }

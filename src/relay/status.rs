@@ -66,13 +66,19 @@ pub struct LaneStatus {
     pub next_attempt: Option<Duration>,
     /// When an event was last delivered, milliseconds since 1970.
     pub last_delivered_ms: Option<i64>,
+    /// Keys whose own probe failed.
+    pub keys_held: usize,
+    /// Since when it is in this state, milliseconds since 1970; `None`: since the start.
+    pub since_ms: Option<i64>,
 }
 
 /// All lanes now, by [`Lane::index`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RelayStatus {
     /// By lane index.
     pub lanes: [LaneStatus; Lane::ALL.len()],
+    /// Requests a minute that may start now.
+    pub budget: f64,
 }
 
 /// Shows what the lanes do now.
@@ -81,15 +87,18 @@ pub(super) fn publish(
     shown: &watch::Sender<RelayStatus>,
     lanes: &[LaneRun],
     budget: f64,
-    now: Mono,
+    (now, now_ms): (Mono, i64),
 ) {
     metrics.rate_budget.set(budget);
-    for run in lanes {
-        let held = i64::try_from(run.order.keys_held()).unwrap_or(i64::MAX);
-        metrics.keys_held.get_or_create(&LaneLabel { lane: run.lane.name() }).set(held);
+    let mut next = RelayStatus { lanes: Lane::ALL.map(|lane| lanes[lane.index()].status(now)), budget };
+    for (lane, status) in Lane::ALL.into_iter().zip(&next.lanes) {
+        let held = i64::try_from(status.keys_held).unwrap_or(i64::MAX);
+        metrics.keys_held.get_or_create(&LaneLabel { lane: lane.name() }).set(held);
     }
-    let next = RelayStatus { lanes: Lane::ALL.map(|lane| lanes[lane.index()].status(now)) };
     shown.send_if_modified(|status| {
+        for (next, before) in next.lanes.iter_mut().zip(&status.lanes) {
+            next.since_ms = if next.state == before.state { before.since_ms } else { Some(now_ms) };
+        }
         let changed = *status != next;
         *status = next;
         changed

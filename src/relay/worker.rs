@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -10,18 +9,17 @@ use super::backoff::Backoff;
 use super::batch;
 use super::expiry::{Expiry, Look};
 use super::host::Host;
-use super::item::{Item, Suspects};
+use super::item::Item;
 use super::lane::{LaneRun, Wish};
+use super::notes::Notes;
 use super::order::ReadPlan;
 use super::pace::Pace;
-use super::parts::{Command, Parts};
-use super::plan::{Effect, Plan, plan};
+use super::parts::Parts;
 use super::settling::{self, Unsettled};
 use super::share::Share;
 use super::status;
 use crate::clock::Mono;
 use crate::event::{Key, Lane};
-use crate::metrics::LaneLabel;
 use crate::queue::{Backlog, DeadReason, Outcome, Page, QueueError};
 use crate::upstream::{Answer, Outbound, Upstream};
 
@@ -51,15 +49,16 @@ pub async fn run<B: Backlog, U: Upstream>(parts: Parts<B, U>) {
     worker.tasks.shutdown().await;
 }
 
-struct Worker<B, U> {
-    parts: Parts<B, U>,
-    lanes: [LaneRun; Lane::ALL.len()],
-    pace: Pace,
+pub(super) struct Worker<B, U> {
+    pub(super) parts: Parts<B, U>,
+    pub(super) lanes: [LaneRun; Lane::ALL.len()],
+    pub(super) pace: Pace,
     share: Share,
-    backoff: Backoff,
-    host: Host,
+    pub(super) backoff: Backoff,
+    pub(super) host: Host,
     expiry: Expiry,
-    in_flight: usize,
+    notes: Notes,
+    pub(super) in_flight: usize,
     tasks: JoinSet<Event>,
 }
 
@@ -68,12 +67,17 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         let config = &parts.config;
         let now = parts.clock.mono();
         Self {
-            lanes: Lane::ALL.map(|lane| LaneRun::new(lane, config, parts.withheld.clone())),
+            lanes: Lane::ALL.map(|lane| {
+                let mut run = LaneRun::new(lane, config, parts.withheld.clone());
+                run.paused = parts.paused[lane.index()];
+                run
+            }),
             pace: Pace::new(config.requests_per_minute, config.burst, now),
             share: Share::default(),
             backoff: Backoff { initial: config.retry_initial, max: config.retry_max },
             host: Host::default(),
             expiry: Expiry::new(now, parts.clock.unix_ms()),
+            notes: Notes::default(),
             in_flight: 0,
             tasks: JoinSet::new(),
             parts,
@@ -104,7 +108,14 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                 return;
             }
             let mut wake = self.advance(now);
-            status::publish(&self.parts.metrics, &self.parts.status, &self.lanes, self.pace.budget(now), now);
+            let times = (now, self.parts.clock.unix_ms());
+            status::publish(
+                &self.parts.metrics,
+                &self.parts.status,
+                &self.lanes,
+                self.pace.budget(now),
+                times,
+            );
             if let Some(until) = until {
                 wake = Some(wake.map_or(until, |wake| wake.min(until)));
             }
@@ -121,17 +132,6 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                 Some(command) = self.parts.commands.recv() => self.obey(command),
                 () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => {}
             }
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        let (lane, paused) = match command {
-            Command::Pause(lane) => (lane, true),
-            Command::Resume(lane) => (lane, false),
-            Command::Release => return self.lanes.iter_mut().for_each(|run| run.withheld = None),
-        };
-        for run in self.lanes.iter_mut().filter(|run| lane.is_none_or(|lane| lane == run.lane)) {
-            run.paused = paused;
         }
     }
 
@@ -249,6 +249,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                 run.events_settling -= done.settlements.len();
                 run.waiting_for_room -= usize::from(done.waits_for_room);
                 run.order.settled(done.keys.into_iter());
+                self.notes.dead_letters(done.lane, &done.settlements, now);
             }
             Ok(Event::NotSettled(unsettled)) => self.settle_again(*unsettled),
             Err(error) => tracing::error!(%error, "a task of the relay failed"),
@@ -258,6 +259,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
     fn take_in(&mut self, lane: Lane, plan: ReadPlan, page: Result<Page, QueueError>, now: Mono) {
         let run = &mut self.lanes[lane.index()];
         run.reading = false;
+        self.notes.reading(lane, page.as_ref().err());
         match page {
             Ok(page) => {
                 let at_end = page.at_end;
@@ -271,86 +273,12 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                     });
                 }
             }
-            Err(error) => {
-                tracing::error!(%lane, %error, "cannot read the queue; it is tried again");
-                self.read(lane.index(), plan, READ_AGAIN);
-            }
-        }
-    }
-
-    fn answered(&mut self, lane: Lane, items: Vec<Item>, answer: &Answer, (started, now): (Mono, Mono)) {
-        settling::count_request(&self.parts.metrics, lane, answer, now.since(started));
-        self.pace.heed(answer, started, now);
-        self.in_flight -= 1;
-        let total = items.len();
-        let run = &mut self.lanes[lane.index()];
-        run.requests -= 1;
-        run.events_in_flight -= total;
-        run.last_status = answer.status;
-        let patience = run.patience(self.parts.config.event_retry_for);
-        let plan = plan(items, answer, patience, now);
-        run.note(now, total, if plan.effect == Effect::Served { plan.wait.len() } else { 0 });
-        if total > 1 {
-            run.heed_size(&answer.verdict, total);
-        }
-        self.apply(lane, plan, answer, (started, now));
-    }
-
-    fn apply(&mut self, lane: Lane, plan: Plan, answer: &Answer, (started, now): (Mono, Mono)) {
-        let held = matches!(plan.effect, Effect::Held(..) | Effect::KeyHeld);
-        self.change_state(lane, plan.effect, answer, (started, now));
-        let labels = LaneLabel { lane: lane.name() };
-        if plan.reordered > 0 {
-            self.parts.metrics.events_reordered.get_or_create(&labels).inc_by(plan.reordered);
-        }
-        let run = &mut self.lanes[lane.index()];
-        for item in plan.wait {
-            let roll = rand::rng().random();
-            // A probe's key comes again in a minute, when the others have had their turn.
-            let wait = if held {
-                Duration::from_secs(60)
-            } else {
-                self.backoff.wait(item.refusals.max(1), roll, answer.retry_after)
-            };
-            run.order.wait(item, now.plus(wait));
-        }
-        run.order.suspect(plan.groups.into_iter().map(|items| Suspects { items, due: now }).collect());
-        run.order.give_back(plan.back);
-        self.settle(lane, plan.settle, Some(answer));
-    }
-
-    fn change_state(&mut self, lane: Lane, effect: Effect, answer: &Answer, times: (Mono, Mono)) {
-        match &effect {
-            Effect::Failed(..) => self.host.failed(),
-            _ if self.host.answered() => self.lanes.iter_mut().for_each(|run| run.hold.host_is_back(times.0)),
-            _ => {}
-        }
-        let LaneRun { hold, order, .. } = &mut self.lanes[lane.index()];
-        let (status, correlation_id) = (answer.status, answer.correlation_id.as_deref());
-        match effect {
-            Effect::Served => {
-                if hold.served(times.0) {
-                    order.isolate_held(times.1);
-                    tracing::info!(%lane, state = hold.state().name(), "delivering again");
-                }
-            }
-            Effect::KeyHeld => {}
-            Effect::Failed(state, reason) => {
-                let roll = rand::rng().random();
-                if hold.failed((state, reason.clone()), self.backoff, roll, answer.retry_after, times) {
-                    tracing::warn!(%lane, state = state.name(), reason, status, correlation_id, "not delivering");
-                }
-            }
-            Effect::Held(state, reason) => {
-                if hold.held(state, reason.clone(), times.1) {
-                    tracing::warn!(%lane, state = state.name(), reason, status, correlation_id, "holding the lane");
-                }
-            }
+            Err(_) => self.read(lane.index(), plan, READ_AGAIN),
         }
     }
 
     /// Settles on stable storage, as often as it takes; the keys are free after that.
-    fn settle(&mut self, lane: Lane, settled: Vec<(Item, Outcome)>, answer: Option<&Answer>) {
+    pub(super) fn settle(&mut self, lane: Lane, settled: Vec<(Item, Outcome)>, answer: Option<&Answer>) {
         if settled.is_empty() {
             return;
         }

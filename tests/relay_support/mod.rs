@@ -265,6 +265,7 @@ impl House {
             metrics: metrics.clone(),
             status: status_tx,
             commands: commands_rx,
+            paused: [false; 4],
             withheld: withheld.map(Arc::from),
             shutdown: shutdown.clone(),
             grace: Duration::from_secs(10),
