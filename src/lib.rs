@@ -6,6 +6,7 @@
 //! (where it goes). `ARCHITECTURE.md` has the map and the invariants.
 
 pub mod activation;
+pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -3,6 +3,7 @@
 //! Names and labels are an interface that dashboards depend on. Labels are bounded sets; `reason`
 //! is a code.
 
+use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text::encode_registry;
@@ -41,6 +42,22 @@ pub struct DoorReason {
 pub struct ArrayLabel {
     /// Array's name.
     pub array: String,
+}
+
+/// Labels of a lane's states: one of them is 1.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LaneStateLabel {
+    /// Lane's name.
+    pub lane: &'static str,
+    /// State's name.
+    pub state: &'static str,
+}
+
+/// Labels of the build.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BuildLabel {
+    /// Version of the package.
+    pub version: &'static str,
 }
 
 /// Labels of dead letters.
@@ -104,6 +121,26 @@ pub struct Metrics {
     pub queue_max_bytes: Gauge,
     pub disk_free_bytes: Gauge,
     pub quarantined: Counter,
+    pub queue_events: Family<LaneLabel, Gauge>,
+    pub queue_oldest_seconds: Family<LaneLabel, Gauge<f64, AtomicU64>>,
+    pub lane_state: Family<LaneStateLabel, Gauge>,
+    pub token_expiry_seconds: Gauge<f64, AtomicU64>,
+    pub clock_skew_seconds: Gauge<f64, AtomicU64>,
+    pub config_last_reload_success: Gauge,
+    pub build_info: Family<BuildLabel, Gauge>,
+    /// Sums for `status`, not registered: the families have them by label.
+    pub sums: Sums,
+}
+
+/// Counted besides the families, whose labels cannot be listed.
+#[derive(Debug, Default)]
+pub struct Sums {
+    /// Refusals at all doors.
+    pub refused: Counter,
+    /// Requests of all lanes.
+    pub requests: Counter,
+    /// Events that stood in them.
+    pub events_in_requests: Counter,
 }
 
 impl Default for Metrics {
@@ -144,6 +181,14 @@ impl Metrics {
             queue_max_bytes: Gauge::default(),
             disk_free_bytes: Gauge::default(),
             quarantined: Counter::default(),
+            queue_events: Family::default(),
+            queue_oldest_seconds: Family::default(),
+            lane_state: Family::default(),
+            token_expiry_seconds: Gauge::default(),
+            clock_skew_seconds: Gauge::default(),
+            config_last_reload_success: Gauge::default(),
+            build_info: Family::default(),
+            sums: Sums::default(),
         };
         registry.register("events_accepted", "Events on stable storage", metrics.events_accepted.clone());
         registry.register("events_refused", "Events refused at a door", metrics.events_refused.clone());
@@ -212,14 +257,74 @@ impl Metrics {
             "Parts of the queue that were set aside",
             metrics.quarantined.clone(),
         );
+        metrics.register_state(&mut registry);
         metrics.registry = registry;
         metrics
+    }
+
+    fn register_state(&self, registry: &mut Registry) {
+        registry.register("queue_events", "Events that are not settled", self.queue_events.clone());
+        registry.register_with_unit(
+            "queue_oldest",
+            "Age of the oldest event that is not settled; 0 without any",
+            Unit::Seconds,
+            self.queue_oldest_seconds.clone(),
+        );
+        registry.register("lane_state", "1 for the state that the lane is in", self.lane_state.clone());
+        registry.register_with_unit(
+            "token_expiry",
+            "Time until the access token runs out; NaN without one, or if that is not known",
+            Unit::Seconds,
+            self.token_expiry_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "clock_skew",
+            "How far this host's clock is ahead of the API's; NaN before the first answer",
+            Unit::Seconds,
+            self.clock_skew_seconds.clone(),
+        );
+        registry.register(
+            "config_last_reload_success",
+            "1 if the last reload, or the start, took the configuration over; 0 if it was refused",
+            self.config_last_reload_success.clone(),
+        );
+        registry.register("build_info", "1, with the version that runs", self.build_info.clone());
+        self.token_expiry_seconds.set(f64::NAN);
+        self.clock_skew_seconds.set(f64::NAN);
+        self.config_last_reload_success.set(1);
+        self.build_info.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
     }
 
     /// All metrics in the OpenMetrics text format.
     pub fn render(&self) -> String {
         let mut text = String::new();
         encode_registry(&mut text, &self.registry).expect("a String takes what is written to it");
+        text
+    }
+
+    /// All metrics in the Prometheus text format 0.0.4, for whoever does not ask for the other one: there
+    /// a counter's description bears the name of its sample, and units have no line.
+    pub fn render_classic(&self) -> String {
+        let mut text = String::new();
+        let mut help = "";
+        let open = self.render();
+        for line in open.lines() {
+            let mut words = line.splitn(4, ' ');
+            match (words.next(), words.next(), words.next(), words.next()) {
+                (Some("#"), Some("UNIT" | "EOF"), ..) => {}
+                (Some("#"), Some("HELP"), ..) => help = line,
+                (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
+                    let suffix = if kind == "counter" { "_total" } else { "" };
+                    let about = help.splitn(4, ' ').nth(3).unwrap_or_default();
+                    let _ = writeln!(text, "# HELP {name}{suffix} {about}");
+                    let _ = writeln!(text, "# TYPE {name}{suffix} {kind}");
+                }
+                _ => {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+        }
         text
     }
 

@@ -3,6 +3,14 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// SIGHUPs from now on; without this one ends the process.
+///
+/// # Errors
+/// If the handler cannot be installed.
+pub fn hangups() -> std::io::Result<tokio::signal::unix::Signal> {
+    signal(SignalKind::hangup())
+}
+
 /// Two tokens that everything which runs listens to.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {

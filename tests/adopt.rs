@@ -27,7 +27,6 @@ fn events_of_another_client_wait_until_they_are_adopted() {
     let home = Home::new(&sandbox.addr, "");
     let daemon = home.run();
     assert_eq!(home.producer().ask(&hold_event(Uuid::new_v4(), 1).1), accepted());
-    let in_use = adopt(&home);
     daemon.sigterm();
     daemon.wait();
     let other = "11111111-1111-4111-8111-111111111111";
@@ -45,7 +44,6 @@ fn events_of_another_client_wait_until_they_are_adopted() {
 
     eventually("both are delivered", || sandbox.taken().len() == 2);
     assert_eq!(before, 0);
-    assert_eq!(in_use.status.code(), Some(73), "{in_use:?}");
     assert_eq!(adopted.status.code(), Some(0), "{adopted:?}");
     let said = String::from_utf8(adopted.stdout).unwrap();
     assert!(said.contains("client another") && said.contains("before: client test"), "{said}");
@@ -71,4 +69,25 @@ fn events_of_another_client_of_the_same_organisation_leave_by_themselves() {
 
     eventually("both are delivered", || sandbox.taken().len() == 2);
     assert!(home.log().contains("of the same organisation"), "{}", home.log());
+}
+
+#[test]
+fn a_running_daemon_adopts_and_sends_at_once() {
+    let sandbox = Sandbox::start(&[]);
+    sandbox.set_faults(&json!({"status": 503}));
+    let home = Home::new(&sandbox.addr, "");
+    let daemon = home.run();
+    assert_eq!(home.producer().ask(&hold_event(Uuid::new_v4(), 1).1), accepted());
+    daemon.sigterm();
+    daemon.wait();
+    sandbox.set_faults(&json!({"status": null, "organisation": "11111111-1111-4111-8111-111111111111"}));
+    rename_client(&home, "another");
+    let _daemon = home.run();
+    eventually("nothing is sent", || home.log().contains("1 events were accepted for client test"));
+
+    let adopted = adopt(&home);
+
+    assert_eq!(adopted.status.code(), Some(0), "{adopted:?}");
+    eventually("it is delivered", || sandbox.taken().len() == 1);
+    assert!(home.log().contains("adopted by an operator"), "{}", home.log());
 }

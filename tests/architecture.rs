@@ -20,10 +20,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ingest", &["config", "event", "metrics", "clock", "queue"]),
     ("relay", &["config", "event", "metrics", "clock", "queue", "upstream", "shutdown"]),
     ("sandbox", &["event", "clock"]),
+    ("admin", &["clock", "config", "event", "ingest", "metrics", "queue", "relay", "upstream"]),
     (
         "daemon",
         &[
             "activation",
+            "admin",
             "clock",
             "config",
             "event",
@@ -39,6 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "activation",
+            "admin",
             "clock",
             "config",
             "daemon",
@@ -55,7 +58,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Crates that only one file may name, and that file.
 const OWNED_CRATES: &[(&str, &str)] =
-    &[("sled::", "queue/store.rs"), ("reqwest::", "upstream/wire.rs"), ("clap::", "cli/args.rs")];
+    &[("sled::", "queue/store.rs"), ("reqwest::", "upstream/wire.rs"), ("clap::", "cli/args")];
 
 /// Longest file, lines. Beyond it a file is probably two things.
 const MAX_LINES: usize = 400;
@@ -150,7 +153,7 @@ fn crates_with_an_owner_are_named_there_only() {
 
     for (path, text) in sources() {
         for (name, owner) in OWNED_CRATES {
-            if code(&text).contains(name) && path != Path::new(owner) {
+            if code(&text).contains(name) && !path.starts_with(owner) {
                 faults.push(format!("{} names {name}", path.display()));
             }
         }

@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use common::{Home, Producer, Sandbox, accepted, eventually, hold_event};
 use serde_json::{Value, json};
-use trunkline::activation::Activation;
-use trunkline::clock::Clock;
-use trunkline::daemon::Daemon;
+use trunkline::daemon::{Daemon, Start};
 use trunkline::event::Lane;
 use trunkline::metrics::{LaneLabel, LaneReason, Metrics};
 use trunkline::queue::DeadReason;
@@ -57,10 +55,9 @@ fn dead(metrics: &Metrics) -> u64 {
 async fn delivered_plus_dead_equals_accepted_in_every_weather() {
     let sandbox = Sandbox::start(&["--seed", "42", "--requests-per-minute", "1000000", "--latency", "2ms"]);
     let home = Home::new(&sandbox.addr, "batch_max_events = 20\none_per_key = true\n");
-    let config = trunkline::config::load(Some(&home.config())).unwrap().config;
+    let config = trunkline::config::load(Some(&home.config())).unwrap();
     let shutdown = Shutdown::default();
-    let daemon =
-        Daemon::start(config, Activation::default(), Clock::system(), shutdown.clone()).await.unwrap();
+    let daemon = Daemon::start(Start::fixed(config, shutdown.clone())).await.unwrap();
     let metrics = daemon.metrics();
     let socket = home.socket();
     let producing = tokio::task::spawn_blocking(move || {

@@ -254,22 +254,27 @@ fn with_drain_it_goes_on_delivering_after_sigterm_until_nothing_is_left() {
 }
 
 #[test]
-fn a_key_that_has_no_effect_yet_is_told_at_the_start() {
-    let sandbox = Sandbox::start(&[]);
-    let home = Home::new(&sandbox.addr, "");
-    let text = std::fs::read_to_string(home.config()).unwrap();
-    let listen = "listen = \"unix:admin.sock\"";
-    let more = format!("{listen}\nmetrics_listen = \"127.0.0.1:9464\"");
-    std::fs::write(home.config(), text.replace(listen, &more)).unwrap();
-
-    let _daemon = home.run();
-
-    assert!(home.log().contains("admin.metrics_listen"), "{}", home.log());
-}
-
-#[test]
 fn every_command_has_help() {
-    let seen: BTreeMap<&str, String> = ["run", "demo", "sandbox", "send", "emit", "queue", "adopt", "config"]
+    let commands = [
+        "run",
+        "demo",
+        "sandbox",
+        "send",
+        "emit",
+        "status",
+        "top",
+        "trace",
+        "dead-letters",
+        "pause",
+        "resume",
+        "reload",
+        "queue",
+        "adopt",
+        "config",
+        "completions",
+        "man",
+    ];
+    let seen: BTreeMap<&str, String> = commands
         .into_iter()
         .map(|command| {
             let output = trunkline().args([command, "--help"]).output().unwrap();
@@ -280,5 +285,20 @@ fn every_command_has_help() {
 
     for (command, help) in seen {
         assert!(help.contains("Example"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn completions_and_the_manual_page_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = trunkline().args(["completions", shell]).output().unwrap();
+        assert!(script.status.success());
+        assert!(String::from_utf8(script.stdout).unwrap().contains("dead-letters"), "{shell}");
+    }
+    let page = trunkline().arg("man").output().unwrap();
+
+    let page = String::from_utf8(page.stdout).unwrap().replace('\\', "");
+    for wanted in [".TH trunkline", "TRUNKLINE DEAD-LETTERS REPLAY", "TRUNKLINE RELOAD", "--dry-run"] {
+        assert!(page.contains(wanted), "{wanted}: {page}");
     }
 }

@@ -26,7 +26,7 @@ use tower::ServiceExt;
 use trunkline::clock::Clock;
 use trunkline::config::{self, UnknownPolicy};
 use trunkline::event::{Door, Envelope, Lane, ParsedBody, Receipt, parse_body};
-use trunkline::ingest::{Admission, DoorContext, Peer, Sink, fuzzing};
+use trunkline::ingest::{DoorContext, Peer, Settings, Sink, fuzzing};
 use trunkline::metrics::Metrics;
 use trunkline::queue::{AppendError, Appended};
 use uuid::Uuid;
@@ -90,11 +90,11 @@ impl House {
             http: config::Http { listen: None, token_file: Some(token_file.clone()), allow_anonymous },
         };
         let memory = Memory::default();
-        let admission = Admission::new(config.max_pending, config.max_connections);
         let metrics = Arc::new(Metrics::new());
+        let settings = Settings::new(config).expect("no user is named");
         // It stands still: the file is read once.
         let clock = Clock::manual(NOW_MS);
-        let context = Arc::new(DoorContext::new(config, memory.clone(), clock, metrics, admission));
+        let context = Arc::new(DoorContext::new(settings, memory.clone(), clock, metrics));
         let routes = fuzzing::routes(context.clone(), Peer { uid: 7, pid: None });
         std::fs::remove_file(token_file).unwrap();
         Self { memory, context, routes }
@@ -102,8 +102,8 @@ impl House {
 
     fn parse(&self, body: &Bytes) -> Option<ParsedBody> {
         let receipt = Receipt { now_ms: NOW_MS, door: Door::Http, uid: 7 };
-        let rules = self.context.rules();
-        parse_body(body, &self.context.catalogue, &rules, &receipt, &mut Uuid::new_v4).ok()
+        let settings = self.context.settings();
+        parse_body(body, &settings.catalogue, &settings.rules(), &receipt, &mut Uuid::new_v4).ok()
     }
 }
 

@@ -14,13 +14,13 @@ use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::activation::Activation;
 use crate::clock::{Clock, Mono};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Start};
 use crate::sandbox::{Faults, Handle, Options, Sandbox};
 use crate::shutdown::Shutdown;
 
 use super::demo_calls::Call;
+use super::words::thousands;
 use super::{Exit, async_runtime};
 
 /// Calls that are on the line at once.
@@ -58,7 +58,7 @@ async fn show(for_time: Option<Duration>) -> anyhow::Result<Exit> {
     let sandbox_stop = CancellationToken::new();
     let serving = tokio::spawn(sandbox.serve(sandbox_stop.clone()));
     let shutdown = Shutdown::default();
-    let daemon = Daemon::start(config, Activation::default(), clock.clone(), shutdown.clone()).await?;
+    let daemon = Daemon::start(Start::fixed(config, shutdown.clone())).await?;
     let user_stop = Shutdown::default();
     let signals = tokio::spawn(user_stop.clone().listen());
 
@@ -101,13 +101,13 @@ async fn show(for_time: Option<Duration>) -> anyhow::Result<Exit> {
 }
 
 /// The configuration that an operator would write for this, through the same door.
-fn configuration(dir: &Path, api: &str) -> anyhow::Result<crate::config::Config> {
+fn configuration(dir: &Path, api: &str) -> anyhow::Result<crate::config::Loaded> {
     let text = format!(
         "[upstream]\napi_url = \"http://{api}\"\nlogin_url = \"http://{api}\"\nclient_id = \"demo\"\nclient_secret = \"demo\"\n\
          [queue]\ndir = \"queue\"\nmin_free_disk = \"64MiB\"\n[ingest.stream]\npath = \"events.sock\"\n\
          [admin]\nlisten = \"unix:admin.sock\"\n[relay]\nretry_max = \"1s\"\n"
     );
-    Ok(crate::config::from_toml_str(&text, dir, std::iter::empty())?.config)
+    Ok(crate::config::from_toml_str(&text, dir, std::iter::empty())?)
 }
 
 /// The demo's switch: writes events of many calls and reads the answers.
@@ -267,28 +267,5 @@ impl View<'_> {
             && stats.distinct == accepted
             && accepted == self.switch.sent.load(Ordering::SeqCst);
         Summary { text, whole }
-    }
-}
-
-/// `1204` as `1,204`.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::thousands;
-
-    #[test]
-    fn thousands_are_grouped_from_the_right() {
-        assert_eq!([thousands(7), thousands(1204), thousands(1_234_567)], ["7", "1,204", "1,234,567"]);
     }
 }

@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use crate::activation::ActivationError;
+use crate::admin::client::ClientError;
 use crate::config::ConfigError;
 use crate::daemon::{StartError, StartFault};
 use crate::queue::OpenError;
 
+use super::daemon_at::Denied;
 use super::emit::EmitError;
 use super::send::SendError;
 
@@ -55,6 +57,14 @@ pub(super) fn of(error: &anyhow::Error) -> Exit {
             StartFault::Storage => Exit::Storage,
             StartFault::Configuration => Exit::Configuration,
         };
+    }
+    if error.is::<Denied>() {
+        return Exit::Permission;
+    }
+    match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Unreachable { .. } | ClientError::Broken) => return Exit::Unreachable,
+        Some(_) => return Exit::Failed,
+        None => {}
     }
     if error.is::<ActivationError>() {
         return Exit::Configuration;

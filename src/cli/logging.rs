@@ -1,14 +1,16 @@
 //! Where log lines go and what they look like.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::clock::Clock;
 use crate::config::{Log, LogFormat};
+use crate::daemon::SetLevel;
 
 /// Log time: UTC with milliseconds, as `eventDateTime` is written.
 struct Utc(Clock);
@@ -23,11 +25,9 @@ impl FormatTime for Utc {
 /// Sends log lines where `log` says: to stderr, or to the journal with fields. Only the first call in a
 /// process takes effect. Without a journal, lines go to stderr as text.
 ///
-/// Crates below us speak at `warn` and above only: their lower lines name hosts and bodies.
-pub(super) fn start(log: &Log) {
-    let ours = tracing_subscriber::filter::Targets::new()
-        .with_target("trunkline", log.level)
-        .with_default(LevelFilter::from_level(log.level.min(tracing::Level::WARN)));
+/// Gives what changes the level later.
+pub(super) fn start(log: &Log) -> SetLevel {
+    let (ours, handle) = tracing_subscriber::reload::Layer::new(levels(log.level));
     let registry = tracing_subscriber::registry().with(ours);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
@@ -49,4 +49,16 @@ pub(super) fn start(log: &Log) {
     if started.is_err() {
         tracing::debug!("logging was started before");
     }
+    Arc::new(move |level| {
+        if handle.reload(levels(level)).is_err() {
+            tracing::warn!("the log level cannot be changed any more");
+        }
+    })
+}
+
+/// Crates below us speak at `warn` and above only: their lower lines name hosts and bodies.
+fn levels(level: tracing::Level) -> Targets {
+    Targets::new()
+        .with_target("trunkline", level)
+        .with_default(LevelFilter::from_level(level.min(tracing::Level::WARN)))
 }

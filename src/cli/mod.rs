@@ -7,17 +7,26 @@
 //!
 //! Not here: what a command does once its arguments are clear (`daemon`, `sandbox`, `config`).
 
+mod access;
 mod args;
 pub mod config;
+mod control;
+mod daemon_at;
 pub mod demo;
 mod demo_calls;
 pub mod emit;
 mod exit;
+mod letters;
 mod logging;
+mod pages;
 mod queue;
 mod run;
 pub mod sandbox;
 pub mod send;
+mod status;
+mod top;
+mod trace;
+mod words;
 
 pub use exit::Exit;
 
@@ -44,7 +53,17 @@ pub fn main() -> ExitCode {
 fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
     use args::{Command, ConfigCommand, QueueCommand};
     let config = parsed.config.as_deref();
+    let at = daemon_at::Where { config, admin: parsed.admin.as_deref() };
     match parsed.command {
+        Command::Status(options) => status::run(at, &options),
+        Command::Top(options) => top::run(at, options.interval.into()),
+        Command::Trace(options) => trace::run(at, &options),
+        Command::DeadLetters(command) => letters::run(at, command),
+        Command::Pause(options) => control::lanes(at, "/pause", &options),
+        Command::Resume(options) => control::lanes(at, "/resume", &options),
+        Command::Reload => control::reload(at),
+        Command::Completions { shell } => pages::completions(&args::completions(shell)),
+        Command::Man => pages::man(),
         Command::Run => run::run(config),
         Command::Demo(options) => demo::run(options.for_time.map(Into::into)),
         Command::Sandbox(options) => async_runtime()?.block_on(run::sandbox((*options).into())),
@@ -52,7 +71,7 @@ fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
         Command::Emit(options) => run::emit(config, options),
         Command::Queue(QueueCommand::Verify { dir }) => queue::verify(dir, config),
         Command::Queue(QueueCommand::Export(options)) => queue::export(options, config),
-        Command::Adopt => queue::adopt(config),
+        Command::Adopt => control::adopt(at),
         Command::Config(ConfigCommand::Check { online: false }) => say(&config::check(config)?),
         Command::Config(ConfigCommand::Check { online: true }) => run::check_online(config),
         Command::Config(ConfigCommand::Show) => say(&config::show(config)?),

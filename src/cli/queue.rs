@@ -13,7 +13,7 @@ use crate::event::{Lane, one_line};
 use crate::queue::{self, Inspection};
 
 use super::Exit;
-use super::args::{ExportArgs, Since};
+use super::args::ExportArgs;
 
 /// The directory that was named, else the configuration's.
 fn directory(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Result<PathBuf> {
@@ -63,14 +63,7 @@ pub(super) fn export(args: ExportArgs, config: Option<&Path>) -> anyhow::Result<
     for fault in found.faults() {
         super::complain(&format!("damaged: {fault}"));
     }
-    let since_ms = match args.since {
-        None => i64::MIN,
-        Some(Since::Time(ms)) => ms,
-        Some(Since::Ago(age)) => {
-            let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-            Clock::system().unix_ms().saturating_sub(age_ms)
-        }
-    };
+    let since_ms = args.since.map_or(i64::MIN, |since| since.at_ms(Clock::system().unix_ms()));
     let lanes: Vec<Lane> = args.lane.map_or(Lane::ALL.to_vec(), |lane| vec![lane]);
     let mut out = BufWriter::new(io::stdout().lock());
     let mut count = 0_u64;

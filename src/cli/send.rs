@@ -3,7 +3,6 @@
 //! Survives a restart of the daemon without sending twice: every event has an id before it leaves, only
 //! unanswered lines go again, in their order, and the daemon knows an id that it has accepted.
 
-pub mod access;
 mod fill;
 mod input;
 mod session;
@@ -20,6 +19,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::clock::{Clock, Mono};
 
+use super::access;
 use input::{InputError, Line};
 use session::End;
 
@@ -194,7 +194,7 @@ async fn pump(
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(SendError::Permission(access::explain(socket)));
+                return Err(SendError::Permission(access::explain(socket, "ingest.stream.mode")));
             }
             Err(error) => fault = Some(error),
         }

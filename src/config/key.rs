@@ -77,6 +77,21 @@ pub enum Kind {
 /// Longest duration taken: ten years, so that adding one to a time never overflows.
 const DURATION_MAX: Duration = Duration::from_secs(3_650 * 24 * 3_600);
 
+/// What is bound, opened or built once, at the start.
+const NEED_RESTART: &[&str] = &[
+    "ingest.stream.path",
+    "ingest.stream.mode",
+    "ingest.stream.group",
+    "ingest.http.listen",
+    "queue.dir",
+    "queue.dedupe_window",
+    "admin.listen",
+    "admin.mode",
+    "admin.group",
+    "admin.metrics_listen",
+    "log.format",
+];
+
 /// Key with a default.
 pub(super) const fn key(name: &'static str, default: &'static str, kind: Kind, meaning: &'static str) -> Key {
     Key { name, default: Some(default), example: "", kind, meaning }
@@ -101,6 +116,16 @@ impl Key {
     /// Variable that sets it.
     pub fn variable(&self) -> String {
         format!("TRUNKLINE__{}", self.name.to_ascii_uppercase().replace('.', "__"))
+    }
+
+    /// Whether a part of its value is not shown.
+    pub(super) fn is_masked(&self) -> bool {
+        matches!(self.kind, Kind::Secret | Kind::Proxy | Kind::Url)
+    }
+
+    /// Whether a change of it takes a restart of the daemon. All others are taken over by `reload`.
+    pub fn needs_restart(&self) -> bool {
+        NEED_RESTART.contains(&self.name)
     }
 
     /// Whether its value is never shown.

@@ -36,7 +36,7 @@ pub use log::{Log, LogFormat};
 pub use queue::Queue;
 pub use relay::Relay;
 pub use secret::{MASK, mask_url};
-pub use show::{Shown, reference};
+pub use show::{Change, Shown, changes, reference};
 pub use upstream::{Credentials, Endpoints, Upstream};
 
 /// Every key, in the order of the sections.

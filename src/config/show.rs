@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use config::ValueKind;
 
@@ -19,13 +20,50 @@ pub struct Shown {
     pub value: Option<String>,
     /// Where it came from.
     pub origin: Origin,
+    /// Of the value itself, so that a change of a masked one is seen.
+    pub(super) fingerprint: u64,
+}
+
+/// A key whose value is another one.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The key.
+    pub key: &'static Key,
+    /// Before, as it is shown; `None`: not set.
+    pub before: Option<String>,
+    /// Now.
+    pub now: Option<String>,
+}
+
+/// What differs between two configurations, in the order of the keys.
+pub fn changes(before: &[Shown], now: &[Shown]) -> Vec<Change> {
+    let pairs = keys().zip(before.iter().zip(now));
+    pairs
+        .filter(|(_, (before, now))| before.fingerprint != now.fingerprint)
+        .map(|(key, (before, now))| Change { key, before: before.value.clone(), now: now.value.clone() })
+        .collect()
+}
+
+/// The same for a value however it was spelt by its layer, in this process.
+fn fingerprint(key: &Key, value: Option<&ValueKind>) -> u64 {
+    let text = match value {
+        None | Some(ValueKind::Nil) => None,
+        Some(value) if key.is_masked() => Some(value.to_string()),
+        Some(value) => Some(value_text(key, value)),
+    };
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Effective values in the order of the keys.
 pub(super) fn shown(found: &BTreeMap<&'static str, Found>) -> Vec<Shown> {
     let show = |key: &'static Key| match found.get(key.name) {
-        None => Shown { key: key.name, value: None, origin: Origin::Default },
+        None => {
+            Shown { key: key.name, value: None, origin: Origin::Default, fingerprint: fingerprint(key, None) }
+        }
         Some(found) => Shown {
+            fingerprint: fingerprint(key, Some(&found.value)),
             key: key.name,
             value: (!matches!(found.value, ValueKind::Nil)).then(|| value_text(key, &found.value)),
             origin: found.origin.clone(),

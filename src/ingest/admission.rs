@@ -4,6 +4,7 @@
 //! connection gets a second line in while another waits for its first.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct Admission {
     pending: Budget,
     long_lines: Budget,
-    max_connections: usize,
+    max_connections: AtomicUsize,
     open: Mutex<Open>,
 }
 
@@ -48,18 +49,37 @@ struct Open {
 #[derive(Debug)]
 struct Budget {
     bytes: Arc<Semaphore>,
-    limit: u32,
+    limit: AtomicU32,
 }
 
 impl Budget {
     fn new(limit: usize) -> Self {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX).max(1);
-        Self { bytes: Arc::new(Semaphore::new(limit as usize)), limit }
+        Self { bytes: Arc::new(Semaphore::new(limit as usize)), limit: AtomicU32::new(limit) }
+    }
+
+    /// What is held beyond a lower limit is given back as it is answered.
+    fn resize(&self, limit: usize) {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX).max(1);
+        let before = self.limit.swap(limit, Ordering::SeqCst);
+        if limit >= before {
+            return self.bytes.add_permits((limit - before) as usize);
+        }
+        let surplus = (before - limit) as usize;
+        let owed = surplus - self.bytes.forget_permits(surplus);
+        if owed > 0 {
+            let (bytes, owed) = (self.bytes.clone(), u32::try_from(owed).unwrap_or(u32::MAX));
+            tokio::spawn(async move {
+                if let Ok(permit) = bytes.acquire_many_owned(owed).await {
+                    permit.forget();
+                }
+            });
+        }
     }
 
     /// More than the limit counts as the limit: it then comes in alone.
     async fn take(&self, bytes: usize) -> PendingBytes {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.limit);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.limit.load(Ordering::SeqCst));
         let permit = self.bytes.clone().acquire_many_owned(bytes).await;
         PendingBytes(permit.expect("the semaphore is never closed"))
     }
@@ -71,9 +91,16 @@ impl Admission {
         Arc::new(Self {
             pending: Budget::new(max_pending),
             long_lines: Budget::new(max_pending),
-            max_connections,
+            max_connections: AtomicUsize::new(max_connections),
             open: Mutex::default(),
         })
+    }
+
+    /// Other limits from now on. Connections beyond a lower one stay. Must be called within a runtime.
+    pub fn configure(&self, max_pending: usize, max_connections: usize) {
+        self.pending.resize(max_pending);
+        self.long_lines.resize(max_pending);
+        self.max_connections.store(max_connections, Ordering::SeqCst);
     }
 
     /// Waits until `bytes` more may be unanswered. Hold the result until their answer is known.
@@ -98,11 +125,12 @@ impl Admission {
     /// If all places are taken, or half of them by this uid.
     pub fn connect(self: &Arc<Self>, uid: Option<u32>) -> Result<ConnectionSlot, Crowded> {
         let mut open = self.open();
-        if open.total >= self.max_connections {
-            return Err(Crowded::All(self.max_connections));
+        let max_connections = self.max_connections.load(Ordering::SeqCst);
+        if open.total >= max_connections {
+            return Err(Crowded::All(max_connections));
         }
         if let Some(uid) = uid {
-            let most = (self.max_connections / 2).max(1);
+            let most = (max_connections / 2).max(1);
             let count = open.by_uid.entry(uid).or_default();
             if *count >= most {
                 return Err(Crowded::Uid(most));

@@ -13,8 +13,6 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Group, chown};
 
-use super::UnknownUser;
-
 /// Why there is no socket. [`BindError::exit_code`] has the command's exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -38,9 +36,6 @@ pub enum BindError {
     /// `group` is not known.
     #[error("no group {0:?} on this host; give a name that `getent group` lists, or a number")]
     UnknownGroup(String),
-    /// `allow_uids` has a name that is not known.
-    #[error(transparent)]
-    UnknownUser(#[from] UnknownUser),
     /// Any other fault with the file.
     #[error("{path}: cannot make the socket")]
     Io {
@@ -67,7 +62,7 @@ impl BindError {
             | BindError::Address(..)
             | BindError::Socket(_) => 73,
             BindError::Permission { .. } => 77,
-            BindError::BadPath(_) | BindError::UnknownGroup(_) | BindError::UnknownUser(_) => 78,
+            BindError::BadPath(_) | BindError::UnknownGroup(_) => 78,
         }
     }
 }

@@ -86,7 +86,7 @@ pub(super) async fn serve<S: Sink>(
     let (reader, writer) = stream.into_split();
     let (lines, lines_out) = unbounded_channel();
     let (answers, answers_out) = unbounded_channel();
-    let unacked = Arc::new(Semaphore::new(context.config.max_unacked));
+    let unacked = Arc::new(Semaphore::new(context.settings().config.max_unacked));
     let desk = Desk {
         context,
         peer,
@@ -101,7 +101,7 @@ pub(super) async fn serve<S: Sink>(
 
 impl<S: Sink> Desk<S> {
     async fn read(&self, mut socket: OwnedReadHalf, lines: UnboundedSender<Waiting>) {
-        let mut framer = Framer::new(self.context.config.max_line);
+        let mut framer = Framer::new(self.context.settings().config.max_line);
         let mut long_line = None;
         loop {
             while let Some(frame) = framer.next_frame() {
@@ -110,6 +110,7 @@ impl<S: Sink> Desk<S> {
                 }
             }
             framer.rest();
+            framer.limit(self.context.settings().config.max_line);
             if framer.held() <= SHORT_LINE {
                 long_line = None;
             }
@@ -141,7 +142,7 @@ impl<S: Sink> Desk<S> {
             return socket.read_buf(&mut framer.room()).await.ok();
         }
         if long_line.is_none() {
-            let max_line = self.context.config.max_line;
+            let max_line = self.context.settings().config.max_line;
             *long_line = Some(self.context.admission.long_line(max_line).await);
         }
         match tokio::time::timeout(LONG_LINE_IDLE, socket.read_buf(&mut framer.room())).await {
@@ -202,7 +203,7 @@ impl<S: Sink> Desk<S> {
     }
 
     fn too_long(&self) -> Bytes {
-        let max_line = self.context.config.max_line;
+        let max_line = self.context.settings().config.max_line;
         let message = format!("the line is longer than {max_line} bytes (ingest.max_line)");
         ErrorBody { message, code: "request.entity.too.large", status: 413 }.to_bytes()
     }

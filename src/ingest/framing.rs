@@ -34,6 +34,11 @@ impl Framer {
         Self { buffer: BytesMut::new(), searched: 0, skipping: false, max_line }
     }
 
+    /// Another limit from now on, also for the line that is unfinished.
+    pub fn limit(&mut self, max_line: usize) {
+        self.max_line = max_line;
+    }
+
     /// Where the next read goes. Take all frames before asking for more.
     pub fn room(&mut self) -> Limit<&mut BytesMut> {
         self.buffer.reserve(READ_BYTES);

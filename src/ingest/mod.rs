@@ -26,7 +26,7 @@ mod peer;
 mod stream;
 mod taking;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 pub use admission::{Admission, ConnectionSlot, Crowded, PendingBytes};
 pub use bind::{BindError, SocketFile, bind_unix};
@@ -64,13 +64,42 @@ impl Sink for Writer {
     }
 }
 
-/// What a door needs of the house.
+/// What the operator set for the doors. Replaced as a whole at a reload.
 #[derive(Debug)]
-pub struct DoorContext<S> {
+pub struct Settings {
     /// `[ingest]`
     pub config: config::Ingest,
     /// Arrays that are taken.
     pub catalogue: Catalogue,
+    /// Who may use the stream socket.
+    pub allowed: AllowedUids,
+}
+
+impl Settings {
+    /// What `config` says.
+    ///
+    /// # Errors
+    /// If `allow_uids` names a user that this host does not have.
+    pub fn new(config: config::Ingest) -> Result<Self, UnknownUser> {
+        let allowed = AllowedUids::resolve(&config.stream.allow_uids)?;
+        let catalogue = Catalogue::new(&config.extra_arrays);
+        Ok(Self { config, catalogue, allowed })
+    }
+
+    /// The operator's rules for events.
+    pub fn rules(&self) -> Rules {
+        let unknown = match self.config.unknown {
+            config::UnknownPolicy::Forward => UnknownRule::Forward,
+            config::UnknownPolicy::Refuse => UnknownRule::Refuse,
+        };
+        Rules { max_event: self.config.max_event, unknown }
+    }
+}
+
+/// What a door needs of the house.
+#[derive(Debug)]
+pub struct DoorContext<S> {
+    settings: RwLock<Arc<Settings>>,
     /// Where events go.
     pub sink: S,
     /// Time of receipt.
@@ -84,25 +113,22 @@ pub struct DoorContext<S> {
 }
 
 impl<S: Sink> DoorContext<S> {
-    /// A context with the catalogue of `config`.
-    pub fn new(
-        config: config::Ingest,
-        sink: S,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-        admission: Arc<Admission>,
-    ) -> Self {
-        let catalogue = Catalogue::new(&config.extra_arrays);
+    /// A context with `settings` and the limits that they name.
+    pub fn new(settings: Settings, sink: S, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let admission = Admission::new(settings.config.max_pending, settings.config.max_connections);
         let notes = Notes::new(clock.clone());
-        Self { config, catalogue, sink, clock, metrics, admission, notes }
+        let settings = RwLock::new(Arc::new(settings));
+        Self { settings, sink, clock, metrics, admission, notes }
     }
 
-    /// The operator's rules for events.
-    pub fn rules(&self) -> Rules {
-        let unknown = match self.config.unknown {
-            config::UnknownPolicy::Forward => UnknownRule::Forward,
-            config::UnknownPolicy::Refuse => UnknownRule::Refuse,
-        };
-        Rules { max_event: self.config.max_event, unknown }
+    /// What is in force now. A line that is being taken keeps to what it began with.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps to other settings from now on; connections stay.
+    pub fn configure(&self, settings: Settings) {
+        self.admission.configure(settings.config.max_pending, settings.config.max_connections);
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 }

@@ -13,7 +13,7 @@ use crate::config;
 use crate::event::{Door, ErrorBody};
 use crate::metrics::DoorLabel;
 
-use super::{AllowedUids, BindError, DoorContext, Peer, Sink, SocketFile, bind_unix, connection};
+use super::{BindError, DoorContext, Peer, Sink, SocketFile, bind_unix, connection};
 
 /// Pause after a failed accept: out of file descriptors, it fails again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -26,48 +26,41 @@ const FAREWELL_LIMIT: Duration = Duration::from_millis(100);
 pub struct Listener {
     socket: UnixListener,
     file: Option<SocketFile>,
-    allowed: AllowedUids,
 }
 
 impl Listener {
     /// Makes the socket file. Must be called within a runtime.
     ///
     /// # Errors
-    /// If it cannot be made, is in use, or names a user or group that this host does not have.
+    /// If it cannot be made, is in use, or names a group that this host does not have.
     pub fn bind(config: &config::Stream) -> Result<Self, BindError> {
-        let allowed = AllowedUids::resolve(&config.allow_uids)?;
         let (socket, file) = bind_unix(&config.path, config.mode, config.group.as_deref())?;
-        Self::listen(socket, Some(file), allowed)
+        Self::listen(socket, Some(file))
     }
 
     /// Takes a socket that systemd made; path, mode and group are systemd's then.
     ///
     /// # Errors
-    /// If `allow_uids` names a user that this host does not have, or the socket is of no use.
-    pub fn adopt(socket: StdListener, config: &config::Stream) -> Result<Self, BindError> {
-        let allowed = AllowedUids::resolve(&config.allow_uids)?;
-        Self::listen(socket, None, allowed)
+    /// If the socket is of no use.
+    pub fn adopt(socket: StdListener) -> Result<Self, BindError> {
+        Self::listen(socket, None)
     }
 
-    fn listen(
-        socket: StdListener,
-        file: Option<SocketFile>,
-        allowed: AllowedUids,
-    ) -> Result<Self, BindError> {
+    fn listen(socket: StdListener, file: Option<SocketFile>) -> Result<Self, BindError> {
         socket.set_nonblocking(true).map_err(BindError::Socket)?;
         let socket = UnixListener::from_std(socket).map_err(BindError::Socket)?;
-        Ok(Self { socket, file, allowed })
+        Ok(Self { socket, file })
     }
 }
 
 /// Accepts and serves until `stop`; returns when all that was read is answered and all tasks are joined.
 pub async fn serve<S: Sink>(listener: Listener, context: Arc<DoorContext<S>>, stop: CancellationToken) {
-    let Listener { socket, file, allowed } = listener;
+    let Listener { socket, file } = listener;
     let tasks = TaskTracker::new();
     while let Some(accepted) = stop.run_until_cancelled(socket.accept()).await {
         match accepted {
             Ok((stream, _)) => {
-                tasks.spawn(welcome(stream, allowed.clone(), context.clone(), stop.clone()));
+                tasks.spawn(welcome(stream, context.clone(), stop.clone()));
             }
             Err(error) => {
                 tracing::warn!(door = Door::Stream.name(), %error, "cannot accept a connection");
@@ -82,14 +75,9 @@ pub async fn serve<S: Sink>(listener: Listener, context: Arc<DoorContext<S>>, st
     tasks.wait().await;
 }
 
-async fn welcome<S: Sink>(
-    stream: UnixStream,
-    allowed: AllowedUids,
-    context: Arc<DoorContext<S>>,
-    stop: CancellationToken,
-) {
+async fn welcome<S: Sink>(stream: UnixStream, context: Arc<DoorContext<S>>, stop: CancellationToken) {
     let Ok(peer) = Peer::of(&stream) else { return };
-    if !allowed.allows(peer.uid) {
+    if !context.settings().allowed.allows(peer.uid) {
         context.notes.refused(Door::Stream, peer, "uid_not_allowed");
         let message = format!("uid {} may not connect (ingest.stream.allow_uids)", peer.uid);
         return turn_away(stream, ErrorBody { message, code: "not.authorized", status: 403 }).await;

@@ -40,7 +40,8 @@ pub fn take<S: Sink>(
     peer: Peer,
 ) -> Result<(Taken, Vec<Envelope>), BodyError> {
     let receipt = Receipt { now_ms: context.clock.unix_ms(), door, uid: peer.uid };
-    let parsed = parse_body(body, &context.catalogue, &context.rules(), &receipt, &mut Uuid::new_v4);
+    let settings = context.settings();
+    let parsed = parse_body(body, &settings.catalogue, &settings.rules(), &receipt, &mut Uuid::new_v4);
     let parsed = parsed.inspect_err(|_| context.refuse(door, peer, "bad_body"))?;
     for refusal in &parsed.refused {
         context.refuse(door, peer, refusal.reason);
@@ -81,6 +82,7 @@ impl<S: Sink> DoorContext<S> {
 
 fn count_refused(metrics: &Metrics, door: Door, reason: &'static str) {
     metrics.events_refused.get_or_create(&DoorReason { door: door.name(), reason }).inc();
+    metrics.sums.refused.inc();
 }
 
 impl Taken {

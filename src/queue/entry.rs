@@ -126,6 +126,11 @@ impl EventIds {
         }
     }
 
+    /// Whether one of them is `id`, case folded.
+    pub fn contains(&self, id: &str) -> bool {
+        self.all().into_iter().flatten().any(|found| found.eq_ignore_ascii_case(id))
+    }
+
     fn all(&self) -> [Option<&str>; 5] {
         [&self.conversation, &self.communication, &self.interaction, &self.user, &self.agent]
             .map(Option::as_deref)
@@ -173,8 +178,7 @@ impl LedgerEntry {
 
     /// Whether the entry carries this id, case folded.
     pub(super) fn is_about(&self, id: &str, event_id: Option<Uuid>) -> bool {
-        event_id == Some(self.event_id)
-            || self.ids.all().into_iter().flatten().any(|found| found.eq_ignore_ascii_case(id))
+        event_id == Some(self.event_id) || self.ids.contains(id)
     }
 
     /// What is known from the event itself.

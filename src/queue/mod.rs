@@ -56,7 +56,7 @@ pub use handle::{Caretaker, DeadLetters, LedgerReader, Reader, ReplayError, Tick
 pub use letter::DeadLetter;
 pub use lifecycle::{Ownership, Queue, adopt};
 pub use offline::{Inspection, RowReport};
-pub use owner::Owner;
+pub use owner::{Owner, replace_file};
 pub use types::{
     AppendError, Appended, Backlog, DeadReason, LaneDepth, OpenError, Outcome, Page, QueueError, Seq,
     Settlement, Stored, Vitals,

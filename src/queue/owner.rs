@@ -50,17 +50,26 @@ impl Owner {
     /// # Errors
     /// If the file cannot be written.
     pub(super) fn write(&self, dir: &Path) -> Result<(), OpenError> {
-        let write = || -> io::Result<()> {
-            let new = dir.join("owner.new");
-            let mut file = File::create(&new)?;
-            serde_json::to_writer(&mut file, self)?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            fs::rename(&new, dir.join(FILE))?;
-            sync_dir(dir)
+        let write = || {
+            let mut line = serde_json::to_vec(self)?;
+            line.push(b'\n');
+            replace_file(dir, FILE, &line)
         };
-        write().map_err(|error| OpenError::from_io(dir, &error))
+        write().map_err(|error: io::Error| OpenError::from_io(dir, &error))
     }
+}
+
+/// Replaces a small file of the directory as a whole; durable when it returns.
+///
+/// # Errors
+/// If it cannot be written; the one before is still there then.
+pub fn replace_file(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let new = dir.join(format!("{name}.new"));
+    let mut file = File::create(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&new, dir.join(name))?;
+    sync_dir(dir)
 }
 
 impl std::fmt::Display for Owner {

@@ -78,5 +78,6 @@ pub(super) fn count(metrics: &Metrics, lane: Lane, settlements: &[Settlement], n
 pub(super) fn count_request(metrics: &Metrics, lane: Lane, answer: &Answer, took: Duration) {
     let labels = LaneHttpStatus { lane: lane.name(), status: HttpStatus(answer.status) };
     metrics.requests.get_or_create(&labels).inc();
+    metrics.sums.requests.inc();
     metrics.request_seconds.observe(took.as_secs_f64());
 }

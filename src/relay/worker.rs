@@ -205,6 +205,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         run.events_in_flight += items.len();
         self.in_flight += 1;
         self.parts.metrics.batch_events.observe(count_f64(items.len()));
+        self.parts.metrics.sums.events_in_requests.inc_by(items.len() as u64);
         let body = batch::body(items.iter().map(|item| &item.stored.event));
         let upstream = self.parts.upstream.clone();
         self.tasks.spawn(async move {

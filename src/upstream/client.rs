@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
@@ -71,12 +71,41 @@ pub enum Me {
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    wire: Wire,
+    site: RwLock<Arc<Site>>,
     tokens: Tokens,
-    api_url: String,
-    host: String,
     clock: Clock,
     skew_ms: AtomicI64,
+}
+
+/// Where requests go, and how. Those under way keep the one they began with.
+struct Site {
+    wire: Wire,
+    api_url: String,
+    host: String,
+}
+
+impl Site {
+    fn new(settings: &config::Upstream) -> Result<Self, ClientError> {
+        let api = address(&settings.endpoints.api_url, "upstream.api_url")?;
+        let login = address(&settings.endpoints.login_url, "upstream.login_url")?;
+        Ok(Self {
+            wire: Wire::new(settings, api.is_plain && login.is_plain)?,
+            api_url: settings.endpoints.api_url.trim_end_matches('/').to_owned(),
+            host: api.shown,
+        })
+    }
+}
+
+/// New settings that are known to work and are not in force yet.
+pub struct Prepared {
+    site: Site,
+    settings: config::Upstream,
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("host", &self.site.host).finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -86,18 +115,38 @@ impl Client {
     /// If an address, the proxy or the CA file can't be used. A missing secret is none: it shows in
     /// [`Client::login`] and in verdicts.
     pub fn new(settings: &config::Upstream, clock: Clock) -> Result<Self, ClientError> {
-        let api = address(&settings.endpoints.api_url, "upstream.api_url")?;
-        let login = address(&settings.endpoints.login_url, "upstream.login_url")?;
-        let plain = api.is_plain && login.is_plain;
-        let host = api.shown;
         Ok(Self(Arc::new(Inner {
-            wire: Wire::new(settings, plain)?,
+            site: RwLock::new(Arc::new(Site::new(settings)?)),
             tokens: Tokens::new(&settings.endpoints, settings.credentials.clone(), clock.clone()),
-            api_url: settings.endpoints.api_url.trim_end_matches('/').to_owned(),
-            host,
             clock,
             skew_ms: AtomicI64::new(SKEW_UNKNOWN),
         })))
+    }
+
+    /// Makes all that `settings` need, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn prepare(settings: &config::Upstream) -> Result<Prepared, ClientError> {
+        Ok(Prepared { site: Site::new(settings)?, settings: settings.clone() })
+    }
+
+    /// Keeps to new settings from now on; requests under way end as they began. Logs in at once if the
+    /// credentials or the secret in its file have changed, or if the last login failed; says how that went.
+    pub async fn configure(&self, prepared: Prepared) -> Option<Login> {
+        let Prepared { site, settings } = prepared;
+        *self.0.site.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(site);
+        let is_news = self.0.tokens.configure(&settings.endpoints, settings.credentials).await;
+        if !is_news {
+            return None;
+        }
+        let site = self.site();
+        self.0.tokens.renew_now(&site.wire).await;
+        Some(self.login().borrow().clone())
+    }
+
+    fn site(&self) -> Arc<Site> {
+        self.0.site.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How the last login went, now and from now on.
@@ -108,13 +157,13 @@ impl Client {
     /// Gets a token now if there is none, and says how that went.
     pub async fn log_in(&self) -> Login {
         // The outcome is published either way; what is published is what is told.
-        let _outcome = self.0.tokens.token(&self.0.wire).await;
+        let _outcome = self.0.tokens.token(&self.site().wire).await;
         self.login().borrow().clone()
     }
 
     /// The API's host, with the port if it is not the scheme's own.
-    pub fn host(&self) -> &str {
-        &self.0.host
+    pub fn host(&self) -> String {
+        self.site().host.clone()
     }
 
     /// How far our wall clock is ahead of the server's by its last `Date`, to the second; `None`
@@ -126,7 +175,9 @@ impl Client {
 
     /// Whose token it is: the organisation.
     pub async fn me(&self) -> Me {
-        let Inner { tokens, wire, api_url, clock, .. } = &*self.0;
+        let Inner { tokens, clock, .. } = &*self.0;
+        let site = self.site();
+        let Site { wire, api_url, .. } = &*site;
         let token = match tokens.token(wire).await {
             Ok(token) => token,
             Err(fault) => return Me::Unknown(fault.reason),
@@ -160,9 +211,9 @@ impl Client {
         }
     }
 
-    async fn post(&self, request: &Outbound, token: &Token) -> Answer {
-        let url = format!("{}{}", self.0.api_url, request.lane.path());
-        let sent = self.0.wire.post_events(&url, request.body.clone(), token).await;
+    async fn post(&self, site: &Site, request: &Outbound, token: &Token) -> Answer {
+        let url = format!("{}{}", site.api_url, request.lane.path());
+        let sent = site.wire.post_events(&url, request.body.clone(), token).await;
         let now_ms = self.0.clock.unix_ms();
         let mut answer = match sent {
             Ok(raw) => {
@@ -191,18 +242,20 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("host", &self.0.host).finish_non_exhaustive()
+        f.debug_struct("Client").field("host", &self.host()).finish_non_exhaustive()
     }
 }
 
 impl Upstream for Client {
     async fn send(&self, request: Outbound) -> Answer {
-        let Inner { tokens, wire, .. } = &*self.0;
+        let tokens = &self.0.tokens;
+        let site = self.site();
+        let wire = &site.wire;
         let token = match tokens.token(wire).await {
             Ok(token) => token,
             Err(fault) => return fault.answer(),
         };
-        let answer = self.post(&request, &token).await;
+        let answer = self.post(&site, &request, &token).await;
         let Verdict::Unauthorized { reason } = &answer.verdict else {
             if answer.status.is_some() {
                 tokens.confirm(&token);
@@ -218,7 +271,7 @@ impl Upstream for Client {
             Ok(_) => return answer,
             Err(fault) => return fault.answer(),
         };
-        let answer = self.post(&request, &fresh).await;
+        let answer = self.post(&site, &request, &fresh).await;
         if answer.status.is_some() && !matches!(answer.verdict, Verdict::Unauthorized { .. }) {
             tokens.confirm(&fresh);
         }

@@ -21,6 +21,6 @@ mod token;
 mod types;
 mod wire;
 
-pub use client::{Client, ClientError, Me};
+pub use client::{Client, ClientError, Me, Prepared};
 pub use probe::{Finding, probe};
 pub use types::{Answer, EventError, Login, Outbound, RateWindow, Upstream, Verdict};

@@ -39,13 +39,37 @@ impl Token {
 
 /// The token and how to get one.
 pub(super) struct Tokens {
-    credentials: Credentials,
-    token_url: String,
+    account: Mutex<Account>,
     clock: Clock,
     /// Held through a login: that is what makes it a single flight.
     attempts: tokio::sync::Mutex<Attempts>,
     held: Mutex<Held>,
     published: watch::Sender<Login>,
+}
+
+/// Who logs in, and where.
+#[derive(Clone)]
+struct Account {
+    credentials: Credentials,
+    token_url: String,
+}
+
+impl Account {
+    fn new(endpoints: &Endpoints, credentials: Credentials) -> Self {
+        let token_url = format!("{}/oauth/token", endpoints.login_url.trim_end_matches('/'));
+        Self { credentials, token_url }
+    }
+
+    /// The same client at the same host: a token of one is a token of the other.
+    fn is_same_client(&self, other: &Account) -> bool {
+        use Credentials::{AccessTokenFile, Client};
+        let same = match (&self.credentials, &other.credentials) {
+            (Client { id: ours, .. }, Client { id: theirs, .. }) => ours == theirs,
+            (AccessTokenFile(ours), AccessTokenFile(theirs)) => ours == theirs,
+            _ => false,
+        };
+        same && self.token_url == other.token_url
+    }
 }
 
 #[derive(Default)]
@@ -85,13 +109,44 @@ enum Cached {
 impl Tokens {
     pub(super) fn new(endpoints: &Endpoints, credentials: Credentials, clock: Clock) -> Self {
         Self {
-            credentials,
-            token_url: format!("{}/oauth/token", endpoints.login_url.trim_end_matches('/')),
+            account: Mutex::new(Account::new(endpoints, credentials)),
             clock,
             attempts: tokio::sync::Mutex::default(),
             held: Mutex::default(),
             published: watch::Sender::default(),
         }
+    }
+
+    /// Takes other credentials, or the same ones whose secret may have changed in its file. `true` if a
+    /// login is due: something is new, or the last one failed. A token of the same client is used until
+    /// its successor is there; one of another client is dropped.
+    pub(super) async fn configure(&self, endpoints: &Endpoints, credentials: Credentials) -> bool {
+        let mut attempts = self.attempts.lock().await;
+        let next = Account::new(endpoints, credentials);
+        let before = std::mem::replace(&mut *self.account(), next.clone());
+        if !next.is_same_client(&before) {
+            *attempts = Attempts { generation: attempts.generation, ..Attempts::default() };
+            *self.held() = Held::default();
+            return true;
+        }
+        let failed = attempts.paused.take().is_some();
+        let Credentials::Client { secret, secret_files, .. } = next.credentials else {
+            // Whoever renews the file's token may have done so.
+            return true;
+        };
+        let secret = match secret {
+            Some(secret) => Some(secret),
+            None => secret::read_first(secret_files).await.ok(),
+        };
+        let proven = attempts.proven_secret.as_ref().map(ExposeSecret::expose_secret);
+        failed || secret.as_ref().map(ExposeSecret::expose_secret) != proven
+    }
+
+    /// Logs in even if there is a token that holds.
+    pub(super) async fn renew_now(&self, wire: &Wire) {
+        let mut attempts = self.attempts.lock().await;
+        // The outcome is published either way.
+        let _outcome = self.renew(&mut attempts, wire).await;
     }
 
     /// How the last login went, now and from now on.
@@ -195,14 +250,15 @@ impl Tokens {
 
     /// The grant, and whether its life is known.
     async fn fetch(&self, attempts: &mut Attempts, wire: &Wire) -> Result<(Grant, bool), Fault> {
-        match &self.credentials {
+        let Account { credentials, token_url } = self.account().clone();
+        match &credentials {
             Credentials::AccessTokenFile(path) => Ok((token_of_file(path.clone()).await?, false)),
             Credentials::Client { id, secret, secret_files } => {
                 let secret = match secret {
                     Some(secret) => secret.clone(),
                     None => file_secret(secret_files.clone(), attempts.proven_secret.as_ref()).await?,
                 };
-                let answer = wire.request_token(&self.token_url, id, &secret).await;
+                let answer = wire.request_token(&token_url, id, &secret).await;
                 let raw = answer.map_err(|words| {
                     Fault::new(FaultKind::Unavailable, format!("login host not reachable: {words}"))
                 })?;
@@ -235,6 +291,10 @@ impl Tokens {
         let expires_at_ms = valid.and_then(|current| current.expires_at_ms);
         drop(held);
         self.published.send_replace(Login { expires_at_ms, fault: Some(fault.reason.clone()) });
+    }
+
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline::clock::Clock;
 use trunkline::config;
 use trunkline::event::Envelope;
-use trunkline::ingest::{Admission, DoorContext, HttpListener, Listener, Sink, serve, serve_http};
+use trunkline::ingest::{DoorContext, HttpListener, Listener, Settings, Sink, serve, serve_http};
 use trunkline::metrics::Metrics;
 use trunkline::queue::{AppendError, Appended};
 use uuid::Uuid;
@@ -106,12 +106,13 @@ impl House {
         let mut config = ingest(&path);
         change(&mut config);
         let listener = Listener::bind(&config.stream).unwrap();
-        let admission = Admission::new(config.max_pending, config.max_connections);
         let metrics = Arc::new(Metrics::new());
-        let context = Arc::new(DoorContext::new(config, memory.clone(), Clock::system(), metrics, admission));
+        let http = config.http.clone();
+        let settings = Settings::new(config).unwrap();
+        let context = Arc::new(DoorContext::new(settings, memory.clone(), Clock::system(), metrics));
         let stop = CancellationToken::new();
         let mut tasks = vec![tokio::spawn(serve(listener, context.clone(), stop.clone()))];
-        let door = HttpListener::bind(&context.config.http).unwrap();
+        let door = HttpListener::bind(&http).unwrap();
         let http = door.as_ref().and_then(HttpListener::local_addr);
         tasks.extend(door.map(|door| tokio::spawn(serve_http(door, context.clone(), stop.clone()))));
         Self { dir, path, memory, context, http, stop, tasks }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::send::access;
+use super::access;
 
 /// Longest answer to one event.
 const MAX_ANSWER: u64 = 64 * 1024;
@@ -76,7 +76,7 @@ pub fn hand_over(line: &str, socket: &Path, timeout: Duration) -> Result<(), Emi
     match answered.recv_timeout(timeout) {
         Ok(Ok(answer)) => judge(&answer, unreachable),
         Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(EmitError::Permission(access::explain(socket)))
+            Err(EmitError::Permission(access::explain(socket, "ingest.stream.mode")))
         }
         Ok(Err(error)) => Err(unreachable(error.to_string())),
         Err(_) => Err(unreachable(format!("no answer within {}", humantime::format_duration(timeout)))),

@@ -10,6 +10,6 @@ use super::routes::{Site, router};
 
 /// What answers the requests of a connection from `peer`.
 pub fn routes<S: Sink>(context: Arc<DoorContext<S>>, peer: Peer) -> Router {
-    let login = Arc::new(Login::new(&context.config.http, context.clock.clone()));
+    let login = Arc::new(Login::new(&context.settings().config.http, context.clock.clone()));
     router(Site { context, login, peer })
 }

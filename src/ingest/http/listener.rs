@@ -39,7 +39,6 @@ const HEAD_BYTES: usize = 64 * 1024;
 pub struct HttpListener {
     socket: Socket,
     file: Option<SocketFile>,
-    config: config::Http,
 }
 
 #[derive(Debug)]
@@ -66,23 +65,23 @@ impl HttpListener {
                 (tcp(bound)?, None)
             }
         };
-        Ok(Some(Self { socket, file, config: config.clone() }))
+        Ok(Some(Self { socket, file }))
     }
 
     /// Takes a TCP socket that systemd made.
     ///
     /// # Errors
     /// If it is of no use.
-    pub fn adopt_tcp(socket: StdTcpListener, config: &config::Http) -> Result<Self, BindError> {
-        Ok(Self { socket: tcp(socket)?, file: None, config: config.clone() })
+    pub fn adopt_tcp(socket: StdTcpListener) -> Result<Self, BindError> {
+        Ok(Self { socket: tcp(socket)?, file: None })
     }
 
     /// Takes a unix socket that systemd made.
     ///
     /// # Errors
     /// If it is of no use.
-    pub fn adopt_unix(socket: StdUnixListener, config: &config::Http) -> Result<Self, BindError> {
-        Ok(Self { socket: unix(socket)?, file: None, config: config.clone() })
+    pub fn adopt_unix(socket: StdUnixListener) -> Result<Self, BindError> {
+        Ok(Self { socket: unix(socket)?, file: None })
     }
 
     /// Address of a TCP socket.
@@ -110,8 +109,8 @@ pub async fn serve_http<S: Sink>(
     context: Arc<DoorContext<S>>,
     stop: CancellationToken,
 ) {
-    let HttpListener { socket, file, config } = listener;
-    let login = Arc::new(Login::new(&config, context.clock.clone()));
+    let HttpListener { socket, file } = listener;
+    let login = Arc::new(Login::new(&context.settings().config.http, context.clock.clone()));
     let tasks = TaskTracker::new();
     loop {
         let (context, login, stopping) = (context.clone(), login.clone(), stop.clone());

@@ -28,8 +28,7 @@ const ANONYMOUS: &str = "anonymous";
 /// Knows the token of `ingest.http.token_file`.
 #[derive(Debug)]
 pub(super) struct Login {
-    /// `None`: anybody may.
-    file: Option<PathBuf>,
+    file: Mutex<Option<PathBuf>>,
     known: Mutex<Known>,
     clock: Clock,
 }
@@ -42,12 +41,28 @@ struct Known {
 
 impl Login {
     pub(super) fn new(config: &config::Http, clock: Clock) -> Self {
-        let file = if config.allow_anonymous { None } else { config.token_file.clone() };
-        let login = Self { file, known: Mutex::default(), clock };
-        if let Some(file) = &login.file {
-            login.read(file);
-        }
+        let login = Self { file: Mutex::default(), known: Mutex::default(), clock };
+        login.configure(config);
         login
+    }
+
+    /// Keeps to `config` from now on.
+    pub(super) fn configure(&self, config: &config::Http) {
+        let file = if config.allow_anonymous { None } else { config.token_file.clone() };
+        let is_news = *self.file.lock().unwrap_or_else(PoisonError::into_inner) != file;
+        if !is_news {
+            return;
+        }
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Known::default();
+        if let Some(file) = &file {
+            self.read(file);
+        }
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+    }
+
+    /// `None`: anybody may.
+    fn file(&self) -> Option<PathBuf> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A file that cannot be read does not stop the daemon: it lets nobody in.
@@ -70,7 +85,7 @@ impl Login {
     }
 
     fn is_token(&self, given: &str) -> bool {
-        let Some(file) = &self.file else { return true };
+        let Some(file) = &self.file() else { return true };
         if self.is_known(given) {
             return true;
         }
@@ -95,7 +110,7 @@ impl Login {
             .map(|given| given[scheme.len()..].trim());
         match bearer {
             Some(bearer) if self.is_token(bearer) => Ok(()),
-            None if self.file.is_none() => Ok(()),
+            None if self.file().is_none() => Ok(()),
             None => Err(Refused::Unauthorized("authentication.required", "a bearer token is required")),
             Some(_) => Err(Refused::Unauthorized(
                 "bad.credentials",
@@ -124,7 +139,7 @@ impl Login {
         let Some(secret) = secret.filter(|secret| self.is_token(secret)) else {
             return failed("invalid_client", "the secret is not the token of ingest.http.token_file");
         };
-        let token = if self.file.is_none() { ANONYMOUS } else { secret.as_str() };
+        let token = if self.file().is_none() { ANONYMOUS } else { secret.as_str() };
         let body = json!({"access_token": token, "token_type": "bearer", "expires_in": EXPIRES_IN});
         answer(StatusCode::OK, Bytes::from(body.to_string()))
     }

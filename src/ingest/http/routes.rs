@@ -46,6 +46,12 @@ pub(super) fn router<S: Sink>(site: Site<S>) -> Router {
 }
 
 impl<S: Sink> Site<S> {
+    /// As the operator wants it now.
+    fn login(&self) -> &Login {
+        self.login.configure(&self.context.settings().config.http);
+        &self.login
+    }
+
     /// Counts and logs a refusal of a whole request.
     fn refuse(&self, refused: Refused) -> Response {
         self.context.refuse(Door::Http, self.peer, refused.reason());
@@ -66,7 +72,7 @@ async fn token<S: Sink>(State(site): State<Site<S>>, headers: HeaderMap, body: B
         return site.refuse(Refused::Forbidden);
     }
     match body::read(&headers, body, MAX_FORM, &site.context.admission).await {
-        Ok(form) => site.login.token(&headers, &form),
+        Ok(form) => site.login().token(&headers, &form),
         Err(refused) => site.refuse(refused),
     }
 }
@@ -94,12 +100,12 @@ async fn take_events<S: Sink>(
     if parts.headers.contains_key(header::ORIGIN) {
         return Err(uncounted(Refused::Forbidden));
     }
-    site.login.check(&parts.headers).map_err(uncounted)?;
+    site.login().check(&parts.headers).map_err(uncounted)?;
     if !is_json(&parts.headers) {
         return Err(uncounted(Refused::NotJson));
     }
     let context = &site.context;
-    let body = body::read(&parts.headers, body, context.config.max_line, &context.admission).await;
+    let body = body::read(&parts.headers, body, context.settings().config.max_line, &context.admission).await;
     let body = body.map_err(uncounted)?;
     let _pending = context.admission.pending(body.len()).await;
     let (mut taken, events) = take(&body, context, Door::Http, site.peer).map_err(|error| {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User, geteuid, getgroups};
 
-/// Path, owner, mode, our uid and groups, and one thing to do.
-pub fn explain(socket: &Path) -> String {
+/// Path, owner, mode, our uid and groups, and one thing to do; `key` names what the socket's mode is set by.
+pub(super) fn explain(socket: &Path, key: &str) -> String {
     // A directory on the way may be closed to us; then that one is what to look at.
     let seen = socket.ancestors().find_map(|path| std::fs::metadata(path).ok().map(|found| (path, found)));
     let what = match seen {
@@ -21,7 +21,7 @@ pub fn explain(socket: &Path) -> String {
     };
     let groups: Vec<String> = getgroups().unwrap_or_default().iter().map(|gid| group(gid.as_raw())).collect();
     format!(
-        "{}: permission denied; {what}; you are {} with groups {}; join the socket's group (usermod -aG GROUP USER, then log in again) or ask for ingest.stream.mode",
+        "{}: permission denied; {what}; you are {} with groups {}; join the socket's group (usermod -aG GROUP USER, then log in again) or ask for {key}",
         socket.display(),
         user(geteuid().as_raw()),
         groups.join(", ")

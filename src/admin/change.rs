@@ -1,0 +1,108 @@
+//! What an operator changes: pause, resume, adopt, reload. Each is logged with the peer's uid.
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, oneshot};
+
+use super::house::{House, ReloadAnswer, ReloadRequest};
+use super::paused;
+use crate::event::Lane;
+use crate::ingest::Peer;
+use crate::relay::Command;
+
+/// One lane, or all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LaneChoice {
+    /// Lane's name; not given: all.
+    pub lane: Option<String>,
+}
+
+/// What a change did, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeAnswer {
+    /// Fit to print.
+    pub message: String,
+}
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ChangeError {
+    #[error("no lane {0:?}; the lanes are conversations, presence, routingstatus, customkpi")]
+    NoLane(String),
+    #[error("cannot be written down, so nothing was changed: {0}")]
+    Unwritten(String),
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+/// One change at a time: two must not write over each other.
+#[derive(Debug, Default)]
+pub(super) struct Desk(Mutex<()>);
+
+impl Desk {
+    /// Pauses or resumes: first on disk, then in force.
+    pub(super) async fn pause(
+        &self,
+        house: &House,
+        choice: &LaneChoice,
+        pause: bool,
+        peer: Peer,
+    ) -> Result<ChangeAnswer, ChangeError> {
+        let lane = match &choice.lane {
+            None => None,
+            Some(name) => Some(Lane::from_name(name).ok_or_else(|| ChangeError::NoLane(name.clone()))?),
+        };
+        let _one = self.0.lock().await;
+        let dir = house.queue_dir.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let mut lanes = paused::read(&dir)?;
+            Lane::ALL.into_iter().filter(|each| lane.is_none_or(|lane| lane == *each)).for_each(|each| {
+                lanes[each.index()] = pause;
+            });
+            paused::write(&dir, &lanes)
+        });
+        match written.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(ChangeError::Unwritten(error.to_string())),
+            Err(error) => return Err(ChangeError::Unwritten(error.to_string())),
+        }
+        let command = if pause { Command::Pause(lane) } else { Command::Resume(lane) };
+        house.commands.send(command).await.map_err(|_| ChangeError::Stopping)?;
+        let what = if pause { "paused" } else { "resumed" };
+        let which = lane.map_or("all lanes", Lane::name);
+        tracing::info!(lanes = which, uid = peer.uid, pid = peer.pid, "{what} by an operator");
+        let message = match pause {
+            true => format!("paused {which}: events are accepted and none are sent, also after a restart"),
+            false => format!("resumed {which}"),
+        };
+        Ok(ChangeAnswer { message })
+    }
+
+    /// Lets what was queued for another account leave for the configured one.
+    pub(super) async fn adopt(&self, house: &House, peer: Peer) -> Result<ChangeAnswer, ChangeError> {
+        let _one = self.0.lock().await;
+        let owner = house.account.borrow().owner.clone();
+        let (ownership, current) = (house.ownership.clone(), owner.clone());
+        let adopted = tokio::task::spawn_blocking(move || ownership.adopt(&current)).await;
+        let before = match adopted {
+            Ok(Ok(before)) => before,
+            Ok(Err(error)) => return Err(ChangeError::Unwritten(error.to_string())),
+            Err(error) => return Err(ChangeError::Unwritten(error.to_string())),
+        };
+        house.commands.send(Command::Release).await.map_err(|_| ChangeError::Stopping)?;
+        let before = before.filter(|before| *before != owner).map(|before| before.to_string());
+        tracing::info!(%owner, before, uid = peer.uid, pid = peer.pid, "adopted by an operator");
+        let message = match before {
+            Some(before) => format!("the queue now belongs to {owner}; before: {before}"),
+            None => format!("the queue belongs to {owner}"),
+        };
+        Ok(ChangeAnswer { message })
+    }
+}
+
+/// Has the configuration read again.
+pub(super) async fn reload(house: &House, by: String) -> Result<ReloadAnswer, ChangeError> {
+    let (answer, done) = oneshot::channel();
+    house.reloads.send(ReloadRequest { by, answer }).await.map_err(|_| ChangeError::Stopping)?;
+    done.await.map_err(|_| ChangeError::Stopping)
+}

@@ -1,0 +1,54 @@
+//! Whether events are accepted, and what an operator should know of. Pure.
+
+use std::time::Duration;
+
+use super::house::Phase;
+use super::report::Report;
+use crate::queue::{AppendError, Vitals};
+
+/// Why no event is accepted now; `None`: they are.
+pub(super) fn not_ready(phase: Phase, vitals: &Vitals) -> Option<String> {
+    match phase {
+        Phase::Starting => return Some("starting".to_owned()),
+        Phase::Stopping => return Some("stopping".to_owned()),
+        Phase::Accepting => {}
+    }
+    vitals.refusal.as_ref().map(|refusal| match refusal {
+        AppendError::Full { .. } => {
+            format!("{refusal}: producers are refused until events leave or queue.max_size is raised")
+        }
+        AppendError::DiskLow { .. } => {
+            format!("{refusal} (queue.min_free_disk): producers are refused until space is free")
+        }
+        _ => refusal.to_string(),
+    })
+}
+
+/// Everything that is wrong, the gravest first. Empty: healthy.
+pub(super) fn troubles(
+    not_ready: Option<&str>,
+    report: &Report,
+    vitals: &Vitals,
+    late_after: Duration,
+) -> Vec<String> {
+    let mut troubles: Vec<String> =
+        not_ready.map(|why| format!("not accepting: {why}")).into_iter().collect();
+    for lane in &vitals.full_lanes {
+        troubles.push(format!("{lane}: the lane has used its share of the queue and is refused"));
+    }
+    if vitals.settling_fails {
+        troubles.push("outcomes cannot be written to the queue".to_owned());
+    }
+    for (name, lane) in &report.lanes {
+        if lane.state != "running" {
+            let reason = lane.reason.as_deref().unwrap_or("no reason known");
+            troubles.push(format!("{name} {}: {reason}", lane.state));
+        }
+    }
+    if let Some(oldest) = report.oldest_seconds.filter(|oldest| *oldest > late_after.as_secs()) {
+        let age = humantime::format_duration(Duration::from_secs(oldest));
+        let limit = humantime::format_duration(late_after);
+        troubles.push(format!("the oldest event has waited for {age}, over {limit} (admin.late_after)"));
+    }
+    troubles
+}

@@ -1,0 +1,47 @@
+//! The operator's window: health, metrics, status, what became of a call, and what may be changed.
+//!
+//! ```text
+//! unix socket ──peer──> routes ──┬─ report (status), trace, letters ──> JSON
+//!                                └─ change: pause, resume, adopt, reload, replay, discard ──> log with uid
+//! TCP, read-only ──────> public ─── livez, readyz, healthz, metrics
+//! ```
+//!
+//! Invariants
+//! - What shows an event's content or changes anything is answered on the unix socket only, and each
+//!   change is logged with the peer's uid.
+//! - Health never depends on delivery: `livez` is about our loops, `readyz` about taking events.
+//! - Nothing here is on an event's way: a slow operator holds up nobody.
+//! - Deciding is pure (`health`, `words`, `rates`).
+//!
+//! Not here: what the commands print (`cli`), what the numbers are made of (`queue`, `relay`, `upstream`).
+
+mod change;
+pub mod client;
+mod filter;
+mod gauges;
+mod health;
+mod house;
+mod letters;
+mod paused;
+mod rates;
+mod report;
+mod report_of;
+mod routes;
+mod server;
+mod systemd;
+mod trace;
+mod trace_of;
+mod vitality;
+mod words;
+
+pub use change::{ChangeAnswer, LaneChoice};
+pub use filter::{Filter, LettersRequest, Mend};
+pub use house::{Account, House, Phase, ReloadAnswer, ReloadChange, ReloadRequest, Settings};
+pub use letters::{Letter, LetterOutcome, LettersSummary};
+pub use paused::{read as read_paused, write as write_paused};
+pub use report::{Disk, LaneReport, Report};
+pub use server::{Listener, MetricsListener, Parts, serve, serve_metrics};
+pub use systemd::{ready as tell_ready, reloading as tell_reloading, run as tell_systemd};
+pub use trace::{Trace, TracePart, TraceState};
+pub use vitality::{Vitality, watch as watch_vitality};
+pub use words::span;

@@ -1,0 +1,195 @@
+//! Serves the admin socket and, if wanted, the read-only address. A connection that is slow holds up itself.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixListener as StdListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::change::Desk;
+use super::house::House;
+use super::routes::{self, Site};
+use crate::config;
+use crate::ingest::{BindError, Peer, SocketFile, bind_unix};
+
+/// Connections at once; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+/// A request's head must come within this; an idle connection ends with it.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long an answer under way may take after a stop.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The admin socket, listening.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    file: Option<SocketFile>,
+}
+
+impl Listener {
+    /// Makes the socket file. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// If it cannot be made, is in use, or names a group that this host does not have.
+    pub fn bind(config: &config::Admin) -> Result<Self, BindError> {
+        let (socket, file) = bind_unix(&config.listen, config.mode, config.group.as_deref())?;
+        Self::listen(socket, Some(file))
+    }
+
+    /// Takes a socket that systemd made.
+    ///
+    /// # Errors
+    /// If it is of no use.
+    pub fn adopt(socket: StdListener) -> Result<Self, BindError> {
+        Self::listen(socket, None)
+    }
+
+    fn listen(socket: StdListener, file: Option<SocketFile>) -> Result<Self, BindError> {
+        socket.set_nonblocking(true).map_err(BindError::Socket)?;
+        let socket = UnixListener::from_std(socket).map_err(BindError::Socket)?;
+        Ok(Self { socket, file })
+    }
+}
+
+/// The read-only address, listening.
+#[derive(Debug)]
+pub struct MetricsListener(TcpListener);
+
+impl MetricsListener {
+    /// Binds `admin.metrics_listen`; `None` if it is off. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// If the address cannot be had.
+    pub fn bind(config: &config::Admin) -> Result<Option<Self>, BindError> {
+        let Some(address) = config.metrics_listen else { return Ok(None) };
+        let bind = || {
+            let socket = std::net::TcpListener::bind(address)?;
+            socket.set_nonblocking(true)?;
+            TcpListener::from_std(socket)
+        };
+        Ok(Some(Self(bind().map_err(|error| BindError::Address(address.to_string(), error))?)))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// What both servers need.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    house: Arc<House>,
+    desk: Arc<Desk>,
+}
+
+impl Parts {
+    /// Of the daemon's parts.
+    pub fn new(house: Arc<House>) -> Self {
+        Self { house, desk: Arc::default() }
+    }
+
+    fn site(&self, peer: Option<Peer>) -> Site {
+        Site { house: self.house.clone(), desk: self.desk.clone(), peer }
+    }
+}
+
+/// Serves the operator until `stop`.
+pub async fn serve(listener: Listener, parts: Parts, stop: CancellationToken) {
+    let Listener { socket, file } = listener;
+    let desk = Accepting::new(stop);
+    while let Some(next) = desk.next(socket.accept()).await {
+        let Some(((stream, _), place)) = next else { continue };
+        let Ok(peer) = Peer::of(&stream) else { continue };
+        desk.serve(stream, routes::operator(parts.site(Some(peer))), place);
+    }
+    drop(file);
+    drop(socket);
+    desk.end().await;
+}
+
+/// Serves probes and scrapers until `stop`.
+pub async fn serve_metrics(listener: MetricsListener, parts: Parts, stop: CancellationToken) {
+    let desk = Accepting::new(stop);
+    while let Some(next) = desk.next(listener.0.accept()).await {
+        let Some(((stream, _), place)) = next else { continue };
+        let _ = stream.set_nodelay(true);
+        desk.serve(stream, routes::public(parts.site(None)), place);
+    }
+    drop(listener);
+    desk.end().await;
+}
+
+/// Connections of one listener.
+struct Accepting {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    places: Arc<Semaphore>,
+}
+
+impl Accepting {
+    fn new(stop: CancellationToken) -> Self {
+        Self { stop, tasks: TaskTracker::new(), places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+    }
+
+    /// The next connection with its place, or nothing after a fault; `None` after a stop.
+    async fn next<T>(
+        &self,
+        accept: impl Future<Output = io::Result<T>>,
+    ) -> Option<Option<(T, OwnedSemaphorePermit)>> {
+        let place = self.stop.run_until_cancelled(self.places.clone().acquire_owned()).await?.ok()?;
+        match self.stop.run_until_cancelled(accept).await? {
+            Ok(stream) => Some(Some((stream, place))),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an operator's connection");
+                self.stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await?;
+                Some(None)
+            }
+        }
+    }
+
+    fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        router: Router,
+        place: OwnedSemaphorePermit,
+    ) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_WITHIN)
+                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            tokio::pin!(connection);
+            tokio::select! {
+                // Whoever goes away in the middle is no fault of ours.
+                _ = connection.as_mut() => {}
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = tokio::time::timeout(STOP_LIMIT, connection).await;
+                }
+            }
+            drop(place);
+        });
+    }
+
+    async fn end(self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}

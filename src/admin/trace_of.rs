@@ -1,0 +1,176 @@
+//! Gathers a trace: from the ledger what is settled, from the lanes what is queued, from the relay where.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::house::House;
+use super::trace::{Trace, TracePart, TraceState};
+use crate::event::{Envelope, Lane};
+use crate::queue::{Backlog, EventIds, Fate, LedgerEntry, QueueError, Stored};
+use crate::relay::{Command, LaneState, Place, Question};
+
+/// Parts of a trace at most, of each kind: an agent's day has hundreds.
+const PARTS_MAX: usize = 1_000;
+/// One read of a lane while it is searched.
+const READ: (usize, usize) = (2_000, 1024 * 1024);
+/// How long the relay may take to say where an event is.
+const PLACE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Everything that is known of `id`.
+///
+/// # Errors
+/// If the queue cannot be read.
+pub(super) async fn trace(house: &House, id: &str) -> Result<Trace, QueueError> {
+    let (ledger, wanted) = (house.ledger.clone(), id.to_owned());
+    let found = tokio::task::spawn_blocking(move || ledger.find(&wanted, PARTS_MAX)).await;
+    let entries = found.map_err(|error| QueueError::Storage(error.to_string()))??;
+    let mut is_cut = entries.len() >= PARTS_MAX;
+    let mut parts: Vec<TracePart> = entries.iter().map(settled).collect();
+    for lane in Lane::ALL {
+        let queued = queued_in(house, lane, id).await?;
+        is_cut |= queued.len() >= PARTS_MAX;
+        for (stored, ids) in queued {
+            parts.push(waiting(house, &stored, ids).await);
+        }
+    }
+    parts.sort_by_key(|part| part.accepted_at_ms);
+    let account = house.account.borrow().clone();
+    Ok(Trace {
+        id: id.to_owned(),
+        region: account.owner.region,
+        organisation: account.owner.organisation,
+        organisation_name: account.organisation_name,
+        api_host: house.upstream.host(),
+        parts,
+        is_cut,
+    })
+}
+
+/// Unsettled events of a lane that carry the id. Reads the whole lane, page by page, between the relay's
+/// own reads.
+async fn queued_in(house: &House, lane: Lane, id: &str) -> Result<Vec<(Stored, EventIds)>, QueueError> {
+    let event_id = Uuid::try_parse(id).ok();
+    let (mut found, mut from) = (Vec::new(), 0);
+    loop {
+        let page = house.backlog.read(lane, from, READ.0, READ.1).await?;
+        for stored in page.events {
+            let ids = EventIds::of_body(&stored.event.body);
+            if event_id == Some(stored.event.event_id) || ids.contains(id) {
+                found.push((stored, ids));
+            }
+        }
+        if page.at_end || found.len() >= PARTS_MAX {
+            found.truncate(PARTS_MAX);
+            return Ok(found);
+        }
+        from = page.next;
+    }
+}
+
+async fn waiting(house: &House, stored: &Stored, ids: EventIds) -> TracePart {
+    let (answer, place) = oneshot::channel();
+    let (lane, seq, key) = (stored.event.lane, stored.seq, stored.event.key);
+    let asked = house.commands.send(Command::Locate(Question { lane, seq, key, answer })).await;
+    let place = match asked {
+        Ok(()) => tokio::time::timeout(PLACE_WITHIN, place).await.ok().and_then(Result::ok),
+        Err(_) => None,
+    };
+    let status = house.relay.borrow().lanes[lane.index()].clone();
+    let lane_waits = status.next_attempt;
+    let (mut words, mut earliest, attempts) = in_words(place);
+    if status.state != LaneState::Running {
+        let reason = status.reason.as_deref().unwrap_or("no reason known");
+        words = format!("{words}; the lane is {}: {reason}", status.state.name());
+        earliest = earliest.max(lane_waits);
+        if status.state == LaneState::Paused {
+            earliest = None;
+        }
+    }
+    let state = TraceState::Queued {
+        place: words,
+        earliest_seconds: earliest.map(|wait| wait.as_secs_f64().ceil() as u64),
+    };
+    part(&stored.event, seq, ids, attempts, state)
+}
+
+/// Words, time until it may leave, requests it stood in.
+fn in_words(place: Option<Place>) -> (String, Option<Duration>, u32) {
+    match place {
+        None => ("on disk; the relay did not say where".to_owned(), None, 0),
+        Some(Place::UnderWay) => ("in a request under way".to_owned(), Some(Duration::ZERO), 1),
+        Some(Place::Next) => ("next to be sent".to_owned(), Some(Duration::ZERO), 0),
+        Some(Place::Again { after, attempts }) => {
+            ("waits to be sent again: the API asked for that".to_owned(), Some(after), attempts)
+        }
+        Some(Place::Suspect { attempts }) => (
+            "among events of which one is refused: sent in a smaller group".to_owned(),
+            Some(Duration::ZERO),
+            attempts,
+        ),
+        Some(Place::BehindItsKey) => {
+            ("behind an earlier event of its conversation or agent".to_owned(), None, 0)
+        }
+        Some(Place::BehindOthers) => ("behind events that were accepted earlier".to_owned(), None, 0),
+    }
+}
+
+fn settled(entry: &LedgerEntry) -> TracePart {
+    let (fate, reason) = match entry.fate {
+        Fate::Delivered => ("delivered", None),
+        Fate::Dead(reason) => ("dead", Some(reason.code().to_owned())),
+        Fate::Discarded => ("discarded", None),
+        Fate::Replayed => ("replayed", None),
+        Fate::Superseded => ("superseded", None),
+        Fate::AgedOut => ("expired", None),
+    };
+    let text = |id: &Option<std::sync::Arc<str>>| id.as_deref().map(str::to_owned);
+    TracePart {
+        event_id: entry.event_id.to_string(),
+        array: entry.array.name().to_owned(),
+        lane: entry.lane.name().to_owned(),
+        seq: entry.seq,
+        accepted_at_ms: entry.accepted_at_ms,
+        door: entry.door.name().to_owned(),
+        uid: known(entry.uid),
+        conversation: text(&entry.ids.conversation),
+        communication: text(&entry.ids.communication),
+        interaction: text(&entry.ids.interaction),
+        user: text(&entry.ids.user),
+        agent: text(&entry.ids.agent),
+        attempts: entry.attempts,
+        state: TraceState::Settled {
+            fate: fate.to_owned(),
+            reason,
+            at_ms: entry.settled_at_ms,
+            status: entry.status,
+            correlation_id: text(&entry.correlation_id),
+        },
+    }
+}
+
+fn part(event: &Envelope, seq: u64, ids: EventIds, attempts: u32, state: TraceState) -> TracePart {
+    let text = |id: &Option<std::sync::Arc<str>>| id.as_deref().map(str::to_owned);
+    TracePart {
+        event_id: event.event_id.to_string(),
+        array: event.array.name().to_owned(),
+        lane: event.lane.name().to_owned(),
+        seq,
+        accepted_at_ms: event.accepted_at_ms,
+        door: event.door.name().to_owned(),
+        uid: known(event.uid),
+        conversation: text(&ids.conversation),
+        communication: text(&ids.communication),
+        interaction: text(&ids.interaction),
+        user: text(&ids.user),
+        agent: text(&ids.agent),
+        attempts,
+        state,
+    }
+}
+
+/// A producer over TCP has none.
+pub(super) fn known(uid: u32) -> Option<u32> {
+    (uid != u32::MAX).then_some(uid)
+}

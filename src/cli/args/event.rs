@@ -1,0 +1,72 @@
+//! Options of the commands that handle events.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::values::{ArrayName, Since, lane, since};
+use crate::event::Lane;
+
+/// Options of `emit`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct EmitArgs {
+    /// Array that the event stands in, e.g. userPresenceEvents; --list has them all
+    #[arg(value_name = "ARRAY", value_parser = ArrayName, hide_possible_values = true)]
+    pub array: Option<String>,
+    /// Fields; dots nest, uuid:TEXT makes an id that is the same for the same text
+    #[arg(value_name = "KEY=VALUE")]
+    pub fields: Vec<String>,
+    /// A JSON object to begin with; - reads it from standard input
+    #[arg(long, value_name = "OBJECT")]
+    pub from_json: Option<String>,
+    /// Stream socket [default: ingest.stream.path of the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Give up after this long; the event is then perhaps accepted
+    #[arg(long, value_name = "DURATION", default_value = "500ms")]
+    pub timeout: humantime::Duration,
+    /// List all arrays
+    #[arg(long)]
+    pub list: bool,
+    /// Print help, or after ARRAY its fields
+    #[arg(long, short)]
+    pub help: bool,
+}
+
+/// Options of `queue export`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct ExportArgs {
+    /// Directory [default: queue.dir of the configuration]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Only this lane: conversations, presence, routingstatus or customkpi
+    #[arg(long, value_name = "LANE", value_parser = lane)]
+    pub lane: Option<Lane>,
+    /// Only what was accepted (with --dead: died) since, e.g. 24h or 2026-11-24T08:00:00Z
+    #[arg(long, value_name = "AGE|TIME", value_parser = since)]
+    pub since: Option<Since>,
+    /// The dead letters instead of the unsettled events
+    #[arg(long)]
+    pub dead: bool,
+}
+
+/// Options of `demo`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct DemoArgs {
+    /// End by itself after this long, e.g. 10s
+    #[arg(long = "for", value_name = "DURATION")]
+    pub for_time: Option<humantime::Duration>,
+}
+
+/// Options of `send`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct SendArgs {
+    /// Files of lines; without any, standard input
+    pub files: Vec<PathBuf>,
+    /// Stream socket [default: ingest.stream.path of the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// How long to go on trying when the daemon goes away
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub reconnect_for: humantime::Duration,
+}

@@ -1,0 +1,215 @@
+//! The command line. The only folder that names clap.
+
+mod event;
+mod operator;
+mod sandbox;
+mod values;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub(in crate::cli) use event::{DemoArgs, EmitArgs, ExportArgs, SendArgs};
+pub(in crate::cli) use operator::{FilterArgs, LaneArgs, LettersCommand, StatusArgs, TopArgs, TraceArgs};
+pub(in crate::cli) use sandbox::SandboxArgs;
+
+use super::Exit;
+
+const EXAMPLES: &str = "\
+Examples:
+  trunkline demo                                   see it work; no account needed
+  trunkline sandbox                                an Events API on this machine
+  trunkline run --config trunkline.toml            the daemon
+  trunkline send --socket events.sock calls.ndjson hand events over
+  trunkline status                                 what it does, and why not
+  trunkline trace CONVERSATION-ID                  what became of a call
+Exit codes: 0 done, 1 something was refused or failed, 64 usage, 69 daemon not reachable,
+  73 directory or socket cannot be made or is in use, 74 storage fault, 77 permission, 78 configuration";
+
+#[derive(Parser, Debug)]
+#[command(
+    name = "trunkline",
+    version,
+    about = "Keeps contact-centre events on disk and delivers them to the Genesys Cloud Events API",
+    after_help = EXAMPLES
+)]
+struct Cli {
+    /// Configuration file [default: /etc/trunkline/trunkline.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Admin socket of the daemon [default: admin.listen of the configuration]
+    #[arg(long, global = true, value_name = "ADDR", value_parser = values::admin_address)]
+    admin: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// A command with its options.
+#[derive(Subcommand, Debug)]
+pub(in crate::cli) enum Command {
+    /// Run the daemon in the foreground
+    #[command(after_help = "Example: trunkline run --config /etc/trunkline/trunkline.toml")]
+    Run,
+    /// Show the whole way of an event on this machine: no account, no configuration, no root
+    #[command(after_help = "Example: trunkline demo --for 10s")]
+    Demo(DemoArgs),
+    /// Run an Events API to develop against; prints a ready configuration at start
+    #[command(after_help = "Example: trunkline sandbox --fail-rate 0.2 --latency 50ms --seed 7\n\
+        While it runs: GET /sandbox/stats, GET /sandbox/events, PUT /sandbox/faults {\"status\":503}")]
+    Sandbox(Box<SandboxArgs>),
+    /// Send lines from files or standard input to the stream socket
+    #[command(after_help = "Example: trunkline send --socket /run/trunkline/events.sock calls.ndjson")]
+    Send(SendArgs),
+    /// Hand over one event, for shells and dialplans; prints its id
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  trunkline emit --list\n  trunkline emit userRoutingStatusEvents --help\n  \
+            trunkline emit userRoutingStatusEvents agentId=uuid:anna status=Idle sourceId=pbx-1\n\
+            Exit codes: 0 it is on stable storage, 1 refused, 69 the daemon did not answer in time, 77 not allowed"
+    )]
+    Emit(EmitArgs),
+    /// Say what the daemon does and why not, in plain words first
+    #[command(after_help = "Examples:\n  trunkline status\n  trunkline status --json\n  \
+        trunkline status --quiet --ready     for probes: exit 0 yes, 1 no, 69 no daemon")]
+    Status(StatusArgs),
+    /// The same live, with sparklines; q ends it
+    #[command(after_help = "Example: trunkline top --interval 2s\nNO_COLOR=1 is heeded.")]
+    Top(TopArgs),
+    /// Tell what became of an event, a call or an agent's events
+    #[command(after_help = "Example: trunkline trace 7d1c1f0e-54c5-4c0e-9f3c-1f1a7f0c9d11\n\
+        From the ledger (queue.keep_ledger) and what is queued. Exit 1 if nothing is known of the id")]
+    Trace(TraceArgs),
+    /// Look at events that could not be delivered, send them again, or discard them
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  trunkline dead-letters list --group\n  \
+        trunkline dead-letters replay --reason rejected --set sourceConfiguration.sourceId=NEW --dry-run"
+    )]
+    DeadLetters(LettersCommand),
+    /// Accept on, send nothing, also after a restart
+    #[command(after_help = "Examples:\n  trunkline pause\n  trunkline pause conversations")]
+    Pause(LaneArgs),
+    /// Send again
+    #[command(after_help = "Example: trunkline resume conversations")]
+    Resume(LaneArgs),
+    /// Have the daemon read its configuration again; all of it or nothing
+    #[command(after_help = "Example: trunkline reload\n\
+        Exit 0 applied, 1 applied and some keys need a restart, 78 refused and nothing changed")]
+    Reload,
+    /// Look into a stopped daemon's queue directory
+    #[command(subcommand, after_help = "Example: trunkline queue verify --dir /var/lib/trunkline")]
+    Queue(QueueCommand),
+    /// Send what was queued for another organisation or client to the configured one
+    ///
+    /// The queue's directory remembers for whom events were accepted. While others are queued, nothing
+    /// leaves. Asks the running daemon; without one it works on its directory.
+    #[command(after_help = "Example: trunkline adopt --config /etc/trunkline/trunkline.toml")]
+    Adopt,
+    /// Print a completion script for a shell
+    #[command(after_help = "Example: trunkline completions bash >/etc/bash_completion.d/trunkline")]
+    Completions {
+        /// Shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Example: trunkline man >/usr/share/man/man1/trunkline.1")]
+    Man,
+    /// Check, show or describe the configuration
+    #[command(subcommand, after_help = "Example: trunkline config check --config trunkline.toml")]
+    Config(ConfigCommand),
+}
+
+/// What to do with the configuration.
+#[derive(Subcommand, Debug)]
+pub(in crate::cli) enum ConfigCommand {
+    /// Validate it; exit 0 or 78
+    #[command(after_help = "Example: trunkline config check --online\n\
+        --online also looks at DNS, proxy, TLS, login, organisation, each lane's permission and the clock;\n\
+        it sends no event. Exit 1 if anything of that is wrong")]
+    Check {
+        /// Also ask the API
+        #[arg(long)]
+        online: bool,
+    },
+    /// Print the values in force and where each came from; secrets are masked
+    Show,
+    /// Print every key with its default and meaning
+    Reference,
+}
+
+/// A completion script.
+pub(in crate::cli) fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    use clap::CommandFactory;
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "trunkline", &mut script);
+    script
+}
+
+/// The manual page: the command's own, then what each subcommand takes.
+pub(in crate::cli) fn man_page() -> std::io::Result<Vec<u8>> {
+    use clap::CommandFactory;
+    let mut command = Cli::command();
+    command.build();
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    let mut names: Vec<clap::Command> = command.get_subcommands().cloned().collect();
+    while !names.is_empty() {
+        let sub = names.remove(0);
+        if sub.get_name() == "help" {
+            continue;
+        }
+        // Below another, and above those after it.
+        names.splice(0..0, sub.get_subcommands().cloned());
+        writeln!(page, ".SH {}", sub.get_bin_name().unwrap_or(sub.get_name()).to_uppercase())?;
+        let man = clap_mangen::Man::new(sub);
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+        man.render_extra_section(&mut page)?;
+    }
+    Ok(page)
+}
+
+/// The help of `emit` without an array.
+pub(in crate::cli) fn emit_help() -> String {
+    use clap::CommandFactory;
+    let mut command = Cli::command();
+    command.build();
+    let emit = command.find_subcommand_mut("emit").expect("it is declared above");
+    emit.render_help().to_string()
+}
+
+/// What to do with a queue directory. The daemon must be stopped; nothing is changed.
+#[derive(Subcommand, Debug)]
+pub(in crate::cli) enum QueueCommand {
+    /// Read every chunk, check its sum and its numbers, count; exit 74 on damage
+    #[command(after_help = "Example: trunkline queue verify --dir /var/lib/trunkline")]
+    Verify {
+        /// Directory [default: queue.dir of the configuration]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Write unsettled events, or dead letters, as lines that `trunkline send` takes
+    #[command(after_help = "Example: trunkline queue export --lane presence --since 24h >presence.ndjson")]
+    Export(ExportArgs),
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub(in crate::cli) struct Parsed {
+    pub(in crate::cli) config: Option<PathBuf>,
+    pub(in crate::cli) admin: Option<PathBuf>,
+    pub(in crate::cli) command: Command,
+}
+
+/// Reads the command line; help, version and usage errors are answered here.
+pub(in crate::cli) fn parse() -> Result<Parsed, Exit> {
+    match Cli::try_parse() {
+        Ok(Cli { config, admin, command }) => Ok(Parsed { config, admin, command }),
+        Err(error) => {
+            // Neither stream being there leaves only the exit code to tell.
+            let _ = error.print();
+            Err(if error.use_stderr() { Exit::Usage } else { Exit::Done })
+        }
+    }
+}

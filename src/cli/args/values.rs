@@ -1,0 +1,85 @@
+//! Values on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::event::{Lane, catalogue};
+
+/// Any name; the table's are offered for completion.
+#[derive(Clone)]
+pub(super) struct ArrayName;
+
+impl clap::builder::TypedValueParser for ArrayName {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _arg: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<String, clap::Error> {
+        let text = value.to_str().map(str::to_owned);
+        text.ok_or_else(|| clap::Error::new(clap::error::ErrorKind::InvalidUtf8).with_cmd(command))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = clap::builder::PossibleValue> + '_>> {
+        let names = catalogue::types().iter().map(|known| known.array);
+        Some(Box::new(names.map(clap::builder::PossibleValue::new)))
+    }
+}
+
+/// A point in time on the command line.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) enum Since {
+    /// So long ago.
+    Ago(Duration),
+    /// Then, milliseconds since 1970.
+    Time(i64),
+}
+
+impl Since {
+    /// Milliseconds since 1970.
+    pub(in crate::cli) fn at_ms(self, now_ms: i64) -> i64 {
+        match self {
+            Since::Time(ms) => ms,
+            Since::Ago(age) => now_ms.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+pub(super) fn since(text: &str) -> Result<Since, String> {
+    if let Ok(age) = humantime::parse_duration(text) {
+        return Ok(Since::Ago(age));
+    }
+    let time: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| "neither an age like 24h nor a time like 2026-11-24T08:00:00Z".to_owned())?;
+    Ok(Since::Time(time.as_millisecond()))
+}
+
+pub(super) fn lane(text: &str) -> Result<Lane, String> {
+    let names = || Lane::ALL.map(Lane::name).join(", ");
+    Lane::from_name(text).ok_or_else(|| format!("no lane; the lanes are {}", names()))
+}
+
+pub(super) fn field_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((field, value)) if !field.is_empty() => Ok((field.to_owned(), value.to_owned())),
+        _ => Err("write FIELD=VALUE, e.g. sourceConfiguration.sourceId=pbx-1".to_owned()),
+    }
+}
+
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
+        _ => Err("a rate is a number from 0 to 1".to_owned()),
+    }
+}
+
+pub(super) fn admin_address(text: &str) -> Result<PathBuf, String> {
+    let path = text.strip_prefix("unix:").unwrap_or(text);
+    if path.is_empty() || path.starts_with('@') {
+        return Err("an address is unix:/path or a path; abstract sockets are not used".to_owned());
+    }
+    Ok(PathBuf::from(path))
+}

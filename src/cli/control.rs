@@ -1,0 +1,64 @@
+//! `trunkline pause|resume|reload|adopt`: what changes a running daemon.
+
+use std::fmt::Write as _;
+
+use crate::admin::client::ClientError;
+use crate::admin::{ChangeAnswer, LaneChoice, ReloadAnswer};
+
+use super::args::LaneArgs;
+use super::daemon_at::{Where, explained};
+use super::{Exit, async_runtime, complain, queue, say};
+
+/// Pauses or resumes.
+pub(super) fn lanes(at: Where<'_>, path: &str, args: &LaneArgs) -> anyhow::Result<Exit> {
+    let client = at.client()?;
+    let choice = LaneChoice { lane: args.lane.map(|lane| lane.name().to_owned()) };
+    let answer: ChangeAnswer = async_runtime()?.block_on(client.post(path, &choice)).map_err(explained)?;
+    say(&format!("{}\n", answer.message))
+}
+
+/// Adopts through the running daemon; without one, on its directory.
+pub(super) fn adopt(at: Where<'_>) -> anyhow::Result<Exit> {
+    let client = at.client()?;
+    let answered = async_runtime()?.block_on(client.post::<ChangeAnswer>("/adopt", &LaneChoice::default()));
+    match answered {
+        Ok(answer) => say(&format!("{}\n", answer.message)),
+        Err(ClientError::Unreachable { .. }) if at.admin.is_none() => queue::adopt(at.config),
+        Err(error) => Err(explained(error)),
+    }
+}
+
+/// Reloads, and says what changed.
+pub(super) fn reload(at: Where<'_>) -> anyhow::Result<Exit> {
+    let client = at.client()?;
+    let answered = async_runtime()?.block_on(client.post::<ReloadAnswer>("/reload", &LaneChoice::default()));
+    let (changes, login, withheld) = match answered {
+        Ok(ReloadAnswer::Applied { changes, login, withheld }) => (changes, login, withheld),
+        Ok(ReloadAnswer::Refused { message }) | Err(ClientError::Refused { status: 422, message }) => {
+            complain(&format!("trunkline: refused, nothing was changed: {message}"));
+            return Ok(Exit::Configuration);
+        }
+        Err(error) => return Err(explained(error)),
+    };
+    let mut text = String::new();
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+    for change in &changes {
+        let note = if change.needs_restart { "   needs a restart" } else { "" };
+        let _ = writeln!(text, "{}: {} -> {}{note}", change.key, shown(&change.before), shown(&change.now));
+    }
+    if changes.is_empty() {
+        text.push_str("applied; no key has changed\n");
+    }
+    match login {
+        Some(None) => text.push_str("logged in\n"),
+        Some(Some(fault)) => {
+            let _ = writeln!(text, "the login failed: {fault}");
+        }
+        None => {}
+    }
+    if let Some(reason) = withheld {
+        let _ = writeln!(text, "nothing is sent: {reason}");
+    }
+    say(&text)?;
+    Ok(if changes.iter().any(|change| change.needs_restart) { Exit::Failed } else { Exit::Done })
+}

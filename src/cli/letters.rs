@@ -1,0 +1,262 @@
+//! `trunkline dead-letters`: what could not be delivered, and what to do about it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::admin::{Filter, Letter, LetterOutcome, LettersRequest, LettersSummary, Mend};
+use crate::clock::Clock;
+
+use super::args::{FilterArgs, LettersCommand};
+use super::daemon_at::{Where, explained};
+use super::words::thousands;
+use super::{Exit, async_runtime, complain, say};
+
+/// Runs a subcommand.
+pub(super) fn run(at: Where<'_>, command: LettersCommand) -> anyhow::Result<Exit> {
+    match command {
+        LettersCommand::List { filter, group: true, .. } => group(at, &chosen(filter)),
+        LettersCommand::List { filter, json, .. } => list(at, &chosen(filter), json),
+        LettersCommand::Show { id } => show(at, id),
+        LettersCommand::Export { filter } => export(at, &chosen(filter)),
+        LettersCommand::Replay { filter, set, only_where, all, dry_run } => {
+            let request = LettersRequest {
+                filter: chosen(filter),
+                set: mends(set),
+                only_where: mends(only_where),
+                dry_run,
+            };
+            pass(at, "replay", &request, all)
+        }
+        LettersCommand::Discard { filter, only_where, all, dry_run } => {
+            let only_where = mends(only_where);
+            let request =
+                LettersRequest { filter: chosen(filter), only_where, dry_run, ..Default::default() };
+            pass(at, "discard", &request, all)
+        }
+    }
+}
+
+fn chosen(args: FilterArgs) -> Filter {
+    let now_ms = Clock::system().unix_ms();
+    Filter {
+        lane: args.lane.map(|lane| lane.name().to_owned()),
+        array: args.array,
+        reason: args.reason,
+        id: args.id,
+        message: args.message,
+        since_ms: args.since.map(|since| since.at_ms(now_ms)),
+        before_ms: args.before.map(|before| before.at_ms(now_ms)),
+        limit: args.limit,
+    }
+}
+
+fn mends(pairs: Vec<(String, String)>) -> Vec<Mend> {
+    let mend = |(field, text): (String, String)| Mend {
+        field,
+        // A word that is no JSON is a text, as a shell's user means it.
+        value: serde_json::from_str(&text).unwrap_or(Value::String(text)),
+    };
+    pairs.into_iter().map(mend).collect()
+}
+
+/// Every letter that the filter takes.
+fn each(
+    at: Where<'_>,
+    filter: &Filter,
+    with_events: bool,
+    mut each: impl FnMut(Letter) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let client = at.client()?;
+    let mut wanted = serde_json::to_value(filter)?;
+    wanted["with_events"] = json!(with_events);
+    let mut fault = None;
+    let mut take = |line: &[u8]| {
+        let result = match serde_json::from_slice::<Letter>(line) {
+            Ok(letter) => each(letter),
+            Err(_) => Err(anyhow::anyhow!("{}", said(line))),
+        };
+        fault = result.err();
+        fault.is_none()
+    };
+    async_runtime()?.block_on(client.lines("/dead-letters/list", &wanted, &mut take)).map_err(explained)?;
+    fault.map_or(Ok(()), Err)
+}
+
+/// The words of an ErrorBody that ends an answer.
+fn said(line: &[u8]) -> String {
+    let body: Value = serde_json::from_slice(line).unwrap_or_default();
+    body["message"].as_str().unwrap_or("the daemon's answer cannot be understood").to_owned()
+}
+
+fn list(at: Where<'_>, filter: &Filter, as_json: bool) -> anyhow::Result<Exit> {
+    let mut count: u64 = 0;
+    let mut out = std::io::stdout().lock();
+    each(at, filter, false, |letter| {
+        count += 1;
+        if as_json {
+            let before = if count == 1 { "[\n" } else { ",\n" };
+            write!(out, "{before}{}", serde_json::to_string(&letter)?)?;
+            return Ok(());
+        }
+        writeln!(out, "{}", line(&letter))?;
+        Ok(())
+    })?;
+    if as_json {
+        writeln!(out, "{}", if count == 0 { "[]" } else { "\n]" })?;
+    } else {
+        complain(&format!("{} listed", letters(count)));
+    }
+    Ok(Exit::Done)
+}
+
+fn line(letter: &Letter) -> String {
+    let status = letter.status.map_or("-".to_owned(), |status| status.to_string());
+    format!(
+        "{}  {}  {:<13}  {} {}\n    {}\n    correlation {}  attempts {}  accepted {} by {}",
+        letter.died_at,
+        letter.event_id,
+        letter.reason,
+        letter.array,
+        status,
+        letter.message.replace(['\n', '\r'], " "),
+        letter.correlation_id.as_deref().unwrap_or("-"),
+        letter.attempts,
+        letter.accepted_at,
+        letter.door
+    )
+}
+
+fn letters(count: u64) -> String {
+    format!("{} dead letter{}", thousands(count), if count == 1 { "" } else { "s" })
+}
+
+fn group(at: Where<'_>, filter: &Filter) -> anyhow::Result<Exit> {
+    let mut groups: BTreeMap<(String, String, String), (u64, String)> = BTreeMap::new();
+    each(at, filter, false, |letter| {
+        let key = (letter.reason, letter.array, without_values(&letter.message));
+        let (count, example) = groups.entry(key).or_insert((0, letter.event_id));
+        *count += 1;
+        let _ = example;
+        Ok(())
+    })?;
+    let mut rows: Vec<_> = groups.into_iter().collect();
+    rows.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+    let mut text = String::new();
+    for ((reason, array, message), (count, example)) in &rows {
+        let _ = writeln!(
+            text,
+            "{:>9}  {reason:<13}  {array}\n           {message}\n           e.g. {example}",
+            thousands(*count)
+        );
+    }
+    let total = rows.iter().map(|(_, (count, _))| count).sum();
+    say(&text)?;
+    complain(&format!("{} in {} groups", letters(total), rows.len()));
+    Ok(Exit::Done)
+}
+
+/// Messages that differ only in ids and numbers are one group.
+fn without_values(message: &str) -> String {
+    let is_value = |word: &str| {
+        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        uuid::Uuid::try_parse(bare).is_ok()
+            || (!bare.is_empty() && bare.bytes().any(|byte| byte.is_ascii_digit()))
+    };
+    let words = message.split_whitespace().map(|word| if is_value(word) { "…" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn show(at: Where<'_>, id: String) -> anyhow::Result<Exit> {
+    let mut count: u64 = 0;
+    let mut out = std::io::stdout().lock();
+    let filter = Filter { id: Some(id), ..Filter::default() };
+    each(at, &filter, true, |letter| {
+        count += 1;
+        writeln!(out, "{}", serde_json::to_string_pretty(&letter)?)?;
+        Ok(())
+    })?;
+    if count == 0 {
+        complain("trunkline: no dead letter has this id; `trunkline trace ID` tells what became of it");
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Done)
+}
+
+fn export(at: Where<'_>, filter: &Filter) -> anyhow::Result<Exit> {
+    let client = at.client()?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let (mut count, mut fault) = (0_u64, None);
+    let take = |line: &[u8]| {
+        if line.starts_with(b"{\"message\":") {
+            fault = Some(anyhow::anyhow!("{}", said(line)));
+            return false;
+        }
+        count += 1;
+        let written = out.write_all(line).and_then(|()| out.write_all(b"\n"));
+        fault = written.err().map(anyhow::Error::from);
+        fault.is_none()
+    };
+    async_runtime()?.block_on(client.lines("/dead-letters/export", filter, take)).map_err(explained)?;
+    out.flush()?;
+    complain(&format!("{} exported", letters(count)));
+    fault.map_or(Ok(Exit::Done), Err)
+}
+
+/// Replays or discards, and says what was done line by line.
+fn pass(at: Where<'_>, what: &str, request: &LettersRequest, all: bool) -> anyhow::Result<Exit> {
+    if request.filter.is_everything() && request.only_where.is_empty() && !all {
+        complain(&format!(
+            "trunkline: say which dead letters to {what}, or --all; --dry-run shows what would be done"
+        ));
+        return Ok(Exit::Usage);
+    }
+    let client = at.client()?;
+    let mut summary = None;
+    let mut out = std::io::stdout().lock();
+    let mut fault = None;
+    let take = |line: &[u8]| {
+        if let Ok(told) = serde_json::from_slice::<LetterOutcome>(line) {
+            let message = told.message.map_or(String::new(), |message| format!(": {message}"));
+            fault = writeln!(out, "{} {}{message}", told.event_id, told.done.replace('_', " ")).err();
+            return fault.is_none();
+        }
+        summary = serde_json::from_slice::<LettersSummary>(line).ok();
+        true
+    };
+    let path = format!("/dead-letters/{what}");
+    async_runtime()?.block_on(client.lines(&path, request, take)).map_err(explained)?;
+    if let Some(error) = fault {
+        return Err(error.into());
+    }
+    let Some(summary) = summary else {
+        anyhow::bail!("the daemon ended before all was done; the same command goes on from there");
+    };
+    let would = if request.dry_run { " would be done" } else { " done" };
+    let mut text = format!("{}{would}", letters(summary.done));
+    if summary.refused > 0 {
+        let _ = write!(text, ", {} refused and kept", thousands(summary.refused));
+    }
+    if summary.passed_over > 0 {
+        let _ = write!(text, ", {} had ended meanwhile", thousands(summary.passed_over));
+    }
+    if let Some(why) = &summary.stopped {
+        let _ = write!(text, "; stopped: {why}. The same command goes on from there");
+    }
+    complain(&text);
+    Ok(if summary.refused > 0 || summary.stopped.is_some() { Exit::Failed } else { Exit::Done })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_values;
+
+    #[test]
+    fn messages_that_differ_in_ids_are_one_group() {
+        let message = "conversation 7d1c1f0e-54c5-4c0e-9f3c-1f1a7f0c9d11 not found, tried 3 times";
+
+        assert_eq!(without_values(message), "conversation … not found, tried … times");
+    }
+}

@@ -1,0 +1,18 @@
+//! `trunkline completions` and `man`: made from the command line's own declaration.
+
+use std::io::Write;
+
+use super::{Exit, args};
+
+/// A completion script on stdout.
+pub(super) fn completions(script: &[u8]) -> anyhow::Result<Exit> {
+    std::io::stdout().write_all(script)?;
+    Ok(Exit::Done)
+}
+
+/// The manual page on stdout: the command, then each subcommand.
+pub(super) fn man() -> anyhow::Result<Exit> {
+    let page = args::man_page()?;
+    std::io::stdout().write_all(&page)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,159 @@
+//! `trunkline status`: one screen, plain words first; and probes.
+
+use std::fmt::Write as _;
+
+use crate::admin::client::ClientError;
+use crate::admin::{LaneReport, Report};
+use crate::event::Lane;
+
+use super::args::StatusArgs;
+use super::daemon_at::{Where, explained};
+use super::words::{bytes, events, span};
+use super::{Exit, async_runtime, complain, say};
+
+/// Asks and prints.
+pub(super) fn run(at: Where<'_>, args: &StatusArgs) -> anyhow::Result<Exit> {
+    let client = at.client()?;
+    let probe = match (args.live, args.ready, args.healthy || args.quiet) {
+        (true, ..) => Some("/livez"),
+        (_, true, _) => Some("/readyz"),
+        (_, _, true) => Some("/healthz"),
+        _ => None,
+    };
+    let runtime = async_runtime()?;
+    let Some(probe) = probe else {
+        let report: Report = runtime.block_on(client.get("/status")).map_err(explained)?;
+        let text = match args.json {
+            true => serde_json::to_string_pretty(&report)? + "\n",
+            false => screen(&report),
+        };
+        return say(&text);
+    };
+    match runtime.block_on(client.text(probe)) {
+        Ok((status, text)) => {
+            if !args.quiet {
+                say(&text)?;
+            }
+            Ok(if status == 200 { Exit::Done } else { Exit::Failed })
+        }
+        Err(ClientError::Broken | ClientError::Unreachable { .. }) if args.quiet => Ok(Exit::Unreachable),
+        Err(error) => {
+            let error = explained(error);
+            if args.quiet {
+                return Ok(super::exit::of(&error));
+            }
+            complain(&format!("trunkline: {error:#}"));
+            Ok(super::exit::of(&error))
+        }
+    }
+}
+
+/// The whole report for people.
+pub(super) fn screen(report: &Report) -> String {
+    let mut text = String::new();
+    for line in &report.words {
+        let _ = writeln!(text, "{line}");
+    }
+    let _ = writeln!(text);
+    let _ = writeln!(
+        text,
+        "{:<14} {:<13} {:>9} {:>9} {:>7} {:>9} {:>9} {:>6}",
+        "lane", "state", "queued", "oldest", "flying", "accepted", "delivered", "status"
+    );
+    for lane in Lane::ALL {
+        if let Some(found) = report.lanes.get(lane.name()) {
+            let _ = writeln!(text, "{}", lane_line(lane.name(), found));
+        }
+    }
+    let _ = writeln!(text);
+    for (name, value) in facts(report) {
+        let _ = writeln!(text, "{name:<14} {value}");
+    }
+    text
+}
+
+fn lane_line(name: &str, lane: &LaneReport) -> String {
+    let ago =
+        |seconds: Option<u64>| seconds.map_or("-".to_owned(), |seconds| format!("{} ago", span(seconds)));
+    format!(
+        "{name:<14} {:<13} {:>9} {:>9} {:>7} {:>9} {:>9} {:>6}",
+        lane.state,
+        lane.queue_events,
+        lane.oldest_seconds.map_or("-".to_owned(), span),
+        lane.in_flight,
+        ago(lane.last_accepted_seconds).trim_end_matches(" ago"),
+        ago(lane.last_delivered_seconds).trim_end_matches(" ago"),
+        lane.last_status.map_or("-".to_owned(), |status| status.to_string()),
+    )
+}
+
+/// Name and value of what is not a lane's.
+pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
+    let known = |value: Option<String>| value.unwrap_or_else(|| "not known yet".to_owned());
+    let organisation = match (&report.organisation_name, &report.organisation) {
+        (Some(name), Some(id)) => Some(format!("{name} ({id})")),
+        (None, Some(id)) => Some(id.clone()),
+        _ => None,
+    };
+    let drain = match report.time_to_drain_seconds {
+        Some(0) => "nothing queued".to_owned(),
+        Some(seconds) => format!("{} until nothing is queued", span(seconds)),
+        None => "the backlog does not shrink".to_owned(),
+    };
+    let full = report.time_to_full_seconds.map_or(String::new(), |left| format!("; full in {}", span(left)));
+    let skew = report.clock_skew_seconds.map(|seconds| match seconds {
+        0 => "fits the API's".to_owned(),
+        ahead if ahead > 0 => format!("{ahead} s ahead of the API's"),
+        behind => format!("{} s behind the API's", behind.unsigned_abs()),
+    });
+    let token = match (&report.login_fault, report.token_expiry_seconds) {
+        (Some(fault), _) => fault.clone(),
+        (None, Some(left)) => format!("valid for {}", span(left)),
+        (None, None) => "not asked for yet".to_owned(),
+    };
+    vec![
+        ("queue", format!("{}, {}; {drain}", events(report.queue_events), bytes(report.queue_bytes))),
+        (
+            "rates",
+            format!(
+                "{}/s accepted, {}/s delivered over the last minute; {:.0} requests a minute allowed",
+                report.accepted_per_second, report.delivered_per_second, report.rate_budget
+            ),
+        ),
+        (
+            "disk",
+            format!(
+                "{} of {} used, {} free on the disk{full}",
+                bytes(report.disk.used_bytes),
+                bytes(report.disk.max_bytes),
+                bytes(report.disk.free_bytes)
+            ),
+        ),
+        (
+            "since start",
+            format!(
+                "{} accepted, {} repeats, {} refused, {} delivered, {} dead, {} requests",
+                report.accepted_total,
+                report.duplicate_total,
+                report.refused_total,
+                report.delivered_total,
+                report.dead_total,
+                report.requests_total
+            ),
+        ),
+        ("dead letters", report.dead_letters.to_string()),
+        ("organisation", known(organisation)),
+        ("api", format!("{} ({})", report.api_host, report.region)),
+        ("token", token),
+        ("clock", known(skew)),
+        (
+            "daemon",
+            format!(
+                "version {}, up {}, {} producers connected",
+                report.version,
+                span(report.uptime_seconds),
+                report.connections
+            ),
+        ),
+    ]
+}

@@ -1,0 +1,124 @@
+//! `trunkline trace`: what became of a call, and a block to paste to the vendor's support.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use crate::admin::{Trace, TracePart, TraceState};
+
+use super::args::TraceArgs;
+use super::daemon_at::{Where, explained};
+use super::words::{span, time};
+use super::{Exit, async_runtime, complain, say};
+
+/// Asks and prints. [`Exit::Failed`] if nothing is known of the id.
+pub(super) fn run(at: Where<'_>, args: &TraceArgs) -> anyhow::Result<Exit> {
+    let client = at.client()?;
+    let id: String = form_urlencoded::byte_serialize(args.id.as_bytes()).collect();
+    let trace: Trace =
+        async_runtime()?.block_on(client.get(&format!("/trace?id={id}"))).map_err(explained)?;
+    if args.json {
+        say(&(serde_json::to_string_pretty(&trace)? + "\n"))?;
+    } else if !trace.parts.is_empty() {
+        say(&story(&trace))?;
+    }
+    if trace.parts.is_empty() {
+        complain(&format!(
+            "trunkline: nothing is known of {}. Either no event with it was accepted, or it was settled longer ago \
+             than queue.keep_ledger reaches",
+            args.id
+        ));
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Done)
+}
+
+/// For people: event by event, then the block.
+fn story(trace: &Trace) -> String {
+    let mut text = String::new();
+    for part in &trace.parts {
+        let _ = writeln!(text, "{}  {} {}", time(part.accepted_at_ms), part.array, part.event_id);
+        for line in way(part) {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    if trace.is_cut {
+        let _ = writeln!(text, "… there are more; ask for a conversation or an event");
+    }
+    let _ = writeln!(text, "\n{}", block(trace));
+    text
+}
+
+fn way(part: &TracePart) -> Vec<String> {
+    let uid = part.uid.map_or(String::new(), |uid| format!(", uid {uid}"));
+    let mut lines = vec![format!(
+        "accepted by the {} door{uid}; on disk in lane {} as number {}",
+        part.door, part.lane, part.seq
+    )];
+    let attempts = match part.attempts {
+        0 => String::new(),
+        1 => " in 1 request".to_owned(),
+        many => format!(" in {many} requests"),
+    };
+    match &part.state {
+        TraceState::Queued { place, earliest_seconds } => {
+            let earliest = match earliest_seconds {
+                Some(0) => String::new(),
+                Some(seconds) => format!("; at the earliest in {}", span(*seconds)),
+                None => String::new(),
+            };
+            lines.push(format!("queued{attempts}: {place}{earliest}"));
+        }
+        TraceState::Settled { fate, reason, at_ms, status, correlation_id } => {
+            let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
+            let status = status.map_or(String::new(), |status| format!(", status {status}"));
+            let words = match fate.as_str() {
+                "delivered" => "delivered",
+                "dead" => "put to the dead letters",
+                "discarded" => "dead letter discarded by an operator",
+                "replayed" => "dead letter accepted anew by an operator",
+                "superseded" => "dead letter replaced: the event came again",
+                "expired" => "dead letter discarded: it was too old",
+                other => other,
+            };
+            lines.push(format!("{} {words}{reason}{attempts}{status}", time(*at_ms)));
+            if let Some(id) = correlation_id {
+                lines.push(format!("correlation id {id}"));
+            }
+        }
+    }
+    lines
+}
+
+/// What the vendor's support asks for, and nothing personal: ids, times, statuses.
+fn block(trace: &Trace) -> String {
+    let mut text = String::from("--- to paste into a support case ---\n");
+    let organisation = trace.organisation.as_deref().unwrap_or("not known yet");
+    let _ = writeln!(text, "organisation: {organisation}");
+    let _ = writeln!(text, "region: {} ({})", trace.region, trace.api_host);
+    let mut conversations = BTreeSet::new();
+    for part in &trace.parts {
+        conversations.extend(part.conversation.as_deref());
+    }
+    for id in conversations {
+        let _ = writeln!(text, "conversation: {id}");
+    }
+    for part in &trace.parts {
+        let (state, at, status, correlation) = match &part.state {
+            TraceState::Queued { .. } => ("queued", "-".to_owned(), None, None),
+            TraceState::Settled { fate, at_ms, status, correlation_id, .. } => {
+                (fate.as_str(), time(*at_ms), *status, correlation_id.as_deref())
+            }
+        };
+        let status = status.map_or("-".to_owned(), |status| status.to_string());
+        let _ = writeln!(
+            text,
+            "{} {} accepted {} {state} {at} status {status} correlation {}",
+            part.array,
+            part.event_id,
+            time(part.accepted_at_ms),
+            correlation.unwrap_or("-")
+        );
+    }
+    text.push_str("--- end ---");
+    text
+}

@@ -1,0 +1,70 @@
+//! Why the daemon did not start, and what kind of fault that is.
+
+use crate::ingest::{self, BindError};
+use crate::queue::OpenError;
+use crate::upstream;
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The queue directory.
+    #[error(transparent)]
+    Queue(#[from] OpenError),
+    /// A door's socket.
+    #[error(transparent)]
+    Door(#[from] BindError),
+    /// `ingest.stream.allow_uids`.
+    #[error("ingest.stream.allow_uids: {0}")]
+    User(#[from] ingest::UnknownUser),
+    /// What an operator paused cannot be read.
+    #[error("{path}: cannot be read: {source}; remove it to have no lane paused")]
+    Paused {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The HTTP client: proxy, CA file.
+    #[error(transparent)]
+    Client(#[from] upstream::ClientError),
+}
+
+/// Kinds of [`StartError`] that a caller tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartFault {
+    /// Directory or socket cannot be made or is in use.
+    CannotCreate,
+    /// Not allowed to.
+    Permission,
+    /// The store.
+    Storage,
+    /// What the operator wrote.
+    Configuration,
+}
+
+impl StartFault {
+    /// Which kind a fault of the queue's directory is.
+    pub fn of_queue(error: &OpenError) -> Self {
+        match error {
+            OpenError::InUse { .. } | OpenError::CannotMake { .. } => StartFault::CannotCreate,
+            OpenError::Permission { .. } => StartFault::Permission,
+            OpenError::Storage(_) | OpenError::Newer { .. } => StartFault::Storage,
+        }
+    }
+}
+
+impl StartError {
+    /// Which kind it is.
+    pub fn kind(&self) -> StartFault {
+        match self {
+            StartError::Queue(error) => StartFault::of_queue(error),
+            StartError::Door(error) => match error.exit_code() {
+                77 => StartFault::Permission,
+                78 => StartFault::Configuration,
+                _ => StartFault::CannotCreate,
+            },
+            StartError::User(_) | StartError::Client(_) => StartFault::Configuration,
+            StartError::Paused { .. } => StartFault::Storage,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Whose events these are: what the configuration says, and what a login tells.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::Account;
+use crate::queue::{Owner, Ownership};
+use crate::{relay, upstream};
+
+/// Wait before the API is asked again whose token it gave.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Whose events these are, as the configuration says.
+pub fn owner(upstream: &crate::config::Upstream) -> Owner {
+    let endpoints = &upstream.endpoints;
+    let client_id = match &upstream.credentials {
+        crate::config::Credentials::Client { id, .. } => Some(id.clone()),
+        crate::config::Credentials::AccessTokenFile(_) => None,
+    };
+    Owner {
+        region: endpoints.region.clone().unwrap_or_else(|| endpoints.api_url.clone()),
+        client_id,
+        organisation: None,
+    }
+}
+
+/// Writes down whose organisation the events are for, once a login tells. Where events were queued for
+/// another client of the same organisation, they may leave.
+pub(super) async fn learn_organisation(
+    client: upstream::Client,
+    ownership: Ownership,
+    account: watch::Sender<Account>,
+    is_withheld: bool,
+    commands: mpsc::Sender<relay::Command>,
+) {
+    let mut login = client.login();
+    loop {
+        // Nothing else logs in while nothing is sent.
+        if is_withheld && client.log_in().await.fault.is_some() {
+            tokio::time::sleep(ASK_AGAIN).await;
+            continue;
+        }
+        if login.wait_for(|login| login.expires_at_ms.is_some()).await.is_err() {
+            return;
+        }
+        if let upstream::Me::Known { id, name } = client.me().await {
+            account.send_modify(|account| {
+                account.owner.organisation = Some(id);
+                account.organisation_name = Some(name).filter(|name| !name.is_empty());
+            });
+            let owner = account.borrow().owner.clone();
+            let claimed = tokio::task::spawn_blocking(move || ownership.claim(&owner)).await;
+            if matches!(claimed, Ok(Ok(None))) && is_withheld {
+                tracing::info!("the queued events are of the same organisation: they are sent");
+                let _ = commands.send(relay::Command::Release).await;
+            }
+            return;
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}

@@ -1,0 +1,221 @@
+//! Brings a new configuration to all parts while they run: all of it, or nothing.
+//!
+//! Whatever can be wrong is tried first: file and environment, users, HTTP client. Only then is anything
+//! changed. What takes a restart keeps its old value and is named.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::owner::{learn_organisation, owner};
+use super::{Load, SetLevel};
+use crate::admin::{self, Account, House, ReloadAnswer, ReloadChange, ReloadRequest};
+use crate::config::{self, Config, Loaded};
+use crate::{ingest, relay, upstream};
+
+/// How long the relay may take to hear that nothing may leave any more.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
+
+/// Has the configuration in force and knows all who need it.
+pub(super) struct Reloader {
+    loaded: Loaded,
+    load: Load,
+    set_level: SetLevel,
+    house: Arc<House>,
+    account: watch::Sender<Account>,
+    settings: watch::Sender<admin::Settings>,
+    is_withheld: bool,
+    learning: JoinHandle<()>,
+}
+
+/// What of the configuration the operator's window needs.
+pub(super) fn operator_settings(config: &Config) -> admin::Settings {
+    admin::Settings {
+        late_after: config.admin.late_after,
+        dead_letters_max_age: config.queue.dead_letters_max_age,
+        min_free_disk: config.queue.min_free_disk,
+    }
+}
+
+impl Reloader {
+    pub(super) fn new(
+        loaded: Loaded,
+        load: Load,
+        set_level: SetLevel,
+        house: &Arc<House>,
+        account: watch::Sender<Account>,
+        settings: watch::Sender<admin::Settings>,
+        is_withheld: bool,
+    ) -> Self {
+        let learning = learn(house, &account, is_withheld);
+        let house = house.clone();
+        Self { loaded, load, set_level, house, account, settings, is_withheld, learning }
+    }
+
+    /// Reloads whenever somebody asks, until `stop`.
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<ReloadRequest>, stop: CancellationToken) {
+        while let Some(Some(request)) = stop.run_until_cancelled(requests.recv()).await {
+            admin::tell_reloading();
+            let answer = self.reload().await;
+            tell(&answer, &request.by);
+            self.house.metrics.config_last_reload_success.set(i64::from(!is_refused(&answer)));
+            admin::tell_ready();
+            // Who asked may be gone.
+            let _ = request.answer.send(answer);
+        }
+        self.learning.abort();
+    }
+
+    async fn reload(&mut self) -> ReloadAnswer {
+        let refused = |message: String| ReloadAnswer::Refused { message };
+        let load = self.load.clone();
+        let loaded = match tokio::task::spawn_blocking(move || load()).await {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(error)) => return refused(in_full(&error)),
+            Err(error) => return refused(error.to_string()),
+        };
+        let doors = match ingest::Settings::new(loaded.config.ingest.clone()) {
+            Ok(doors) => doors,
+            Err(error) => return refused(format!("ingest.stream.allow_uids: {error}")),
+        };
+        let client = match upstream::Client::prepare(&loaded.config.upstream) {
+            Ok(client) => client,
+            Err(error) => return refused(in_full(&error)),
+        };
+        let changes = config::changes(&self.loaded.show, &loaded.show);
+        let withheld = match self.claim(&loaded.config).await {
+            Ok(withheld) => withheld,
+            Err(message) => return refused(message),
+        };
+        let login = self.put_in_force(&loaded, doors, client).await;
+        self.keep(loaded);
+        let change = |change: config::Change| ReloadChange {
+            needs_restart: change.key.needs_restart(),
+            key: change.key.name.to_owned(),
+            before: change.before,
+            now: change.now,
+        };
+        ReloadAnswer::Applied {
+            changes: changes.into_iter().map(change).collect(),
+            login: login.map(|login| login.fault),
+            withheld,
+        }
+    }
+
+    /// If events are for another account now, what is queued for the one before stays until it is adopted:
+    /// the relay has heard so before the new credentials are in force.
+    async fn claim(&mut self, config: &Config) -> Result<Option<String>, String> {
+        let next = owner(&config.upstream);
+        let before = self.account.borrow().owner.clone();
+        if (&next.region, &next.client_id) == (&before.region, &before.client_id) {
+            return Ok(None);
+        }
+        let (ownership, claimed) = (self.house.ownership.clone(), next.clone());
+        let withheld = tokio::task::spawn_blocking(move || ownership.claim(&claimed)).await;
+        let withheld = withheld.map_err(|error| error.to_string())?.map_err(|error| in_full(&error))?;
+        self.learning.abort();
+        self.account.send_replace(Account { owner: next, organisation_name: None });
+        let command = match &withheld {
+            Some(reason) => relay::Command::Withhold(Arc::from(reason.as_str())),
+            None => relay::Command::Release,
+        };
+        self.is_withheld = withheld.is_some();
+        let (answer, heard) = oneshot::channel();
+        let _ = self.house.commands.send(command).await;
+        let _ = self.house.commands.send(relay::Command::Ping(answer)).await;
+        if tokio::time::timeout(HEARD_WITHIN, heard).await.is_err() {
+            return Err(
+                "the relay does not answer; nothing but the owner of the queue was changed".to_owned()
+            );
+        }
+        Ok(withheld)
+    }
+
+    async fn put_in_force(
+        &mut self,
+        loaded: &Loaded,
+        doors: ingest::Settings,
+        client: upstream::Prepared,
+    ) -> Option<upstream::Login> {
+        let config = &loaded.config;
+        self.house.doors.configure(doors);
+        self.house.caretaker.configure(config.queue.clone());
+        self.settings.send_replace(operator_settings(config));
+        (self.set_level)(config.log.level);
+        let relay = relay::Settings {
+            relay: config.relay.clone(),
+            grace: config.daemon.grace,
+            drain: config.daemon.drain,
+        };
+        let _ = self.house.commands.send(relay::Command::Configure(Box::new(relay))).await;
+        let login = self.house.upstream.configure(client).await;
+        if self.learning.is_finished() && self.account.borrow().owner.organisation.is_none() {
+            self.learning = learn(&self.house, &self.account, self.is_withheld);
+        }
+        login
+    }
+
+    /// What takes a restart is still what it was: the next reload says so again.
+    fn keep(&mut self, mut loaded: Loaded) {
+        for ((key, now), before) in config::keys().zip(&mut loaded.show).zip(&self.loaded.show) {
+            if key.needs_restart() {
+                *now = before.clone();
+            }
+        }
+        self.loaded = loaded;
+    }
+}
+
+fn learn(house: &House, account: &watch::Sender<Account>, is_withheld: bool) -> JoinHandle<()> {
+    let (client, ownership) = (house.upstream.clone(), house.ownership.clone());
+    let commands = house.commands.clone();
+    tokio::spawn(learn_organisation(client, ownership, account.clone(), is_withheld, commands))
+}
+
+fn is_refused(answer: &ReloadAnswer) -> bool {
+    matches!(answer, ReloadAnswer::Refused { .. })
+}
+
+fn tell(answer: &ReloadAnswer, by: &str) {
+    match answer {
+        ReloadAnswer::Refused { message } => {
+            tracing::error!(
+                by,
+                reason = message,
+                "reload refused: the configuration before it stays in force"
+            );
+        }
+        ReloadAnswer::Applied { changes, login, withheld } => {
+            let keys = |restart: bool| {
+                let found = changes.iter().filter(|change| change.needs_restart == restart);
+                found.map(|change| change.key.as_str()).collect::<Vec<_>>().join(", ")
+            };
+            let (changed, restart) = (keys(false), keys(true));
+            tracing::info!(by, changed, needs_restart = restart, "configuration reloaded");
+            match login {
+                Some(None) => tracing::info!("logged in with the credentials that are configured now"),
+                Some(Some(fault)) => {
+                    tracing::warn!(fault, "the login with the credentials that are configured now failed")
+                }
+                None => {}
+            }
+            if let Some(reason) = withheld {
+                tracing::error!(reason, "events are accepted, and none are sent");
+            }
+        }
+    }
+}
+
+/// An error with its causes, in a line.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
