@@ -115,12 +115,14 @@ impl Daemon {
             .map_err(|source| StartError::Paused { path: config.queue.dir.join("paused"), source })?;
         let owner = owner(&config.upstream);
         let withheld = queue.claim(&owner)?;
+        let remembered = queue.ownership().owner().filter(|before| before.is_same_client(&owner));
         let open = doors::open(&config, activation)?;
         let (status_tx, status) = watch::channel(RelayStatus::default());
         let (commands_tx, commands) = mpsc::channel(16);
         let (reloads, reload_requests) = mpsc::channel(4);
         let (phase_tx, phase) = watch::channel(Phase::Starting);
-        let account = watch::Sender::new(Account { owner, organisation_name: None });
+        let account =
+            watch::Sender::new(Account { owner: remembered.unwrap_or(owner), organisation_name: None });
         let settings = watch::Sender::new(reload::operator_settings(&config));
         let door_context =
             Arc::new(DoorContext::new(door_settings, queue.writer(), clock.clone(), metrics.clone()));

@@ -36,15 +36,9 @@ pub(super) async fn learn_organisation(
 ) {
     let mut login = client.login();
     loop {
-        // Nothing else logs in while nothing is sent.
-        if is_withheld && client.log_in().await.fault.is_some() {
-            tokio::time::sleep(ASK_AGAIN).await;
-            continue;
-        }
-        if login.wait_for(|login| login.expires_at_ms.is_some()).await.is_err() {
-            return;
-        }
-        if let upstream::Me::Known { id, name } = client.me().await {
+        // Also without an event to send: an operator learns at once whether the credentials are good.
+        let is_in = client.log_in().await.fault.is_none();
+        if is_in && let upstream::Me::Known { id, name } = client.me().await {
             account.send_modify(|account| {
                 account.owner.organisation = Some(id);
                 account.organisation_name = Some(name).filter(|name| !name.is_empty());
@@ -57,6 +51,9 @@ pub(super) async fn learn_organisation(
             }
             return;
         }
-        tokio::time::sleep(ASK_AGAIN).await;
+        tokio::select! {
+            () = tokio::time::sleep(ASK_AGAIN) => {}
+            Ok(_) = login.wait_for(|login| !is_in && login.fault.is_none()) => {}
+        }
     }
 }

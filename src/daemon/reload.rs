@@ -110,7 +110,7 @@ impl Reloader {
     async fn claim(&mut self, config: &Config) -> Result<Option<String>, String> {
         let next = owner(&config.upstream);
         let before = self.account.borrow().owner.clone();
-        if (&next.region, &next.client_id) == (&before.region, &before.client_id) {
+        if next.is_same_client(&before) {
             return Ok(None);
         }
         let (ownership, claimed) = (self.house.ownership.clone(), next.clone());
@@ -152,7 +152,7 @@ impl Reloader {
         };
         let _ = self.house.commands.send(relay::Command::Configure(Box::new(relay))).await;
         let login = self.house.upstream.configure(client).await;
-        if self.learning.is_finished() && self.account.borrow().owner.organisation.is_none() {
+        if self.learning.is_finished() && self.account.borrow().organisation_name.is_none() {
             self.learning = learn(&self.house, &self.account, self.is_withheld);
         }
         login

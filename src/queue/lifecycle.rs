@@ -181,14 +181,27 @@ impl Ownership {
     pub fn claim(&self, current: &Owner) -> Result<Option<String>, OpenError> {
         let owner = Owner::read(&self.shared.dir);
         let events: u64 = Lane::ALL.into_iter().map(|lane| self.shared.depth(lane).events).sum();
+        let before = owner.clone();
         if let Some(owner) = owner.filter(|owner| events > 0 && !owner.fits(current)) {
             return Ok(Some(format!(
                 "{events} events were accepted for {owner}, and this is {current}: run `trunkline adopt` to \
                  send them here, or `trunkline queue export` to take them out"
             )));
         }
-        current.write(&self.shared.dir)?;
+        let mut next = current.clone();
+        // The same client is still of the organisation that a login told.
+        if let Some(before) =
+            before.filter(|before| next.organisation.is_none() && before.is_same_client(&next))
+        {
+            next.organisation = before.organisation;
+        }
+        next.write(&self.shared.dir)?;
         Ok(None)
+    }
+
+    /// Who it is, as it was last written down.
+    pub fn owner(&self) -> Option<Owner> {
+        Owner::read(&self.shared.dir)
     }
 
     /// Makes `current` the owner, whatever is queued. Gives the one before.

@@ -31,8 +31,13 @@ impl Owner {
         match (&self.organisation, &other.organisation) {
             // The same organisation may get a new client.
             (Some(ours), Some(theirs)) => ours == theirs,
-            _ => self.region == other.region && self.client_id == other.client_id,
+            _ => self.is_same_client(other),
         }
+    }
+
+    /// The same client of the same region.
+    pub fn is_same_client(&self, other: &Owner) -> bool {
+        self.region == other.region && self.client_id == other.client_id
     }
 
     /// Reads the directory's owner; `None` if it has none or it cannot be understood.

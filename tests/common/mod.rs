@@ -105,8 +105,19 @@ impl Drop for Sandbox {
 
 /// One HTTP/1.1 exchange on loopback: status and body.
 pub(crate) fn http(addr: &str, method: &str, path: &str, body: &str) -> (u16, Vec<u8>) {
-    let mut stream = TcpStream::connect(addr).unwrap();
+    let stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    exchange(stream, addr, method, path, body)
+}
+
+/// The same on a stream that is open.
+fn exchange(
+    mut stream: impl Read + Write,
+    addr: &str,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> (u16, Vec<u8>) {
     write!(
         stream,
         "{method} {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -192,6 +203,45 @@ impl Home {
         trunkline().arg("send").arg("--socket").arg(self.socket()).args(files).output().unwrap()
     }
 
+    /// One exchange on the admin socket: status and text.
+    pub(crate) fn admin(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let stream = UnixStream::connect(self.path().join("admin.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (status, body) = exchange(stream, "localhost", method, path, body);
+        (status, String::from_utf8(body).unwrap())
+    }
+
+    /// `trunkline ARGS… --config` of this home.
+    pub(crate) fn cli(&self, args: &[&str]) -> Output {
+        trunkline().args(args).arg("--config").arg(self.config()).output().unwrap()
+    }
+
+    /// What such a command prints; it must end well.
+    pub(crate) fn say(&self, args: &[&str]) -> String {
+        let output = self.cli(args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// `status --json`
+    pub(crate) fn status(&self) -> Value {
+        serde_json::from_str(&self.say(&["status", "--json"])).unwrap()
+    }
+
+    /// The value of a metric's series, as it is written; `None` without it.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
+        let (_, text) = self.admin("GET", "/metrics", "");
+        let line = text.lines().find(|line| line.rsplit_once(' ').is_some_and(|(name, _)| name == series))?;
+        line.rsplit_once(' ').unwrap().1.parse().ok()
+    }
+
+    /// Replaces a line of the configuration, or a part of it.
+    pub(crate) fn reconfigure(&self, before: &str, now: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        assert!(text.contains(before), "{before:?} is not in {text}");
+        std::fs::write(self.config(), text.replace(before, now)).unwrap();
+    }
+
     pub(crate) fn producer(&self) -> Producer {
         Producer::connect(&self.socket())
     }
@@ -208,9 +258,16 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
     pub(crate) fn sigterm(&self) {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        self.signal(nix::sys::signal::Signal::SIGTERM);
     }
 
     pub(crate) fn wait(mut self) -> ExitStatus {
