@@ -58,6 +58,18 @@ pub struct ReloadChange {
     pub needs_restart: bool,
 }
 
+/// How the login of a reload went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadLogin {
+    /// Credentials and secret are what they were.
+    NotDue,
+    /// The login host took them.
+    Succeeded,
+    /// It did not, or could not be asked.
+    Failed(String),
+}
+
 /// What a reload did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "result")]
@@ -66,8 +78,8 @@ pub enum ReloadAnswer {
     Applied {
         /// What differs from before.
         changes: Vec<ReloadChange>,
-        /// How the login went, if one was due: `None` in it is success.
-        login: Option<Option<String>>,
+        /// Whether the credentials that are configured now are good.
+        login: ReloadLogin,
         /// Why events are withheld, if they are.
         withheld: Option<String>,
     },

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::admin::client::ClientError;
-use crate::admin::{ChangeAnswer, LaneChoice, ReloadAnswer};
+use crate::admin::{ChangeAnswer, LaneChoice, ReloadAnswer, ReloadLogin};
 
 use super::args::LaneArgs;
 use super::daemon_at::{Where, explained};
@@ -50,11 +50,11 @@ pub(super) fn reload(at: Where<'_>) -> anyhow::Result<Exit> {
         text.push_str("applied; no key has changed\n");
     }
     match login {
-        Some(None) => text.push_str("logged in\n"),
-        Some(Some(fault)) => {
+        ReloadLogin::Succeeded => text.push_str("logged in\n"),
+        ReloadLogin::Failed(fault) => {
             let _ = writeln!(text, "the login failed: {fault}");
         }
-        None => {}
+        ReloadLogin::NotDue => {}
     }
     if let Some(reason) = withheld {
         let _ = writeln!(text, "nothing is sent: {reason}");

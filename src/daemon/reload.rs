@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::owner::{learn_organisation, owner};
 use super::{Load, SetLevel};
-use crate::admin::{self, Account, House, ReloadAnswer, ReloadChange, ReloadRequest};
+use crate::admin::{self, Account, House, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest};
 use crate::config::{self, Config, Loaded};
 use crate::{ingest, relay, upstream};
 
@@ -100,7 +100,11 @@ impl Reloader {
         };
         ReloadAnswer::Applied {
             changes: changes.into_iter().map(change).collect(),
-            login: login.map(|login| login.fault),
+            login: match login {
+                None => ReloadLogin::NotDue,
+                Some(upstream::Login { fault: None, .. }) => ReloadLogin::Succeeded,
+                Some(upstream::Login { fault: Some(fault), .. }) => ReloadLogin::Failed(fault),
+            },
             withheld,
         }
     }
@@ -196,11 +200,13 @@ fn tell(answer: &ReloadAnswer, by: &str) {
             let (changed, restart) = (keys(false), keys(true));
             tracing::info!(by, changed, needs_restart = restart, "configuration reloaded");
             match login {
-                Some(None) => tracing::info!("logged in with the credentials that are configured now"),
-                Some(Some(fault)) => {
+                ReloadLogin::Succeeded => {
+                    tracing::info!("logged in with the credentials that are configured now")
+                }
+                ReloadLogin::Failed(fault) => {
                     tracing::warn!(fault, "the login with the credentials that are configured now failed")
                 }
-                None => {}
+                ReloadLogin::NotDue => {}
             }
             if let Some(reason) = withheld {
                 tracing::error!(reason, "events are accepted, and none are sent");
