@@ -23,7 +23,7 @@ impl Where<'_> {
     pub(super) fn client(self) -> anyhow::Result<Client> {
         let path: PathBuf = match self.admin {
             Some(path) => path.to_owned(),
-            None => crate::config::load(self.config)?.config.admin.listen,
+            None => crate::config::admin_socket(self.config)?,
         };
         Ok(Client::new(path))
     }

@@ -8,6 +8,8 @@ use super::show::{self, Shown};
 use super::values::Values;
 use super::{Config, ConfigError, admin, daemon, emit, ingest, layers, log, queue, relay, upstream};
 
+const ADMIN_LISTEN: &str = "admin.listen";
+
 /// Read where no other file is named.
 const DEFAULT_FILE: &str = "/etc/trunkline/trunkline.toml";
 
@@ -30,6 +32,27 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
     // A value that is not UTF-8 keeps its marks of replacement, which `check` refuses.
     let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     load_with(path, std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))))
+}
+
+/// Where the daemon's admin socket is. A fault in another key is no reason not to find it: it is with a
+/// faulty configuration that one most wants to ask the daemon.
+///
+/// # Errors
+/// As [`load`], if the file cannot be read or the address itself is at fault.
+pub fn admin_socket(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    match load(path) {
+        Ok(loaded) => Ok(loaded.config.admin.listen),
+        Err(ConfigError::Invalid(faults)) if !faults.0.iter().any(|fault| fault.key == ADMIN_LISTEN) => {
+            let file = path.unwrap_or(Path::new(DEFAULT_FILE));
+            let text = read(file)?.unwrap_or_default();
+            let file = absolute(file);
+            let env: Vec<(String, String)> = std::env::vars().collect();
+            let (found, _) = layers::merge(Some((&file, &text)), &env)?;
+            let base_dir = file.parent().unwrap_or(Path::new("/"));
+            Ok(admin::read(&mut Values::new(&found, base_dir, Vec::new())).listen)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// As [`load`], with the environment given.

@@ -31,7 +31,7 @@ pub use emit::Emit;
 pub use error::{ConfigError, Fault, Faults, Origin};
 pub use ingest::{Http, Ingest, Stream, UnknownPolicy};
 pub use key::{Key, Kind};
-pub use load::{Loaded, from_toml_str, load, load_with};
+pub use load::{Loaded, admin_socket, from_toml_str, load, load_with};
 pub use log::{Log, LogFormat};
 pub use queue::Queue;
 pub use relay::Relay;
