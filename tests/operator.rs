@@ -194,3 +194,51 @@ fn a_letter_whose_event_came_again_is_passed_over() {
     eventually("it is delivered", || sandbox.stat("distinct") == 1);
     assert_eq!(sandbox.stat("duplicates"), 0);
 }
+
+#[test]
+fn a_replay_that_the_api_refuses_again_ends_and_does_each_letter_once() {
+    let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
+    sandbox.set_faults(&json!({"reject_event_rate": 1.0}));
+    let home = Home::new(&sandbox.addr, "");
+    let _daemon = home.run();
+    let mut producer = home.producer();
+    for nth in 0..200 {
+        assert_eq!(producer.ask(&hold_event(Uuid::new_v4(), nth).1), accepted());
+    }
+    eventually("all are dead", || home.status()["dead_letters"] == 200);
+
+    let replayed = home.cli(&["dead-letters", "replay", "--all"]);
+
+    assert!(said(&replayed).contains("200 dead letters done"), "{}", said(&replayed));
+    eventually("all are dead again", || home.status()["dead_letters"] == 200);
+}
+
+#[test]
+fn digits_mean_a_text_where_the_field_holds_one() {
+    let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
+    sandbox.set_faults(&json!({"reject_event_rate": 1.0}));
+    let home = Home::new(&sandbox.addr, "");
+    let _daemon = home.run();
+    let mut line: Value =
+        serde_json::from_str(&presence(Uuid::new_v4(), &Uuid::new_v4().to_string())).unwrap();
+    line["userPresenceEvents"][0]["message"] = json!("0041");
+    assert_eq!(home.producer().ask(&line.to_string()), accepted());
+    eventually("it is dead", || home.status()["dead_letters"] == 1);
+    sandbox.set_faults(&json!({"reject_event_rate": null}));
+
+    let replayed = home.cli(&[
+        "dead-letters",
+        "replay",
+        "--where",
+        "message=0041",
+        "--set",
+        "message=1800",
+        "--limit",
+        "5",
+    ]);
+
+    assert!(said(&replayed).contains("1 dead letter done"), "{}", said(&replayed));
+    eventually("it is delivered as a text", || {
+        sandbox.taken().first().is_some_and(|taken| taken["event"]["message"] == "1800")
+    });
+}

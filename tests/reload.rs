@@ -160,3 +160,26 @@ fn another_client_gets_nothing_of_what_was_queued_for_the_one_before() {
     assert!(adopted.status.success(), "{}", said(&adopted));
     eventually("it is sent now", || sandbox.stat("distinct") == 1);
 }
+
+#[test]
+fn a_request_under_way_is_not_repeated_with_the_token_of_another_account() {
+    let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
+    let home = Home::new(&sandbox.addr, "");
+    let _daemon = home.run();
+    eventually("it is in", || home.status()["organisation_name"].is_string());
+    let other = "11111111-1111-4111-8111-111111111111";
+    sandbox.set_faults(&json!({"latency_ms": 2_000, "unauthorized": true, "organisation": other}));
+    assert_eq!(home.producer().ask(&hold_event(Uuid::new_v4(), 1).1), accepted());
+    eventually("a request is under way", || home.status()["lanes"]["conversations"]["in_flight"] == 1);
+    home.reconfigure("client_id = \"test\"", "client_id = \"another\"");
+
+    let output = home.cli(&["reload"]);
+    sandbox.set_faults(&json!({"latency_ms": 0, "unauthorized": null}));
+
+    assert!(said(&output).contains("nothing is sent"), "{}", said(&output));
+    eventually("it came back", || {
+        let lane = home.status()["lanes"]["conversations"].clone();
+        lane["in_flight"] == 0 && lane["queue_events"] == 1
+    });
+    assert_eq!(sandbox.stat("distinct"), 0);
+}

@@ -176,7 +176,7 @@ fn large(count: usize) -> String {
 }
 
 #[test]
-fn a_queue_that_fills_is_seen_and_a_full_one_does_not_accept() {
+fn queue_filling_is_seen_and_a_full_one_does_not_accept() {
     let sandbox = Sandbox::start(&NO_LIMIT);
     let home = Home::new(&sandbox.addr, "");
     home.reconfigure("[queue]\n", "[queue]\nmax_size = \"256MiB\"\n");
@@ -201,7 +201,7 @@ fn a_queue_that_fills_is_seen_and_a_full_one_does_not_accept() {
 }
 
 #[test]
-fn dead_letters_that_fill_their_quarter_hold_only_the_lane_that_makes_them() {
+fn dead_letters_full_hold_only_the_lane_that_makes_them() {
     let sandbox = Sandbox::start(&NO_LIMIT);
     sandbox.set_faults(&json!({"reject_event_rate": 1.0}));
     let home = Home::new(&sandbox.addr, "");

@@ -67,7 +67,7 @@ fn eighty_by_twenty_four_show_words_lanes_sparklines_and_facts() {
     for no_colour in [false, true] {
         let (mut child, mut terminal) = top(&home, no_colour);
         let mut seen = Vec::new();
-        let rows = shown(&mut terminal, &mut seen, "delivered 0/s");
+        let rows = shown(&mut terminal, &mut seen, "token ");
         terminal.write_all(b"q").unwrap();
         let status = child.wait().unwrap();
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -12,11 +13,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+/// How long an answer may take to begin: a reload may wait for a login, a trace reads the whole queue.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(120);
+/// How long a probe may take in all.
+const PROBE_WITHIN: Duration = Duration::from_secs(5);
+
 /// Why the daemon did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens there.
-    #[error("no daemon answers on {path}: {source}; is it running, and is that its admin.listen?")]
+    #[error("no daemon answers on {path}; is it running, and is that its admin.listen?")]
     Unreachable {
         /// Admin socket.
         path: PathBuf,
@@ -29,6 +35,9 @@ pub enum ClientError {
         /// Admin socket.
         path: PathBuf,
     },
+    /// It took the connection and said nothing.
+    #[error("the daemon does not answer; it may be stuck: see its log")]
+    Silent,
     /// The daemon went away in the middle.
     #[error("the daemon ended the connection")]
     Broken,
@@ -68,6 +77,17 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<Response<Incoming>, ClientError> {
+        tokio::time::timeout(ANSWERS_WITHIN, self.ask(method, path, body))
+            .await
+            .map_err(|_| ClientError::Silent)?
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let connected = UnixStream::connect(&self.path).await;
         let stream = connected.map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => ClientError::Permission { path: self.path.clone() },
@@ -88,11 +108,15 @@ impl Client {
         sender.send_request(request).await.map_err(broken)
     }
 
-    /// Status and text of `GET path`.
+    /// Status and text of `GET path`, within the few seconds that a probe has.
     ///
     /// # Errors
     /// If no answer came.
-    pub async fn text(&self, path: &str) -> Result<(u16, String), ClientError> {
+    pub async fn probe(&self, path: &str) -> Result<(u16, String), ClientError> {
+        tokio::time::timeout(PROBE_WITHIN, self.text(path)).await.map_err(|_| ClientError::Silent)?
+    }
+
+    async fn text(&self, path: &str) -> Result<(u16, String), ClientError> {
         let response = self.request(Method::GET, path, Vec::new()).await?;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.map_err(|_| ClientError::Broken)?.to_bytes();

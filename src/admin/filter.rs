@@ -57,8 +57,17 @@ impl Filter {
 pub struct Mend {
     /// Field's name; dots nest.
     pub field: String,
-    /// What it gets.
-    pub value: Value,
+    /// What it gets, as it was written. Where the field holds a text, a text; else JSON if it is that.
+    pub value: String,
+}
+
+impl Mend {
+    fn value_for(&self, before: Option<&Value>) -> Value {
+        match before {
+            Some(Value::String(_)) => Value::String(self.value.clone()),
+            _ => serde_json::from_str(&self.value).unwrap_or_else(|_| Value::String(self.value.clone())),
+        }
+    }
 }
 
 /// What to do with which dead letters.
@@ -81,7 +90,7 @@ impl LettersRequest {
     pub(super) fn fits(&self, event: &Value) -> bool {
         self.only_where.iter().all(|wanted| {
             let found = wanted.field.split('.').try_fold(event, |at, name| at.get(name));
-            found.is_some_and(|found| same(found, &wanted.value))
+            found.is_some_and(|found| *found == wanted.value_for(Some(found)))
         })
     }
 
@@ -100,7 +109,9 @@ impl LettersRequest {
                     let object = at.as_object_mut()?;
                     at = object.entry(*name).or_insert_with(|| Value::Object(serde_json::Map::new()));
                 }
-                at.as_object_mut()?.insert((*last).to_owned(), mend.value.clone());
+                let object = at.as_object_mut()?;
+                let value = mend.value_for(object.get(*last));
+                object.insert((*last).to_owned(), value);
             }
             serde_json::to_vec(&event).ok()?
         };
@@ -111,35 +122,24 @@ impl LettersRequest {
     }
 }
 
-/// A word on the command line may mean a text or a number.
-fn same(found: &Value, wanted: &Value) -> bool {
-    found == wanted
-        || match (found, wanted) {
-            (Value::String(found), Value::String(wanted)) => found == wanted,
-            (Value::String(_), _) => false,
-            (found, Value::String(wanted)) => format!("{found}") == *wanted,
-            _ => false,
-        }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn mend(field: &str, value: Value) -> Mend {
-        Mend { field: field.to_owned(), value }
+    fn mend(field: &str, value: &str) -> Mend {
+        Mend { field: field.to_owned(), value: value.to_owned() }
     }
 
     #[test]
     fn a_field_is_set_at_its_place_and_only_where_it_was_wrong() {
         let request = LettersRequest {
-            set: vec![mend("sourceConfiguration.sourceId", json!("right")), mend("held", json!(true))],
-            only_where: vec![mend("sourceConfiguration.sourceId", json!("wrong"))],
+            set: vec![mend("sourceConfiguration.sourceId", "1002"), mend("held", "true")],
+            only_where: vec![mend("sourceConfiguration.sourceId", "1001")],
             ..LettersRequest::default()
         };
-        let event = json!({"eventId": "x", "sourceConfiguration": {"sourceId": "wrong", "more": 1}});
+        let event = json!({"eventId": "x", "sourceConfiguration": {"sourceId": "1001", "more": 1}});
         let other = json!({"eventId": "y", "sourceConfiguration": {"sourceId": "other"}});
 
         let line = request.mended("holdUpdatedEvents", &event.to_string().into(), &event).unwrap();
@@ -148,14 +148,13 @@ mod tests {
         assert!(!request.fits(&other));
         let line: Value = serde_json::from_slice(&line).unwrap();
         let wanted =
-            json!({"eventId": "x", "sourceConfiguration": {"sourceId": "right", "more": 1}, "held": true});
+            json!({"eventId": "x", "sourceConfiguration": {"sourceId": "1002", "more": 1}, "held": true});
         assert_eq!(line, json!({"holdUpdatedEvents": [wanted]}));
     }
 
     #[test]
     fn a_way_through_something_that_is_no_object_is_refused() {
-        let request =
-            LettersRequest { set: vec![mend("eventId.deep", json!(1))], ..LettersRequest::default() };
+        let request = LettersRequest { set: vec![mend("eventId.deep", "1")], ..LettersRequest::default() };
         let event = json!({"eventId": "x"});
 
         assert_eq!(request.mended("a", &event.to_string().into(), &event), None);

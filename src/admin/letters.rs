@@ -85,17 +85,19 @@ fn tell(lines: &Lines, value: &impl Serialize) -> bool {
     lines.blocking_send(Bytes::from(line)).is_ok()
 }
 
-/// Calls `each` for every letter that the filter takes, until it says `false`.
+/// Calls `each` for every letter that the filter and `fits` take, until it says `false`. Those that die
+/// while it runs are not among them: a replay would meet its own again.
 fn pass(
     letters: &DeadLetters,
     filter: &Filter,
+    fits: impl Fn(&DeadLetter) -> bool,
     mut each: impl FnMut(DeadLetter) -> Result<bool, QueueError>,
 ) -> Result<(), QueueError> {
-    let (mut after, mut left) = (0, filter.limit.unwrap_or(u64::MAX));
+    let (mut after, mut left, end) = (0, filter.limit.unwrap_or(u64::MAX), letters.next_number());
     while left > 0 {
-        let Some(letter) = letters.next(after)? else { break };
+        let Some(letter) = letters.next(after)?.filter(|letter| letter.number < end) else { break };
         after = letter.number;
-        if !filter.takes(&letter) {
+        if !filter.takes(&letter) || !fits(&letter) {
             continue;
         }
         left -= 1;
@@ -107,21 +109,39 @@ fn pass(
 }
 
 /// Writes the letters that the filter takes, a line each; with `with_events` their events too.
-pub(super) fn list(letters: &DeadLetters, filter: &Filter, with_events: bool, lines: &Lines) {
-    let result = pass(letters, filter, |letter| Ok(tell(lines, &shown(&letter, with_events))));
+pub(super) fn list(letters: &DeadLetters, filter: &Filter, with_events: bool, lines: &Lines) -> u64 {
+    let mut count = 0;
+    let result = pass(
+        letters,
+        filter,
+        |_| true,
+        |letter| {
+            count += 1;
+            Ok(tell(lines, &shown(&letter, with_events)))
+        },
+    );
     fault(result, lines);
+    count
 }
 
 /// Writes them as lines that `send` takes.
-pub(super) fn export(letters: &DeadLetters, filter: &Filter, lines: &Lines) {
-    let result = pass(letters, filter, |letter| {
-        let event = &letter.stored.event;
-        let mut line = format!("{{\"{}\":[", event.array.name()).into_bytes();
-        line.extend_from_slice(&one_line(&event.body));
-        line.extend_from_slice(b"]}\n");
-        Ok(lines.blocking_send(Bytes::from(line)).is_ok())
-    });
+pub(super) fn export(letters: &DeadLetters, filter: &Filter, lines: &Lines) -> u64 {
+    let mut count = 0;
+    let result = pass(
+        letters,
+        filter,
+        |_| true,
+        |letter| {
+            count += 1;
+            let event = &letter.stored.event;
+            let mut line = format!("{{\"{}\":[", event.array.name()).into_bytes();
+            line.extend_from_slice(&one_line(&event.body));
+            line.extend_from_slice(b"]}\n");
+            Ok(lines.blocking_send(Bytes::from(line)).is_ok())
+        },
+    );
     fault(result, lines);
+    count
 }
 
 /// A line that is an ErrorBody ends an answer that could not be finished.
@@ -139,12 +159,10 @@ pub(super) fn replay(
     lines: &Lines,
 ) -> LettersSummary {
     let mut summary = LettersSummary::default();
-    let result = pass(letters, &request.filter, |letter| {
+    let fits = |letter: &DeadLetter| request.fits(&body_of(letter));
+    let result = pass(letters, &request.filter, fits, |letter| {
         let event_id = letter.stored.event.event_id.to_string();
-        let body: Value = serde_json::from_slice(&letter.stored.event.body).unwrap_or_default();
-        if !request.fits(&body) {
-            return Ok(true);
-        }
+        let body = body_of(&letter);
         let (done, message) = match again(doors, request, &letter, &body) {
             Err(message) => ("refused", Some(message)),
             Ok(_) if request.dry_run => ("would_replay", None),
@@ -175,6 +193,10 @@ pub(super) fn replay(
     }
     tell(lines, &summary);
     summary
+}
+
+fn body_of(letter: &DeadLetter) -> Value {
+    serde_json::from_slice(&letter.stored.event.body).unwrap_or_default()
 }
 
 /// The event as it is to be accepted.
@@ -217,11 +239,9 @@ pub(super) fn discard(letters: &DeadLetters, request: &LettersRequest, lines: &L
         let told = |event_id| LetterOutcome { event_id, done: done.to_owned(), message: None };
         Ok(ids.into_iter().all(|event_id| tell(lines, &told(event_id))))
     };
-    let result = pass(letters, &request.filter, |letter| {
-        let body: Value = serde_json::from_slice(&letter.stored.event.body).unwrap_or_default();
-        if request.fits(&body) {
-            group.push(letter);
-        }
+    let fits = |letter: &DeadLetter| request.fits(&body_of(letter));
+    let result = pass(letters, &request.filter, fits, |letter| {
+        group.push(letter);
         if group.len() < DISCARD_AT_ONCE { Ok(true) } else { end(&mut group) }
     })
     .and_then(|()| end(&mut group).map(|_| ()));

@@ -52,14 +52,14 @@ impl Rates {
 
     /// From the samples to `now`.
     pub(super) fn trend(&self, now: Sample) -> Trend {
-        let since = |back: Duration| {
-            let within = self.0.iter().find(|sample| now.at.since(sample.at) <= back);
+        let since = |back: Duration, counts: fn(&Sample) -> bool| {
+            let within = self.0.iter().find(|sample| now.at.since(sample.at) <= back && counts(sample));
             within
                 .map(|then| (*then, now.at.since(then.at).as_secs_f64()))
                 .filter(|(_, seconds)| *seconds >= 1.0)
         };
         let to_drain_of_none = (now.queued == 0).then_some(Duration::ZERO);
-        let Some((then, seconds)) = since(MINUTE) else {
+        let Some((then, seconds)) = since(MINUTE, |_| true) else {
             return Trend { to_drain: to_drain_of_none, ..Trend::default() };
         };
         let per_second = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
@@ -70,7 +70,7 @@ impl Rates {
         let to_drain = (shrinks_by > 0.0)
             .then(|| Duration::try_from_secs_f64(now.queued as f64 / shrinks_by).ok())
             .flatten();
-        let growth = since(KEPT)
+        let growth = since(KEPT, has_looked)
             .filter(|(_, seconds)| *seconds >= GROWTH_SEEN)
             .map_or(0.0, |(then, seconds)| now.disk_bytes.saturating_sub(then.disk_bytes) as f64 / seconds);
         Trend { accepted, delivered, to_drain: to_drain_of_none.or(to_drain), growth }
@@ -84,6 +84,11 @@ impl Trend {
             .then(|| Duration::try_from_secs_f64(room as f64 / self.growth).ok())
             .flatten()
     }
+}
+
+/// Before the first look at the disk nothing is known of it, and that is no growth from nothing.
+fn has_looked(sample: &Sample) -> bool {
+    sample.disk_bytes > 0
 }
 
 #[cfg(test)]
@@ -111,10 +116,11 @@ mod tests {
     fn an_outage_says_when_the_disk_is_full_and_not_when_the_backlog_is_gone() {
         let mut rates = Rates::default();
         for minute in 0..20 {
-            rates.push(at(minute * 60, minute * 3_000, 0, minute * 3_000, minute * 3_000_000));
+            let bytes = if minute == 0 { 0 } else { 1 + minute * 3_000_000 };
+            rates.push(at(minute * 60, minute * 3_000, 0, minute * 3_000, bytes));
         }
 
-        let trend = rates.trend(at(20 * 60, 60_000, 0, 60_000, 60_000_000));
+        let trend = rates.trend(at(20 * 60, 60_000, 0, 60_000, 60_000_001));
 
         assert_eq!(trend.to_drain, None);
         assert_eq!(trend.to_full(5_000_000), Some(Duration::from_secs(100)));

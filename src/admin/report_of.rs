@@ -10,7 +10,7 @@ use super::vitality::sample;
 use super::words;
 use crate::event::{Door, Lane};
 use crate::metrics::{DoorLabel, LaneReason, Metrics};
-use crate::queue::{Backlog, DeadReason, LaneDepth, QueueError, Vitals};
+use crate::queue::{Backlog, DeadReason, LaneDepth, Vitals};
 use crate::relay::{LaneState, LaneStatus};
 
 /// Letters that end within this time are told ahead. Source: the interface.
@@ -30,10 +30,11 @@ pub(super) async fn vitals(house: &House) -> Vitals {
 pub(super) async fn report(house: &House) -> Report {
     let vitals = vitals(house).await;
     let dead = house.dead_letters.clone();
-    let oldest_letter = tokio::task::spawn_blocking(move || dead.next(0)).await;
-    let died_ms = match oldest_letter {
-        Ok(Ok(letter)) => letter.map(|letter| letter.died_at_ms),
-        Ok(Err(QueueError::Storage(_) | QueueError::Closed | QueueError::DeadLettersFull)) | Err(_) => None,
+    // A disk that stalls must not keep the operator from being told so.
+    let oldest_letter = tokio::task::spawn_blocking(move || dead.next(0));
+    let died_ms = match tokio::time::timeout(ASK_FOR, oldest_letter).await {
+        Ok(Ok(Ok(letter))) => letter.map(|letter| letter.died_at_ms),
+        Ok(Ok(Err(_)) | Err(_)) | Err(_) => None,
     };
     gather(house, &vitals, died_ms)
 }

@@ -191,24 +191,26 @@ struct ListWanted {
 }
 
 async fn list(State(site): State<Site>, Json(wanted): Json<ListWanted>) -> Response {
-    let letters = site.house.dead_letters.clone();
-    if wanted.with_events {
-        tell_access(&site, "shown", &LettersSummary::default());
-    }
-    in_lines(move |lines| letters::list(&letters, &wanted.filter, wanted.with_events, lines))
+    in_lines(move |lines| {
+        let done = letters::list(&site.house.dead_letters, &wanted.filter, wanted.with_events, lines);
+        if wanted.with_events {
+            tell_access(&site, "shown to", &LettersSummary { done, ..LettersSummary::default() });
+        }
+    })
 }
 
 async fn export(State(site): State<Site>, Json(filter): Json<Filter>) -> Response {
-    let letters = site.house.dead_letters.clone();
-    tell_access(&site, "exported", &LettersSummary::default());
-    in_lines(move |lines| letters::export(&letters, &filter, lines))
+    in_lines(move |lines| {
+        let done = letters::export(&site.house.dead_letters, &filter, lines);
+        tell_access(&site, "exported by", &LettersSummary { done, ..LettersSummary::default() });
+    })
 }
 
 async fn replay(State(site): State<Site>, Json(request): Json<LettersRequest>) -> Response {
     in_lines(move |lines| {
         let summary = letters::replay(&site.house.dead_letters, &site.house.doors, &request, lines);
         if !request.dry_run {
-            tell_access(&site, "replayed", &summary);
+            tell_access(&site, "replayed by", &summary);
         }
     })
 }
@@ -217,7 +219,7 @@ async fn discard(State(site): State<Site>, Json(request): Json<LettersRequest>) 
     in_lines(move |lines| {
         let summary = letters::discard(&site.house.dead_letters, &request, lines);
         if !request.dry_run {
-            tell_access(&site, "discarded", &summary);
+            tell_access(&site, "discarded by", &summary);
         }
     })
 }
@@ -226,7 +228,7 @@ async fn discard(State(site): State<Site>, Json(request): Json<LettersRequest>) 
 fn tell_access(site: &Site, what: &str, summary: &LettersSummary) {
     let Peer { uid, pid } = site.operator();
     let (done, refused, stopped) = (summary.done, summary.refused, summary.stopped.as_deref());
-    tracing::info!(uid, pid, done, refused, stopped, "dead letters {what} by an operator");
+    tracing::info!(uid, pid, done, refused, stopped, "dead letters {what} an operator");
 }
 
 /// An answer that is written while `work` runs on a blocking thread; it ends when who asked is gone.

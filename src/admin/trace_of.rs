@@ -23,17 +23,30 @@ const PLACE_WITHIN: Duration = Duration::from_secs(2);
 /// # Errors
 /// If the queue cannot be read.
 pub(super) async fn trace(house: &House, id: &str) -> Result<Trace, QueueError> {
-    let (ledger, wanted) = (house.ledger.clone(), id.to_owned());
-    let found = tokio::task::spawn_blocking(move || ledger.find(&wanted, PARTS_MAX)).await;
-    let entries = found.map_err(|error| QueueError::Storage(error.to_string()))??;
-    let mut is_cut = entries.len() >= PARTS_MAX;
-    let mut parts: Vec<TracePart> = entries.iter().map(settled).collect();
+    // The queue first: what settles meanwhile is in the ledger then, and counts as that.
+    let (mut waits, mut is_cut) = (Vec::new(), false);
     for lane in Lane::ALL {
         let queued = queued_in(house, lane, id).await?;
         is_cut |= queued.len() >= PARTS_MAX;
-        for (stored, ids) in queued {
-            parts.push(waiting(house, &stored, ids).await);
-        }
+        waits.extend(queued);
+    }
+    let (ledger, wanted) = (house.ledger.clone(), id.to_owned());
+    let found = tokio::task::spawn_blocking(move || ledger.find(&wanted, PARTS_MAX)).await;
+    let entries = found.map_err(|error| QueueError::Storage(error.to_string()))??;
+    is_cut |= entries.len() >= PARTS_MAX;
+    let ended = |stored: &Stored| {
+        let is_end = |entry: &&LedgerEntry| matches!(entry.fate, Fate::Delivered | Fate::Dead(_));
+        let mut ends = entries.iter().filter(is_end);
+        ends.any(|entry| (entry.lane, entry.seq) == (stored.event.lane, stored.seq))
+    };
+    waits.retain(|(stored, _)| !ended(stored));
+    let mut parts: Vec<TracePart> = entries.iter().map(settled).collect();
+    let mut relay_answers = true;
+    for (stored, ids) in waits {
+        let place = if relay_answers { place_of(house, &stored).await } else { None };
+        // One that does not answer now, as while it stops, is not asked again.
+        relay_answers = place.is_some();
+        parts.push(waiting(house, &stored, ids, place));
     }
     parts.sort_by_key(|part| part.accepted_at_ms);
     let account = house.account.borrow().clone();
@@ -55,12 +68,18 @@ async fn queued_in(house: &House, lane: Lane, id: &str) -> Result<Vec<(Stored, E
     let (mut found, mut from) = (Vec::new(), 0);
     loop {
         let page = house.backlog.read(lane, from, READ.0, READ.1).await?;
-        for stored in page.events {
-            let ids = EventIds::of_body(&stored.event.body);
-            if event_id == Some(stored.event.event_id) || ids.contains(id) {
-                found.push((stored, ids));
-            }
-        }
+        let (wanted, events) = (id.to_owned(), page.events);
+        let matching = tokio::task::spawn_blocking(move || {
+            let with_ids = events.into_iter().map(|stored| {
+                let ids = EventIds::of_body(&stored.event.body);
+                (stored, ids)
+            });
+            let is_meant = |(stored, ids): &(Stored, EventIds)| {
+                event_id == Some(stored.event.event_id) || ids.contains(&wanted)
+            };
+            with_ids.filter(is_meant).collect::<Vec<_>>()
+        });
+        found.extend(matching.await.map_err(|error| QueueError::Storage(error.to_string()))?);
         if page.at_end || found.len() >= PARTS_MAX {
             found.truncate(PARTS_MAX);
             return Ok(found);
@@ -69,14 +88,18 @@ async fn queued_in(house: &House, lane: Lane, id: &str) -> Result<Vec<(Stored, E
     }
 }
 
-async fn waiting(house: &House, stored: &Stored, ids: EventIds) -> TracePart {
+async fn place_of(house: &House, stored: &Stored) -> Option<Place> {
     let (answer, place) = oneshot::channel();
     let (lane, seq, key) = (stored.event.lane, stored.seq, stored.event.key);
-    let asked = house.commands.send(Command::Locate(Question { lane, seq, key, answer })).await;
-    let place = match asked {
-        Ok(()) => tokio::time::timeout(PLACE_WITHIN, place).await.ok().and_then(Result::ok),
-        Err(_) => None,
+    let asked = async {
+        house.commands.send(Command::Locate(Question { lane, seq, key, answer })).await.ok()?;
+        place.await.ok()
     };
+    tokio::time::timeout(PLACE_WITHIN, asked).await.ok().flatten()
+}
+
+fn waiting(house: &House, stored: &Stored, ids: EventIds, place: Option<Place>) -> TracePart {
+    let (lane, seq) = (stored.event.lane, stored.seq);
     let status = house.relay.borrow().lanes[lane.index()].clone();
     let lane_waits = status.next_attempt;
     let (mut words, mut earliest, attempts) = in_words(place);

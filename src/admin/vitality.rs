@@ -19,8 +19,9 @@ use crate::relay::Command;
 
 /// Pace of asking, and of the samples that rates are made of.
 const EVERY: Duration = Duration::from_secs(10);
-/// A loop that has not answered for this long is dead. Source: a sync may stall for up to 5 minutes.
-pub(super) const DEAD_AFTER: Duration = Duration::from_secs(300);
+/// A loop that has not answered for this long is dead. Source: a sync may stall for up to 5 minutes, and
+/// its beginning is noticed with the next question.
+pub(super) const DEAD_AFTER: Duration = Duration::from_secs(330);
 
 /// The last heartbeats, and what was counted then.
 #[derive(Debug)]

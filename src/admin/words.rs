@@ -49,7 +49,10 @@ pub(super) fn of(report: &Report, is_stopping: bool) -> Vec<String> {
         if lane.keys_held > 0 {
             words.push(format!(
                 "{name}: {} held, each is tried every minute",
-                count(lane.keys_held, "conversation")
+                count(
+                    lane.keys_held,
+                    if name == Lane::Conversations.name() { "conversation" } else { "user" }
+                )
             ));
         }
     }

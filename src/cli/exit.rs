@@ -62,7 +62,9 @@ pub(super) fn of(error: &anyhow::Error) -> Exit {
         return Exit::Permission;
     }
     match error.downcast_ref::<ClientError>() {
-        Some(ClientError::Unreachable { .. } | ClientError::Broken) => return Exit::Unreachable,
+        Some(ClientError::Unreachable { .. } | ClientError::Silent | ClientError::Broken) => {
+            return Exit::Unreachable;
+        }
         Some(_) => return Exit::Failed,
         None => {}
     }

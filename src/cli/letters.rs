@@ -54,11 +54,7 @@ fn chosen(args: FilterArgs) -> Filter {
 }
 
 fn mends(pairs: Vec<(String, String)>) -> Vec<Mend> {
-    let mend = |(field, text): (String, String)| Mend {
-        field,
-        // A word that is no JSON is a text, as a shell's user means it.
-        value: serde_json::from_str(&text).unwrap_or(Value::String(text)),
-    };
+    let mend = |(field, value)| Mend { field, value };
     pairs.into_iter().map(mend).collect()
 }
 
@@ -137,9 +133,7 @@ fn group(at: Where<'_>, filter: &Filter) -> anyhow::Result<Exit> {
     let mut groups: BTreeMap<(String, String, String), (u64, String)> = BTreeMap::new();
     each(at, filter, false, |letter| {
         let key = (letter.reason, letter.array, without_values(&letter.message));
-        let (count, example) = groups.entry(key).or_insert((0, letter.event_id));
-        *count += 1;
-        let _ = example;
+        groups.entry(key).or_insert((0, letter.event_id)).0 += 1;
         Ok(())
     })?;
     let mut rows: Vec<_> = groups.into_iter().collect();

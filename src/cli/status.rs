@@ -29,14 +29,16 @@ pub(super) fn run(at: Where<'_>, args: &StatusArgs) -> anyhow::Result<Exit> {
         };
         return say(&text);
     };
-    match runtime.block_on(client.text(probe)) {
+    match runtime.block_on(client.probe(probe)) {
         Ok((status, text)) => {
             if !args.quiet {
                 say(&text)?;
             }
             Ok(if status == 200 { Exit::Done } else { Exit::Failed })
         }
-        Err(ClientError::Broken | ClientError::Unreachable { .. }) if args.quiet => Ok(Exit::Unreachable),
+        Err(ClientError::Broken | ClientError::Silent | ClientError::Unreachable { .. }) if args.quiet => {
+            Ok(Exit::Unreachable)
+        }
         Err(error) => {
             let error = explained(error);
             if args.quiet {
@@ -57,8 +59,8 @@ pub(super) fn screen(report: &Report) -> String {
     let _ = writeln!(text);
     let _ = writeln!(
         text,
-        "{:<14} {:<13} {:>9} {:>9} {:>7} {:>9} {:>9} {:>6}",
-        "lane", "state", "queued", "oldest", "flying", "accepted", "delivered", "status"
+        "{:<14} {:<13} {:>9} {:>9} {:>9} {:>9} {:>9} {:>6}",
+        "lane", "state", "queued", "oldest", "in flight", "accepted", "delivered", "status"
     );
     for lane in Lane::ALL {
         if let Some(found) = report.lanes.get(lane.name()) {
@@ -76,7 +78,7 @@ fn lane_line(name: &str, lane: &LaneReport) -> String {
     let ago =
         |seconds: Option<u64>| seconds.map_or("-".to_owned(), |seconds| format!("{} ago", span(seconds)));
     format!(
-        "{name:<14} {:<13} {:>9} {:>9} {:>7} {:>9} {:>9} {:>6}",
+        "{name:<14} {:<13} {:>9} {:>9} {:>9} {:>9} {:>9} {:>6}",
         lane.state,
         lane.queue_events,
         lane.oldest_seconds.map_or("-".to_owned(), span),

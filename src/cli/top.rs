@@ -176,15 +176,15 @@ impl View {
 
     fn draw_lanes(&self, frame: &mut Frame<'_>, area: Rect) {
         let head = format!(
-            "{:<14} {:<13} {:>9} {:>9} {:>7} {:>6} {:>9}",
-            "lane", "state", "queued", "oldest", "flying", "status", "next try"
+            "{:<14} {:<13} {:>9} {:>9} {:>9} {:>6} {:>9}",
+            "lane", "state", "queued", "oldest", "in flight", "status", "next try"
         );
         let mut lines = vec![Line::styled(head, Style::default().add_modifier(Modifier::UNDERLINED))];
         for lane in Lane::ALL {
             let Some(found) = self.report.lanes.get(lane.name()) else { continue };
             let dash = || "-".to_owned();
             let text = format!(
-                "{:<14} {:<13} {:>9} {:>9} {:>7} {:>6} {:>9}",
+                "{:<14} {:<13} {:>9} {:>9} {:>9} {:>6} {:>9}",
                 lane.name(),
                 found.state,
                 found.queue_events,

@@ -21,7 +21,7 @@ use crate::config::{Config, ConfigError, Loaded};
 use crate::event::Lane;
 use crate::ingest::{self, DoorContext};
 use crate::metrics::{LaneLabel, LaneReason, Metrics};
-use crate::queue::{DeadReason, OpenError, Queue};
+use crate::queue::{Backlog, DeadReason, OpenError, Queue};
 use crate::relay::{self, LaneState, RelayStatus};
 use crate::shutdown::Shutdown;
 use crate::upstream;
@@ -115,6 +115,12 @@ impl Daemon {
             .map_err(|source| StartError::Paused { path: config.queue.dir.join("paused"), source })?;
         let owner = owner(&config.upstream);
         let withheld = queue.claim(&owner)?;
+        // A token from a file may be of anybody: what is queued waits until the API has told.
+        let is_unproven = withheld.is_none()
+            && owner.client_id.is_none()
+            && Lane::ALL.iter().any(|lane| queue.reader().depth(*lane).events > 0);
+        let withheld =
+            withheld.or_else(|| is_unproven.then(|| "whose access token it is is not known yet".to_owned()));
         let remembered = queue.ownership().owner().filter(|before| before.is_same_client(&owner));
         let open = doors::open(&config, activation)?;
         let (status_tx, status) = watch::channel(RelayStatus::default());

@@ -1,5 +1,6 @@
 //! Whose events these are: what the configuration says, and what a login tells.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -35,20 +36,41 @@ pub(super) async fn learn_organisation(
     commands: mpsc::Sender<relay::Command>,
 ) {
     let mut login = client.login();
+    let mut is_withheld = is_withheld;
     loop {
         // Also without an event to send: an operator learns at once whether the credentials are good.
         let is_in = client.log_in().await.fault.is_none();
+        let mut is_known = false;
         if is_in && let upstream::Me::Known { id, name } = client.me().await {
             account.send_modify(|account| {
                 account.owner.organisation = Some(id);
                 account.organisation_name = Some(name).filter(|name| !name.is_empty());
             });
-            let owner = account.borrow().owner.clone();
+            is_known = true;
+        }
+        if is_known || is_withheld {
+            let (owner, ownership) = (account.borrow().owner.clone(), ownership.clone());
             let claimed = tokio::task::spawn_blocking(move || ownership.claim(&owner)).await;
-            if matches!(claimed, Ok(Ok(None))) && is_withheld {
-                tracing::info!("the queued events are of the same organisation: they are sent");
-                let _ = commands.send(relay::Command::Release).await;
+            let command = match claimed {
+                Ok(Ok(None)) if is_withheld && is_known => {
+                    tracing::info!("the queued events are of the same organisation: they are sent");
+                    Some(relay::Command::Release)
+                }
+                // Another organisation's token, though client and region are the same or not known.
+                Ok(Ok(Some(reason))) if is_known => {
+                    if !is_withheld {
+                        tracing::error!(reason, "events are accepted, and none are sent");
+                    }
+                    Some(relay::Command::Withhold(Arc::from(reason)))
+                }
+                _ => None,
+            };
+            if let Some(command) = command {
+                is_withheld = matches!(command, relay::Command::Withhold(_));
+                let _ = commands.send(command).await;
             }
+        }
+        if is_known && !is_withheld {
             return;
         }
         tokio::select! {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::owner::{learn_organisation, owner};
 use super::{Load, SetLevel};
-use crate::admin::{self, Account, House, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest};
+use crate::admin::{self, Account, House, Phase, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest};
 use crate::config::{self, Config, Loaded};
 use crate::{ingest, relay, upstream};
 
@@ -59,10 +59,13 @@ impl Reloader {
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<ReloadRequest>, stop: CancellationToken) {
         while let Some(Some(request)) = stop.run_until_cancelled(requests.recv()).await {
             admin::tell_reloading();
-            let answer = self.reload().await;
+            // A stop does not wait for a login host.
+            let Some(answer) = stop.run_until_cancelled(self.reload()).await else { break };
             tell(&answer, &request.by);
             self.house.metrics.config_last_reload_success.set(i64::from(!is_refused(&answer)));
-            admin::tell_ready();
+            if *self.house.phase.borrow() == Phase::Accepting {
+                admin::tell_ready();
+            }
             // Who asked may be gone.
             let _ = request.answer.send(answer);
         }
@@ -117,6 +120,10 @@ impl Reloader {
         if next.is_same_client(&before) {
             return Ok(None);
         }
+        // Before anything is changed: it must be able to hear of it.
+        if !self.relay_hears().await {
+            return Err("the relay does not answer".to_owned());
+        }
         let (ownership, claimed) = (self.house.ownership.clone(), next.clone());
         let withheld = tokio::task::spawn_blocking(move || ownership.claim(&claimed)).await;
         let withheld = withheld.map_err(|error| error.to_string())?.map_err(|error| in_full(&error))?;
@@ -127,15 +134,18 @@ impl Reloader {
             None => relay::Command::Release,
         };
         self.is_withheld = withheld.is_some();
-        let (answer, heard) = oneshot::channel();
         let _ = self.house.commands.send(command).await;
-        let _ = self.house.commands.send(relay::Command::Ping(answer)).await;
-        if tokio::time::timeout(HEARD_WITHIN, heard).await.is_err() {
-            return Err(
-                "the relay does not answer; nothing but the owner of the queue was changed".to_owned()
-            );
-        }
+        // If it stops meanwhile it starts nothing new, and the client sends nothing of another account.
+        let _ = self.relay_hears().await;
         Ok(withheld)
+    }
+
+    async fn relay_hears(&self) -> bool {
+        let (answer, heard) = oneshot::channel();
+        let asked = async {
+            self.house.commands.send(relay::Command::Ping(answer)).await.is_ok() && heard.await.is_ok()
+        };
+        tokio::time::timeout(HEARD_WITHIN, asked).await.unwrap_or(false)
     }
 
     async fn put_in_force(
@@ -156,8 +166,11 @@ impl Reloader {
         };
         let _ = self.house.commands.send(relay::Command::Configure(Box::new(relay))).await;
         let login = self.house.upstream.configure(client).await;
-        if self.learning.is_finished() && self.account.borrow().organisation_name.is_none() {
+        if login.is_some() {
+            // Another token may be of another organisation, and what was held for want of a good one goes on.
+            self.learning.abort();
             self.learning = learn(&self.house, &self.account, self.is_withheld);
+            let _ = self.house.commands.send(relay::Command::TryNow).await;
         }
         login
     }

@@ -4,7 +4,7 @@
 //! connection gets a second line in while another waits for its first.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -48,41 +48,45 @@ struct Open {
 
 #[derive(Debug)]
 struct Budget {
-    bytes: Arc<Semaphore>,
-    limit: AtomicU32,
+    /// With its limit.
+    bytes: Mutex<(Arc<Semaphore>, u32)>,
 }
 
 impl Budget {
     fn new(limit: usize) -> Self {
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX).max(1);
-        Self { bytes: Arc::new(Semaphore::new(limit as usize)), limit: AtomicU32::new(limit) }
+        let limit = clamp(limit);
+        Self { bytes: Mutex::new((Arc::new(Semaphore::new(limit as usize)), limit)) }
     }
 
-    /// What is held beyond a lower limit is given back as it is answered.
+    /// Another limit from now on. What is held counts against the one it was taken from; who waits asks anew.
     fn resize(&self, limit: usize) {
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX).max(1);
-        let before = self.limit.swap(limit, Ordering::SeqCst);
-        if limit >= before {
-            return self.bytes.add_permits((limit - before) as usize);
+        let limit = clamp(limit);
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        if bytes.1 != limit {
+            bytes.0.close();
+            *bytes = (Arc::new(Semaphore::new(limit as usize)), limit);
         }
-        let surplus = (before - limit) as usize;
-        let owed = surplus - self.bytes.forget_permits(surplus);
-        if owed > 0 {
-            let (bytes, owed) = (self.bytes.clone(), u32::try_from(owed).unwrap_or(u32::MAX));
-            tokio::spawn(async move {
-                if let Ok(permit) = bytes.acquire_many_owned(owed).await {
-                    permit.forget();
-                }
-            });
-        }
+    }
+
+    fn now(&self) -> (Arc<Semaphore>, u32) {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// More than the limit counts as the limit: it then comes in alone.
     async fn take(&self, bytes: usize) -> PendingBytes {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.limit.load(Ordering::SeqCst));
-        let permit = self.bytes.clone().acquire_many_owned(bytes).await;
-        PendingBytes(permit.expect("the semaphore is never closed"))
+        loop {
+            let (semaphore, limit) = self.now();
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(limit);
+            // Closed by a change of the limit, and then there is another one.
+            if let Ok(permit) = semaphore.acquire_many_owned(bytes).await {
+                return PendingBytes(permit);
+            }
+        }
     }
+}
+
+fn clamp(limit: usize) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX).max(1)
 }
 
 impl Admission {
@@ -96,7 +100,7 @@ impl Admission {
         })
     }
 
-    /// Other limits from now on. Connections beyond a lower one stay. Must be called within a runtime.
+    /// Other limits from now on. Connections beyond a lower one stay.
     pub fn configure(&self, max_pending: usize, max_connections: usize) {
         self.pending.resize(max_pending);
         self.long_lines.resize(max_pending);
@@ -116,7 +120,7 @@ impl Admission {
 
     /// Bytes that may still come in now.
     pub fn pending_free(&self) -> usize {
-        self.pending.bytes.available_permits()
+        self.pending.now().0.available_permits()
     }
 
     /// A place for a connection; `uid` is `None` where the peer is not known (TCP).

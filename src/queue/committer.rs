@@ -27,6 +27,8 @@ use super::types::{AppendError, Outcome, QueueError, Seq, Settlement, Vitals};
 const MAX_GROUP: usize = 8_192;
 /// Quiet after which bodies that are settled leave the disk; also the pace of looking after it.
 const REST_AFTER: Duration = Duration::from_secs(2);
+/// How long an append that failed says that the next will: behind a probe, none may come to show otherwise.
+const FAULT_COUNTS_FOR: Duration = Duration::from_secs(30);
 /// Pace of what goes by age.
 const AGING_EVERY: Duration = Duration::from_secs(60);
 
@@ -39,7 +41,9 @@ pub(super) struct Committer {
     pub(super) metrics: Arc<Metrics>,
     pub(super) settling_fails: bool,
     /// Why the last append failed, if it did.
-    pub(super) append_fault: Option<AppendError>,
+    pub(super) append_fault: Option<(AppendError, Mono)>,
+    /// When an event of the lane was last refused since the lane is full.
+    pub(super) lane_full_at: [Option<Mono>; Lane::ALL.len()],
 }
 
 impl Committer {
@@ -84,10 +88,19 @@ impl Committer {
 
     fn vitals(&mut self) -> Vitals {
         self.limits.look();
-        let refusal = self.append_fault.clone().or_else(|| self.limits.refusal());
+        let now = self.clock.mono();
+        let is_fresh = |at: &Mono| now.since(*at) < FAULT_COUNTS_FOR;
+        let fault = self.append_fault.as_ref().filter(|(_, at)| is_fresh(at)).map(|(error, _)| error.clone());
+        let refusal = fault.or_else(|| self.limits.refusal());
         let full_lanes = match &refusal {
             Some(_) => Vec::new(),
-            None => Lane::ALL.into_iter().filter(|lane| self.limits.is_lane_full(*lane)).collect(),
+            // Small events may still fit where large ones are refused: what was said counts.
+            None => {
+                let was_refused =
+                    |lane: &Lane| self.lane_full_at[lane.index()].as_ref().is_some_and(is_fresh);
+                let is_full = |lane: &Lane| was_refused(lane) || self.limits.is_lane_full(*lane);
+                Lane::ALL.into_iter().filter(is_full).collect()
+            }
         };
         Vitals { refusal, full_lanes, settling_fails: self.settling_fails }
     }
@@ -188,6 +201,9 @@ impl Committer {
             return Slot::Duplicate(lane);
         }
         if let Err(refused) = self.limits.check(&event) {
+            if let AppendError::LaneFull { lane } = &refused {
+                self.lane_full_at[lane.index()] = Some(self.clock.mono());
+            }
             return Slot::Refused(refused);
         }
         // A replay ends its letter itself, once it is told that it was stored.
@@ -264,7 +280,9 @@ impl Committer {
                 dead.iter().map(|settlement| Identity::of(&settlement.stored.event)).collect();
             identities.into_iter().for_each(|identity| self.dedupe.forget(identity));
         }
-        self.tell_of_settling(buried.as_ref().err().or(recorded.as_ref().err()));
+        // Dead letters that are full are told by the lane that makes them: nothing is wrong with the disk.
+        let is_fault = |error: &&QueueError| !matches!(error, QueueError::DeadLettersFull);
+        self.tell_of_settling(buried.as_ref().err().filter(is_fault).or(recorded.as_ref().err()));
         for settling in settles {
             let result = match &buried {
                 Err(error) if has_dead(&settling) => Err(error.clone()),
@@ -283,7 +301,7 @@ impl Committer {
             None if self.append_fault.is_some() => tracing::info!(%lane, "events are stored again"),
             _ => {}
         }
-        self.append_fault = fault.cloned();
+        self.append_fault = fault.map(|error| (error.clone(), self.clock.mono()));
     }
 
     /// A fault that lasts is told once, and once that it is over.

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::event::Lane;
 
@@ -24,7 +26,17 @@ pub(super) struct Dead {
     /// believed to be the one.
     index: HashMap<u64, Place>,
     hasher: RandomState,
-    counts: [u64; Lane::ALL.len()],
+    counts: Counts,
+}
+
+/// Letters by lane. Read without the lock that is held through a sync.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counts(Arc<[AtomicU64; Lane::ALL.len()]>);
+
+impl Counts {
+    pub(super) fn of(&self, lane: Lane) -> u64 {
+        self.0[lane.index()].load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +51,7 @@ impl Dead {
     /// Knows the letters of a row whose settled numbers are known.
     pub(super) fn new(row: Row) -> Self {
         let mut dead =
-            Self { row, index: HashMap::new(), hasher: RandomState::new(), counts: [0; Lane::ALL.len()] };
+            Self { row, index: HashMap::new(), hasher: RandomState::new(), counts: Counts::default() };
         for at in 0..dead.row.segments.len() {
             let segment = &dead.row.segments[at];
             if segment.unsettled() == 0 {
@@ -78,14 +90,25 @@ impl Dead {
     }
 
     fn count(&mut self, lane: u8, by: i64) {
-        if let Some(count) = self.counts.get_mut(usize::from(lane)) {
-            *count = count.saturating_add_signed(by);
+        if let Some(count) = self.counts.0.get(usize::from(lane)) {
+            // Only the holder of this lock writes.
+            count.store(count.load(Ordering::Relaxed).saturating_add_signed(by), Ordering::Relaxed);
         }
+    }
+
+    /// How many there are, for whoever must not wait for a sync.
+    pub(super) fn counts(&self) -> Counts {
+        self.counts.clone()
+    }
+
+    /// One past the newest letter.
+    pub(super) fn end(&self) -> Seq {
+        self.row.next
     }
 
     /// Letters of a lane.
     pub(super) fn len(&self, lane: Lane) -> u64 {
-        self.counts[lane.index()]
+        self.counts.of(lane)
     }
 
     /// Number of the letter of that identity, if one lies here.

@@ -136,9 +136,14 @@ impl DeadLetters {
         Ok(dead.at_or_after(after + 1, &self.shared.quarantine)?)
     }
 
-    /// How many letters of the lane there are.
+    /// How many letters of the lane there are. Never waits.
     pub fn count(&self, lane: Lane) -> u64 {
-        self.shared.dead().len(lane)
+        self.shared.dead_counts.of(lane)
+    }
+
+    /// One past the newest letter's number: those from there on died later.
+    pub fn next_number(&self) -> Seq {
+        self.shared.dead().end()
     }
 
     /// Removes letters for good; durable when it returns.

@@ -94,6 +94,7 @@ impl Queue {
             metrics,
             settling_fails: false,
             append_fault: None,
+            lane_full_at: Default::default(),
         };
         let (reads, read_queue) = channel::<Option<ReadJob>>();
         let reading = shared.clone();

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::event::{Envelope, Lane};
 
-use super::dead::Dead;
+use super::dead::{Counts, Dead};
 use super::entry::{Fate, LedgerEntry};
 use super::keeper::{Chore, Keeper};
 use super::ledger::Ledger;
@@ -31,6 +31,8 @@ pub(super) struct Shared {
     pub(super) dir: PathBuf,
     logs: [Mutex<Log>; Lane::ALL.len()],
     dead: Mutex<Dead>,
+    /// Of `dead`, without its lock.
+    pub(super) dead_counts: Counts,
     ledger: Mutex<Ledger>,
     pub(super) quarantine: Arc<Quarantine>,
     pub(super) keeper: Keeper,
@@ -51,6 +53,7 @@ impl Shared {
         let shared = Self {
             dir,
             logs: logs.map(Mutex::new),
+            dead_counts: dead.counts(),
             dead: Mutex::new(dead),
             ledger: Mutex::new(ledger),
             quarantine,

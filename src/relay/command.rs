@@ -23,6 +23,8 @@ pub enum Command {
     Withhold(Arc<str>),
     /// Sends what was withheld.
     Release,
+    /// Credentials or address are new: lanes that wait for better ones try at once.
+    TryNow,
     /// Keeps to these settings from now on.
     Configure(Box<Settings>),
     /// Answers from the loop: it runs.
@@ -89,6 +91,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                 self.lanes.iter_mut().for_each(|run| run.withheld = Some(reason.clone()));
             }
             Command::Release => self.lanes.iter_mut().for_each(|run| run.withheld = None),
+            Command::TryNow => self.lanes.iter_mut().for_each(|run| run.hold.try_now()),
             Command::Configure(settings) => self.configure(*settings),
             Command::Ping(answer) => {
                 // Who asked may have given up waiting.

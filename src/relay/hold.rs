@@ -138,6 +138,12 @@ impl Hold {
         }
     }
 
+    /// Somebody has mended something: what the one before said does not bind the next attempt.
+    pub(super) fn try_now(&mut self) {
+        self.until = None;
+        self.floor = None;
+    }
+
     /// A fault that somebody must mend: probes until it is.
     pub(super) fn held(&mut self, state: LaneState, reason: String, now: Mono) -> Told {
         self.failures += 1;

@@ -141,8 +141,8 @@ impl Client {
             return None;
         }
         let site = self.site();
-        self.0.tokens.renew_now(&site.wire).await;
-        Some(self.login().borrow().clone())
+        let fault = self.0.tokens.renew_now(&site.wire).await;
+        Some(Login { fault, ..self.login().borrow().clone() })
     }
 
     fn site(&self) -> Arc<Site> {
@@ -249,10 +249,12 @@ impl fmt::Debug for Client {
 impl Upstream for Client {
     async fn send(&self, request: Outbound) -> Answer {
         let tokens = &self.0.tokens;
+        let epoch = tokens.epoch();
         let site = self.site();
         let wire = &site.wire;
         let token = match tokens.token(wire).await {
-            Ok(token) => token,
+            Ok(token) if token.epoch() == epoch => token,
+            Ok(_) => return account_changed(),
             Err(fault) => return fault.answer(),
         };
         let answer = self.post(&site, &request, &token).await;
@@ -267,6 +269,7 @@ impl Upstream for Client {
         }
         tokens.invalidate(&token);
         let fresh = match tokens.token(wire).await {
+            Ok(fresh) if fresh.epoch() != epoch => return account_changed(),
             Ok(fresh) if fresh.expose() != token.expose() => fresh,
             Ok(_) => return answer,
             Err(fault) => return fault.answer(),
@@ -276,6 +279,18 @@ impl Upstream for Client {
             tokens.confirm(&fresh);
         }
         answer
+    }
+}
+
+/// What was begun for one account is not sent with another's token; whether it may be is decided anew.
+fn account_changed() -> Answer {
+    let reason = "the account was changed meanwhile".to_owned();
+    Answer {
+        verdict: Verdict::Unavailable { reason, maybe_taken: false },
+        status: None,
+        correlation_id: None,
+        retry_after: None,
+        rate: None,
     }
 }
 

@@ -10,6 +10,7 @@
 //! - After a failed login, and after a fresh token that the API refuses, there is a pause, whoever asks.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ use crate::config::{Credentials, Endpoints};
 #[derive(Clone)]
 pub(super) struct Token {
     generation: u64,
+    /// Of whose account it is.
+    epoch: u64,
     secret: SecretString,
 }
 
@@ -35,11 +38,18 @@ impl Token {
     pub(super) fn expose(&self) -> &str {
         self.secret.expose_secret()
     }
+
+    /// Of whose account it is: what was begun for another may not be sent with it.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
 }
 
 /// The token and how to get one.
 pub(super) struct Tokens {
     account: Mutex<Account>,
+    /// Rises with each change of the account.
+    epoch: AtomicU64,
     clock: Clock,
     /// Held through a login: that is what makes it a single flight.
     attempts: tokio::sync::Mutex<Attempts>,
@@ -110,6 +120,7 @@ impl Tokens {
     pub(super) fn new(endpoints: &Endpoints, credentials: Credentials, clock: Clock) -> Self {
         Self {
             account: Mutex::new(Account::new(endpoints, credentials)),
+            epoch: AtomicU64::new(0),
             clock,
             attempts: tokio::sync::Mutex::default(),
             held: Mutex::default(),
@@ -125,11 +136,14 @@ impl Tokens {
         let next = Account::new(endpoints, credentials);
         let before = std::mem::replace(&mut *self.account(), next.clone());
         if !next.is_same_client(&before) {
+            self.epoch.fetch_add(1, Ordering::SeqCst);
             *attempts = Attempts { generation: attempts.generation, ..Attempts::default() };
             *self.held() = Held::default();
             return true;
         }
         let failed = attempts.paused.take().is_some();
+        let is_refused = std::mem::take(&mut self.held().refused_fresh) > 0;
+        self.held().trial_until = None;
         let Credentials::Client { secret, secret_files, .. } = next.credentials else {
             // Whoever renews the file's token may have done so.
             return true;
@@ -139,14 +153,18 @@ impl Tokens {
             None => secret::read_first(secret_files).await.ok(),
         };
         let proven = attempts.proven_secret.as_ref().map(ExposeSecret::expose_secret);
-        failed || secret.as_ref().map(ExposeSecret::expose_secret) != proven
+        failed || is_refused || secret.as_ref().map(ExposeSecret::expose_secret) != proven
     }
 
-    /// Logs in even if there is a token that holds.
-    pub(super) async fn renew_now(&self, wire: &Wire) {
+    /// Logs in even if there is a token that holds. Why that failed, if it did.
+    pub(super) async fn renew_now(&self, wire: &Wire) -> Option<String> {
         let mut attempts = self.attempts.lock().await;
-        // The outcome is published either way.
-        let _outcome = self.renew(&mut attempts, wire).await;
+        self.renew(&mut attempts, wire).await.err().map(|fault| fault.reason)
+    }
+
+    /// The account now.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
     }
 
     /// How the last login went, now and from now on.
@@ -229,7 +247,7 @@ impl Tokens {
         attempts.failures = 0;
         attempts.paused = None;
         attempts.generation += 1;
-        let token = Token { generation: attempts.generation, secret: grant.token };
+        let token = Token { generation: attempts.generation, epoch: self.epoch(), secret: grant.token };
         let expires_at_ms = lives.then(|| {
             self.clock.unix_ms().saturating_add(i64::try_from(grant.life.as_millis()).unwrap_or(i64::MAX))
         });
