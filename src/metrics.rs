@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::text::encode_registry;
+use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -298,7 +298,7 @@ impl Metrics {
     /// All metrics in the OpenMetrics text format.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        encode_registry(&mut text, &self.registry).expect("a String takes what is written to it");
+        encode(&mut text, &self.registry).expect("a String takes what is written to it");
         text
     }
 

@@ -104,6 +104,12 @@ fn metrics_have_the_names_and_labels_of_the_interface_and_no_others() {
         .collect();
     assert_eq!(series(&text), wanted);
     assert!(text.contains("# TYPE trunkline_events_accepted_total counter"), "{text}");
+    assert!(!text.contains("# EOF"), "that is the other format");
+    let open = trunkline::metrics::Metrics::new().render();
+    assert!(
+        open.ends_with("# EOF\n") && open.contains("# TYPE trunkline_events_duplicate counter"),
+        "{open}"
+    );
     assert_eq!(home.metric("trunkline_lane_state{lane=\"presence\",state=\"running\"}"), Some(1.0));
     assert_eq!(home.metric("trunkline_queue_events{lane=\"conversations\"}"), Some(0.0));
 }
