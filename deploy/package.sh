@@ -4,7 +4,7 @@
 # Without BINARY one is built that runs from glibc 2.28 on (Debian 10, RHEL 8), if cargo-zigbuild is there, else one
 # for this machine's glibc and newer. glibc and not static musl: the daemon built on musl's allocator needs a
 # third more CPU for an event, and musl knows users and groups from /etc/passwd and /etc/group alone.
-# Packages need cargo-deb and cargo-generate-rpm; what is missing is installed from crates.io.
+# Packages need cargo-deb and cargo-generate-rpm; what is missing is installed by cargo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}

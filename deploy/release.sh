@@ -22,6 +22,9 @@ mkdir -p "$dist"
 # All that has a time in it says when the last commit was made.
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
+# Nor does it say on whose machine.
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$PWD=/trunkline"
 
 deploy/package.sh
 glibc="$target/$arch-unknown-linux-gnu/release/trunkline"
@@ -56,7 +59,8 @@ fi
 
 # What the binary is made of: the crates that are linked for this platform, without those of the tests.
 cargo cyclonedx --format json --target "$arch-unknown-linux-gnu" --no-build-deps --override-filename "trunkline-$version.cdx" --quiet
-mv "trunkline-$version.cdx.json" "$dist/"
+sed "s#file://$PWD#file:///trunkline#g" "trunkline-$version.cdx.json" >"$dist/trunkline-$version.cdx.json"
+rm "trunkline-$version.cdx.json"
 rm -rf "$dist/stage"
 ( cd "$dist" && sha256sum -- * >SHA256SUMS && sha256sum --check --quiet SHA256SUMS )
 ls -l "$dist"

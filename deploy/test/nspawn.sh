@@ -40,7 +40,7 @@ base=${TRUNKLINE_TEST_ROOT:-$work/base}
 if [ ! -x "$base/lib/systemd/systemd" ]; then
   echo "nspawn: makes a Debian root"
   packages=systemd,dbus,ca-certificates,curl,python3,procps,init-system-helpers
-  debootstrap --variant=minbase --include="$packages" bookworm "$base" http://deb.debian.org/debian >"$work/debootstrap.log" 2>&1 ||
+  debootstrap --variant=minbase --include="$packages" bookworm "$base" >"$work/debootstrap.log" 2>&1 ||
     skip "debootstrap failed: $(tail -n 1 "$work/debootstrap.log")"
 fi
 cp -a "$base" "$root"
