@@ -152,7 +152,7 @@ struct Outcome {
 impl Outcome {
     fn of(case: &Case) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.unwrap().block_on(Self::play(case))
+        runtime.expect("a runtime can be made").block_on(Self::play(case))
     }
 
     async fn play(case: &Case) -> Self {
