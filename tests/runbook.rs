@@ -63,7 +63,7 @@ fn what_upstream_does_is_told_everywhere() {
             section: "forbidden",
             fault: json!({"deny": "conversation:conversation:inject"}),
             words: "missing permission conversation:conversation:inject since 20",
-            trouble: "conversations forbidden: ",
+            trouble: "conversations forbidden: missing permission conversation:conversation:inject",
             log: "state=\"forbidden\"",
             series: "trunkline_lane_state{lane=\"conversations\",state=\"forbidden\"}",
             fits: is_one,

@@ -14,14 +14,21 @@ pub(super) fn not_ready(phase: Phase, vitals: &Vitals) -> Option<String> {
         Phase::Accepting => {}
     }
     vitals.refusal.as_ref().map(|refusal| match refusal {
-        AppendError::Full { .. } => {
-            format!("{refusal}: producers are refused until events leave or queue.max_size is raised")
-        }
-        AppendError::DiskLow { .. } => {
-            format!("{refusal} (queue.min_free_disk): producers are refused until space is free")
-        }
+        AppendError::Full { max_bytes } => format!(
+            "queue is full at {}: producers are refused until events leave or queue.max_size is raised",
+            size(*max_bytes)
+        ),
+        AppendError::DiskLow { free_bytes, min_bytes } => format!(
+            "disk has {} free, needs {} (queue.min_free_disk): producers are refused until space is free",
+            size(*free_bytes),
+            size(*min_bytes)
+        ),
         _ => refusal.to_string(),
     })
+}
+
+fn size(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
 }
 
 /// Everything that is wrong, the gravest first. Empty: healthy.

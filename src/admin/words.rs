@@ -46,7 +46,7 @@ pub(super) fn of(report: &Report, is_stopping: bool) -> Vec<String> {
         words.push(waiting);
     }
     for (name, lane) in &report.lanes {
-        if lane.keys_held > 0 {
+        if lane.keys_held > 0 && lane.state == "running" {
             words.push(format!(
                 "{name}: {} held, each is tried every minute",
                 count(
@@ -100,11 +100,7 @@ fn trouble(group: &[(&str, &LaneReport)]) -> String {
         len if len == Lane::ALL.len() => "all lanes".to_owned(),
         _ => group.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
     };
-    let mut reason = first.reason.clone().unwrap_or_else(|| "no reason known".to_owned());
-    // The API names the permission and nothing else: `conversation:conversation:inject`.
-    if first.state == "forbidden" && reason.contains(':') && !reason.contains(' ') {
-        reason = format!("missing permission {reason}");
-    }
+    let reason = first.reason.as_deref().unwrap_or("no reason known");
     let since = group.iter().filter_map(|(_, lane)| lane.since_ms).min().map(clock_time);
     let since = since.map_or_else(|| " since the start".to_owned(), |since| format!(" since {since}"));
     match first.state.as_str() {

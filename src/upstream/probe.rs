@@ -87,7 +87,7 @@ fn permission(lane: Lane, verdict: &Verdict) -> Result<String, String> {
             Ok("permitted (inferred from an empty request)".to_owned())
         }
         Verdict::Forbidden { reason } => Err(format!(
-            "not permitted: {reason}; give it to a role of the OAuth client, or do not use this lane"
+            "not permitted, {reason}; give it to a role of the OAuth client, or do not use this lane"
         )),
         Verdict::Unauthorized { reason } => Err(format!("the API does not take the token: {reason}")),
         Verdict::Misconfigured { reason } => {

@@ -104,7 +104,7 @@ fn verdict(status: u16, correlated: bool, body: Body<'_>) -> Verdict {
         400 | 422 if !correlated && error.is_empty() => Verdict::NotTheApi,
         400 | 422 => Verdict::Invalid { message: error.words(status), code: error.code, hints: error.hints },
         401 => Verdict::Unauthorized { reason: error.code_or(status) },
-        403 => Verdict::Forbidden { reason: error.permissions().unwrap_or_else(|| error.code_or(status)) },
+        403 => Verdict::Forbidden { reason: missing(&error).unwrap_or_else(|| error.code_or(status)) },
         409 => Verdict::Conflict { message: error.words(status) },
         413 => Verdict::TooLarge { message: error.words(status) },
         // 503 and the refusals say that nothing was done; behind the others the request may have run.
@@ -113,6 +113,11 @@ fn verdict(status: u16, correlated: bool, body: Body<'_>) -> Verdict {
         300..=399 => Verdict::Misconfigured { reason: format!("{status}, a redirect") },
         _ => Verdict::Misconfigured { reason: error.reason(status) },
     }
+}
+
+/// What the operator has to give to the client's role.
+fn missing(error: &ErrorBody) -> Option<String> {
+    error.permissions().map(|permissions| format!("missing permission {permissions}"))
 }
 
 /// A 2xx counts only in the API's own shape; a proxy's page must never pass for delivery.

@@ -171,11 +171,11 @@ fn a_refusal_names_the_missing_permission_else_the_code_and_never_the_message() 
     let rows = [
         (
             r#"{"message":"Missing the following permission(s): [conversation:conversation:inject]","code":"missing.permissions"}"#,
-            "conversation:conversation:inject",
+            "missing permission conversation:conversation:inject",
         ),
         (
             r#"{"message":"one of presence:userPresence:inject, a:b:*. At 12:30:45","code":"x"}"#,
-            "presence:userPresence:inject, a:b:*",
+            "missing permission presence:userPresence:inject, a:b:*",
         ),
         (r#"{"message":"Ms Miller may not, +49:30:1","code":"not.authorized"}"#, "not.authorized"),
         (r#"{"message":"Ms Miller may not","code":"a text about Ms Miller"}"#, "403"),
