@@ -7,6 +7,13 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+/// What a proxy's refusal of a tunnel becomes. The HTTP client tells it by a type that is not public, so
+/// by its whole text, which names no host. Source: hyper-util 0.1, `connect/proxy/tunnel.rs`.
+const TUNNEL_REFUSALS: [(&str, &str); 2] = [
+    ("tunnel error: proxy authorization required", "the proxy answers 407; check its user and password"),
+    ("tunnel error: unsuccessful", "the proxy refuses the connection"),
+];
+
 /// What the HTTP client knows of an error by itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Traits {
@@ -31,6 +38,9 @@ pub(super) fn words(
     if let Some(tls) = find(error, &|error| error.downcast_ref::<rustls::Error>().map(ToString::to_string)) {
         return format!("TLS: {tls}");
     }
+    if let Some(refusal) = find(error, &tunnel_refusal) {
+        return refusal.to_owned();
+    }
     if traits.timeout {
         return timeout_words(traits.connect, connect_timeout, request_timeout);
     }
@@ -41,6 +51,11 @@ pub(super) fn words(
         None if traits.connect => "connection failed".to_owned(),
         None => "connection lost".to_owned(),
     }
+}
+
+fn tunnel_refusal(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let text = error.to_string();
+    TUNNEL_REFUSALS.iter().find(|(refusal, _)| *refusal == text).map(|(_, words)| *words)
 }
 
 fn timeout_words(connecting: bool, connect_timeout: Duration, request_timeout: Duration) -> String {
