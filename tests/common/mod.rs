@@ -189,9 +189,15 @@ impl Home {
 
     /// The daemon as a process, perhaps still starting.
     pub(crate) fn spawn(&self) -> Running {
+        self.spawn_with(&[])
+    }
+
+    /// As `spawn`, with these variables for its environment.
+    pub(crate) fn spawn_with(&self, env: &[(&str, &str)]) -> Running {
         let log = std::fs::File::options().create(true).append(true).open(self.path().join("log")).unwrap();
-        let child = trunkline().arg("run").arg("--config").arg(self.config()).stderr(log).spawn().unwrap();
-        Running { child }
+        let mut run = trunkline();
+        run.arg("run").arg("--config").arg(self.config()).envs(env.iter().copied()).stderr(log);
+        Running { child: run.spawn().unwrap() }
     }
 
     pub(crate) fn log(&self) -> String {
