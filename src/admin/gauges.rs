@@ -14,6 +14,7 @@ pub(super) fn refresh(house: &House) {
     for lane in Lane::ALL {
         let labels = LaneLabel { lane: lane.name() };
         let depth = house.backlog.depth(lane);
+        metrics.dead_letters.get_or_create(&labels).set(house.dead_letters.count(lane).cast_signed());
         metrics.queue_events.get_or_create(&labels).set(depth.events.cast_signed());
         let age_ms = depth.oldest_ms.map_or(0, |oldest| now_ms.saturating_sub(oldest).max(0));
         metrics.queue_oldest_seconds.get_or_create(&labels).set(age_ms as f64 / 1000.0);

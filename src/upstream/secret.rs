@@ -34,6 +34,12 @@ fn read_first_blocking(files: &[PathBuf]) -> Result<SecretString, String> {
     Err(format!("no secret found in {looked}; put it there, readable by the daemon's user only"))
 }
 
+/// Whether systemd made it at the start of the service (`LoadCredential=`): a change of the original is not
+/// seen before the next.
+pub(super) fn is_systemds_copy(path: &Path) -> bool {
+    path.starts_with("/run/credentials")
+}
+
 enum Unreadable {
     Missing,
     Other(String),
@@ -49,7 +55,13 @@ fn read(path: &Path) -> Result<SecretString, Unreadable> {
         return Err(Unreadable::Other(format!("{shown} is over 64 KiB; it should hold the secret alone")));
     }
     if text.trim().is_empty() {
-        return Err(Unreadable::Other(format!("{shown} is empty; write the secret into it")));
+        let what_to_do = match is_systemds_copy(path) {
+            true => {
+                "the service was started without a secret; write it to /etc/trunkline/client_secret and restart"
+            }
+            false => "write the secret into it",
+        };
+        return Err(Unreadable::Other(format!("{shown} is empty; {what_to_do}")));
     }
     Ok(secret)
 }

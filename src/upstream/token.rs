@@ -282,7 +282,15 @@ impl Tokens {
                 })?;
                 let grant = grant::grant(raw.status, &raw.headers, &raw.body, self.clock.unix_ms(), id);
                 attempts.proven_secret = grant.is_ok().then_some(secret);
-                Ok((grant?, true))
+                let is_copy = secret_files.first().is_some_and(|path| secret::is_systemds_copy(path));
+                match grant {
+                    Err(fault) if fault.kind == FaultKind::Refused && is_copy => {
+                        let words =
+                            "; a secret that was changed since the start takes a restart (LoadCredential=)";
+                        Err(Fault::new(FaultKind::Refused, format!("{}{words}", fault.reason)))
+                    }
+                    grant => Ok((grant?, true)),
+                }
             }
         }
     }
