@@ -44,4 +44,4 @@ pub use server::{Listener, MetricsListener, Parts, serve, serve_metrics};
 pub use systemd::{ready as tell_ready, reloading as tell_reloading, run as tell_systemd};
 pub use trace::{Trace, TracePart, TraceState};
 pub use vitality::{Vitality, watch as watch_vitality};
-pub use words::span;
+pub use words::{count, span, thousands};

@@ -137,7 +137,13 @@ pub(super) fn events(number: u64) -> String {
 }
 
 /// `1 event`, `12,431 events`.
-pub(super) fn count(number: u64, what: &str) -> String {
+pub fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", thousands(number))
+}
+
+/// `12,431`.
+pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -146,8 +152,7 @@ pub(super) fn count(number: u64, what: &str) -> String {
         }
         grouped.push(digit);
     }
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{grouped} {what}{plural}")
+    grouped
 }
 
 /// `3h 5m`: the two largest units.

@@ -126,7 +126,7 @@ fn line(letter: &Letter) -> String {
 }
 
 fn letters(count: u64) -> String {
-    format!("{} dead letter{}", thousands(count), if count == 1 { "" } else { "s" })
+    crate::admin::count(count, "dead letter")
 }
 
 fn group(at: Where<'_>, filter: &Filter) -> anyhow::Result<Exit> {
@@ -148,7 +148,7 @@ fn group(at: Where<'_>, filter: &Filter) -> anyhow::Result<Exit> {
     }
     let total = rows.iter().map(|(_, (count, _))| count).sum();
     say(&text)?;
-    complain(&format!("{} in {} groups", letters(total), rows.len()));
+    complain(&format!("{} in {}", letters(total), crate::admin::count(rows.len() as u64, "group")));
     Ok(Exit::Done)
 }
 

@@ -1,6 +1,7 @@
 //! `trunkline top`: the status live, with sparklines. Readable on 80×24 and without colour.
 
 use std::collections::VecDeque;
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use ratatui::Frame;
@@ -17,13 +18,17 @@ use crate::event::Lane;
 use super::daemon_at::{Where, explained};
 use super::status::facts;
 use super::words::span;
-use super::{Exit, async_runtime};
+use super::{Exit, async_runtime, complain};
 
 /// Points kept for a sparkline: a wide terminal.
 const POINTS: usize = 200;
 
 /// Shows until `q`.
 pub(super) fn run(at: Where<'_>, interval: Duration) -> anyhow::Result<Exit> {
+    if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
+        complain("trunkline: top needs a terminal; `trunkline status` prints the same once");
+        return Ok(Exit::Usage);
+    }
     let client = at.client()?;
     let runtime = async_runtime()?;
     // The first look is before the screen is taken: a fault is told as by any other command.

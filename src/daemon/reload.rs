@@ -89,11 +89,12 @@ impl Reloader {
             Err(error) => return refused(in_full(&error)),
         };
         let changes = config::changes(&self.loaded.show, &loaded.show);
+        let is_way_new = changes.iter().any(|change| change.key.name.starts_with("upstream."));
         let withheld = match self.claim(&loaded.config).await {
             Ok(withheld) => withheld,
             Err(message) => return refused(message),
         };
-        let login = self.put_in_force(&loaded, doors, client).await;
+        let login = self.put_in_force(&loaded, doors, client, is_way_new).await;
         self.keep(loaded);
         let change = |change: config::Change| ReloadChange {
             needs_restart: change.key.needs_restart(),
@@ -153,6 +154,7 @@ impl Reloader {
         loaded: &Loaded,
         doors: ingest::Settings,
         client: upstream::Prepared,
+        is_way_new: bool,
     ) -> Option<upstream::Login> {
         let config = &loaded.config;
         self.house.doors.configure(doors);
@@ -170,6 +172,8 @@ impl Reloader {
             // Another token may be of another organisation, and what was held for want of a good one goes on.
             self.learning.abort();
             self.learning = learn(&self.house, &self.account, self.is_withheld);
+        }
+        if login.is_some() || is_way_new {
             let _ = self.house.commands.send(relay::Command::TryNow).await;
         }
         login
