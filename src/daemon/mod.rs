@@ -115,13 +115,15 @@ impl Daemon {
             .map_err(|source| StartError::Paused { path: config.queue.dir.join("paused"), source })?;
         let owner = owner(&config.upstream);
         let withheld = queue.claim(&owner)?;
-        // A token from a file may be of anybody: what is queued waits until the API has told.
+        let remembered = queue.ownership().owner().filter(|before| before.is_same_client(&owner));
+        // A token from a file may be of another organisation than the one that is known: what is queued waits
+        // until the API has told.
         let is_unproven = withheld.is_none()
             && owner.client_id.is_none()
+            && remembered.as_ref().is_some_and(|before| before.organisation.is_some())
             && Lane::ALL.iter().any(|lane| queue.reader().depth(*lane).events > 0);
-        let withheld =
-            withheld.or_else(|| is_unproven.then(|| "whose access token it is is not known yet".to_owned()));
-        let remembered = queue.ownership().owner().filter(|before| before.is_same_client(&owner));
+        let withheld = withheld
+            .or_else(|| is_unproven.then(|| "whose access token this is, is not known yet".to_owned()));
         let open = doors::open(&config, activation)?;
         let (status_tx, status) = watch::channel(RelayStatus::default());
         let (commands_tx, commands) = mpsc::channel(16);
