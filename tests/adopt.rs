@@ -128,17 +128,15 @@ fn a_token_from_a_file_that_is_of_another_organisation_sends_nothing_of_what_was
     daemon.wait();
 
     sandbox.set_faults(&json!({"status": null, "organisation": "11111111-1111-4111-8111-111111111111"}));
-    let daemon = home.run();
+    let _daemon = home.run();
     eventually("it is held, and for whom is told", || {
         home.status()["lanes"]["conversations"]["reason"]
             .as_str()
             .is_some_and(|reason| reason.contains("1 events were accepted for"))
     });
     let before = sandbox.stat("distinct");
-    daemon.sigterm();
-    daemon.wait();
     sandbox.set_faults(&json!({"organisation": null}));
-    let _daemon = home.run();
+    home.say(&["reload"]);
 
     eventually("with the right one it leaves by itself", || sandbox.stat("distinct") == 1);
     assert_eq!(before, 0);

@@ -1,6 +1,7 @@
 //! Whose events these are: what the configuration says, and what a login tells.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -32,12 +33,12 @@ pub(super) async fn learn_organisation(
     client: upstream::Client,
     ownership: Ownership,
     account: watch::Sender<Account>,
-    is_withheld: bool,
+    withheld: Arc<AtomicBool>,
     commands: mpsc::Sender<relay::Command>,
 ) {
     let mut login = client.login();
-    let mut is_withheld = is_withheld;
     loop {
+        let is_withheld = withheld.load(Ordering::SeqCst);
         // Also without an event to send: an operator learns at once whether the credentials are good.
         let is_in = client.log_in().await.fault.is_none();
         let mut is_known = false;
@@ -66,11 +67,11 @@ pub(super) async fn learn_organisation(
                 _ => None,
             };
             if let Some(command) = command {
-                is_withheld = matches!(command, relay::Command::Withhold(_));
+                withheld.store(matches!(command, relay::Command::Withhold(_)), Ordering::SeqCst);
                 let _ = commands.send(command).await;
             }
         }
-        if is_known && !is_withheld {
+        if is_known && !withheld.load(Ordering::SeqCst) {
             return;
         }
         tokio::select! {

@@ -4,6 +4,7 @@
 //! changed. What takes a restart keeps its old value and is named.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -27,7 +28,8 @@ pub(super) struct Reloader {
     house: Arc<House>,
     account: watch::Sender<Account>,
     settings: watch::Sender<admin::Settings>,
-    is_withheld: bool,
+    /// What is queued may not leave. Shared with whoever learns the organisation.
+    withheld: Arc<AtomicBool>,
     learning: JoinHandle<()>,
 }
 
@@ -50,9 +52,10 @@ impl Reloader {
         settings: watch::Sender<admin::Settings>,
         is_withheld: bool,
     ) -> Self {
-        let learning = learn(house, &account, is_withheld);
+        let withheld = Arc::new(AtomicBool::new(is_withheld));
+        let learning = learn(house, &account, &withheld);
         let house = house.clone();
-        Self { loaded, load, set_level, house, account, settings, is_withheld, learning }
+        Self { loaded, load, set_level, house, account, settings, withheld, learning }
     }
 
     /// Reloads whenever somebody asks, until `stop`.
@@ -134,7 +137,7 @@ impl Reloader {
             Some(reason) => relay::Command::Withhold(Arc::from(reason.as_str())),
             None => relay::Command::Release,
         };
-        self.is_withheld = withheld.is_some();
+        self.withheld.store(withheld.is_some(), Ordering::SeqCst);
         let _ = self.house.commands.send(command).await;
         // If it stops meanwhile it starts nothing new, and the client sends nothing of another account.
         let _ = self.relay_hears().await;
@@ -171,7 +174,7 @@ impl Reloader {
         if login.is_some() {
             // Another token may be of another organisation, and what was held for want of a good one goes on.
             self.learning.abort();
-            self.learning = learn(&self.house, &self.account, self.is_withheld);
+            self.learning = learn(&self.house, &self.account, &self.withheld);
         }
         if login.is_some() || is_way_new {
             let _ = self.house.commands.send(relay::Command::TryNow).await;
@@ -190,10 +193,10 @@ impl Reloader {
     }
 }
 
-fn learn(house: &House, account: &watch::Sender<Account>, is_withheld: bool) -> JoinHandle<()> {
+fn learn(house: &House, account: &watch::Sender<Account>, withheld: &Arc<AtomicBool>) -> JoinHandle<()> {
     let (client, ownership) = (house.upstream.clone(), house.ownership.clone());
     let commands = house.commands.clone();
-    tokio::spawn(learn_organisation(client, ownership, account.clone(), is_withheld, commands))
+    tokio::spawn(learn_organisation(client, ownership, account.clone(), withheld.clone(), commands))
 }
 
 fn is_refused(answer: &ReloadAnswer) -> bool {
