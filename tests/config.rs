@@ -17,11 +17,14 @@ fn refused(extra: &str) -> String {
     load(&format!("{MINIMAL}{extra}"), &[]).expect_err("the configuration is at fault").to_string()
 }
 
+/// What stands in the samples for the id of the reader's own client.
+const SAMPLE_ID: &str = "00000000-0000-4000-8000-000000000000";
+
 #[test]
-fn the_minimal_file_is_valid_and_has_the_defaults() {
+fn the_minimal_file_is_valid_with_an_id_and_has_the_defaults() {
     let text = std::fs::read_to_string("config/minimal.toml").unwrap();
 
-    let config = load(&text, &[]).unwrap().config;
+    let config = load(&text.replace(SAMPLE_ID, "c"), &[]).unwrap().config;
 
     assert_eq!(config.ingest.max_event, 40_000);
     assert_eq!(config.ingest.max_line, 1_048_576);
@@ -37,7 +40,19 @@ fn the_full_sample_says_what_the_code_says() {
         config::reference().replace("#region = ", "region = ").replace("#client_id = ", "client_id = ");
 
     assert!(sample.ends_with(&expected), "write this to config/trunkline.toml:\n{expected}");
-    load(&sample, &[]).unwrap();
+    load(&sample.replace(SAMPLE_ID, "c"), &[]).unwrap();
+}
+
+#[test]
+fn a_sample_as_it_comes_is_refused_for_its_client_id_alone() {
+    for file in ["config/minimal.toml", "config/trunkline.toml", "deploy/kubernetes/base/trunkline.toml"] {
+        let text = std::fs::read_to_string(file).unwrap();
+
+        let said = load(&text, &[]).expect_err("no organisation has this client").to_string();
+
+        let faults: Vec<&str> = said.lines().filter(|line| line.contains("found")).collect();
+        assert!(faults.len() == 1 && faults[0].contains("upstream.client_id"), "{file}: {said}");
+    }
 }
 
 #[test]

@@ -104,6 +104,32 @@ fn a_daemon_that_is_not_there_or_does_not_answer_is_69_in_time() {
 }
 
 #[test]
+fn a_fault_in_another_key_keeps_nobody_from_the_daemon() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "[emit]\nsource_id = \"pbx-7\"\n");
+    let _daemon = home.run();
+    let good = std::fs::read_to_string(home.config()).unwrap();
+    let command =
+        |words: &[&str]| trunkline().args(words).arg("--config").arg(home.config()).output().unwrap();
+
+    std::fs::write(home.config(), format!("{good}\n[log]\nlevel = \"loud\"\nnonsense = 1\n")).unwrap();
+    let emitted = emit(&home, &["userRoutingStatusEvents", "agentId=uuid:anna", "status=Idle"]);
+    let (sent, status) = (command(&["send", "/dev/null"]), command(&["status"]));
+    let checked = command(&["config", "check"]);
+    std::fs::write(home.config(), good.replace("[emit]", "[emit]\nsource_id = []\n[x]")).unwrap();
+    let own = emit(&home, &["userRoutingStatusEvents", "agentId=uuid:anna", "status=Idle"]);
+
+    let codes = [&emitted, &sent, &status, &checked, &own].map(|output| output.status.code());
+    assert_eq!(
+        codes,
+        [Some(0), Some(0), Some(0), Some(78), Some(78)],
+        "{emitted:?} {sent:?} {status:?} {own:?}"
+    );
+    assert!(said(&own).1.contains("emit.source_id"), "{own:?}");
+    eventually("it is delivered", || sandbox.taken().len() == 1);
+}
+
+#[test]
 fn help_and_list_come_from_the_table() {
     let list = said(&trunkline().args(["emit", "--list"]).output().unwrap()).0;
 

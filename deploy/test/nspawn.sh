@@ -1,102 +1,22 @@
 #!/usr/bin/env bash
 # Installs the package in a Debian that is booted with systemd, and does to it what happens to a service in a year:
 #   deploy/test/nspawn.sh [DEB]
-# As root on Debian 12 or newer; installs debootstrap and systemd-container. Without DEB the package is built.
-# TRUNKLINE_TEST_ROOT=DIR keeps the Debian root for the next run. Where the machine does not allow it: SKIPPED, exit 0.
+# Without DEB the package is built. What it needs: booted.sh.
 # shellcheck disable=SC2016 # what is in single quotes is for the shell in the root
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-here=$PWD/deploy/test
+# shellcheck source=deploy/test/booted.sh
+. deploy/test/booted.sh
 
-skip() { printf 'nspawn: SKIPPED, %s\n' "$*"; exit 0; }
-
-[ "$(id -u)" = 0 ] || skip "not root"
-if ! command -v debootstrap >/dev/null || ! command -v systemd-nspawn >/dev/null; then
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap systemd-container; } >/dev/null 2>&1 || true
-fi
-for tool in debootstrap systemd-nspawn; do
-  command -v "$tool" >/dev/null || skip "no $tool to be had"
-done
 deb=${1:-}
 if [ -z "$deb" ]; then
   deploy/package.sh
   deb=$(echo target/dist/trunkline_*.deb)
 fi
-
-work=$(mktemp -d)
-root=$work/root
-nspawn=
-checks=0
-cleanup() {
-  # Only what was started here, by its number.
-  if [ -n "$nspawn" ] && kill "$nspawn" 2>/dev/null; then
-    wait "$nspawn" 2>/dev/null || true
-  fi
-  rm -rf --one-file-system "$work"
-}
-trap cleanup EXIT
-
-base=${TRUNKLINE_TEST_ROOT:-$work/base}
-if [ ! -x "$base/lib/systemd/systemd" ]; then
-  echo "nspawn: makes a Debian root"
-  packages=systemd,dbus,ca-certificates,curl,python3,procps,init-system-helpers
-  debootstrap --variant=minbase --include="$packages" bookworm "$base" >"$work/debootstrap.log" 2>&1 ||
-    skip "debootstrap failed: $(tail -n 1 "$work/debootstrap.log")"
-fi
-cp -a "$base" "$root"
+boot root
 cp "$here/knock.py" "$deb" "$root/root/"
 deb=/root/$(basename "$deb")
 
-# A network of its own: only loopback, so that no port of this machine matters.
-systemd-nspawn --register=no --keep-unit --private-network -b --console=pipe -D "$root" </dev/null >"$work/boot.log" 2>&1 &
-nspawn=$!
-leader=
-for _ in $(seq 60); do
-  leader=$(pgrep -P "$nspawn" | head -n 1 || true)
-  state=
-  [ -z "$leader" ] || state=$(nsenter -t "$leader" -a systemctl is-system-running 2>/dev/null || true)
-  case "$state" in running | degraded) break ;; esac
-  kill -0 "$nspawn" 2>/dev/null || skip "systemd-nspawn does not run here: $(tail -n 1 "$work/boot.log")"
-  sleep 0.5
-done
-case "${state:-}" in running | degraded) ;; *) skip "no systemd came up: $(tail -n 1 "$work/boot.log")" ;; esac
-
-in_root() { nsenter -t "$leader" -a env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"; }
-sh_root() { in_root bash -c "$1"; }
-
-step() { printf '\n== %s\n' "$*"; }
-fail() {
-  printf 'FAILED: %s\n' "$*"
-  in_root journalctl --no-pager -o cat -n 40 -u 'trunkline*' || true
-  exit 1
-}
-# is WHAT EXPECTED FOUND
-is() {
-  [ "$2" = "$3" ] || fail "$1: expected '$2', found '$3'"
-  checks=$((checks + 1))
-  printf 'ok: %s\n' "$1"
-}
-# has WHAT PART TEXT
-has() {
-  case "$3" in *"$2"*) ;; *) fail "$1: '$2' is not in: $3" ;; esac
-  checks=$((checks + 1))
-  printf 'ok: %s\n' "$1"
-}
-# eventually WHAT COMMAND: within a minute
-eventually() {
-  for _ in $(seq 120); do
-    if sh_root "$2" >/dev/null 2>&1; then
-      checks=$((checks + 1))
-      printf 'ok: %s\n' "$1"
-      return
-    fi
-    sleep 0.5
-  done
-  fail "$1: not within a minute"
-}
-code() { local code=0; sh_root "$1" >"$work/out" 2>&1 || code=$?; echo "$code"; }
-active() { in_root systemctl is-active "$1" || true; }
-show() { in_root systemctl show -P "$1" "$2"; }
 connects() { in_root python3 /root/knock.py connects /run/trunkline/events.sock "$1"; }
 # The sandbox has every id of FILE.
 all_delivered() {
@@ -115,6 +35,15 @@ done
 is "six lines of configuration" 6 "$(sh_root 'wc -l </etc/trunkline/trunkline.toml')"
 is "manual page" 0 "$(code 'test -s /usr/share/man/man1/trunkline.1.gz')"
 
+step "a host that is rebooted before it is configured"
+in_root systemctl start trunkline.socket
+emit='trunkline emit userRoutingStatusEvents agentId=uuid:anna status=Idle sourceId=uuid:pbx'
+sh_root "$emit --timeout 60s >/root/early 2>&1; echo \$? >/root/early.code" &
+early=$!
+eventually "the journal names the key" "journalctl -u trunkline --no-pager | grep -q 'upstream.client_id: found'"
+is "it is tried again" activating "$(active trunkline.service)"
+is "the socket is up" active "$(active trunkline.socket)"
+
 step "start without a secret"
 sh_root 'systemd-run -q --unit=sandbox trunkline sandbox'
 cat >"$root/etc/trunkline/trunkline.toml" <<'TOML'
@@ -123,9 +52,10 @@ api_url = "http://127.0.0.1:9900"
 login_url = "http://127.0.0.1:9900"
 client_id = "sandbox"
 TOML
-in_root systemctl start trunkline
-is "runs without a secret" active "$(active trunkline.service)"
-is "accepts without a secret" 0 "$(code 'trunkline emit userRoutingStatusEvents agentId=uuid:anna status=Idle sourceId=uuid:pbx --timeout 5s')"
+eventually "mended, it runs by itself, without a secret" "systemctl is-active trunkline"
+wait "$early"
+is "who waited all the while is accepted" 0 "$(sh_root 'cat /root/early.code')"
+is "accepts without a secret" 0 "$(code "$emit --timeout 5s")"
 eventually "says that it may not log in" "trunkline status | grep -qi unauthorized"
 
 step "the secret"
@@ -136,7 +66,7 @@ is "who may hand over" "trunkline trunkline 660" "$(sh_root 'stat -c "%U %G %a" 
 is "who may operate" "trunkline trunkline-admin 660" "$(sh_root 'stat -c "%U %G %a" /run/trunkline/admin.sock')"
 is "systemd made the sockets" "LISTEN_FDS=2" "$(sh_root 'tr "\0" "\n" </proc/$(systemctl show -P MainPID trunkline)/environ | grep LISTEN_FDS=')"
 sh_root 'useradd -G trunkline producer; useradd stranger; useradd -G trunkline-admin oncall'
-emit='trunkline emit userRoutingStatusEvents agentId=uuid:anna status=Idle sourceId=uuid:pbx --timeout 5s'
+emit="$emit --timeout 5s"
 is "a user of the group may hand over" 0 "$(code "setpriv --reuid producer --regid producer --init-groups $emit")"
 is "another may not" 77 "$(code "setpriv --reuid stranger --regid stranger --init-groups $emit")"
 is "a producer may not operate" 77 "$(code 'setpriv --reuid producer --regid producer --init-groups trunkline pause')"

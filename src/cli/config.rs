@@ -37,11 +37,3 @@ pub fn show(path: Option<&Path>) -> Result<String, ConfigError> {
 pub fn reference() -> String {
     config::reference()
 }
-
-/// The stream socket of the configuration, for commands that talk to the daemon.
-///
-/// # Errors
-/// As [`check`].
-pub fn stream_socket(path: Option<&Path>) -> Result<std::path::PathBuf, ConfigError> {
-    Ok(crate::config::load(path)?.config.ingest.stream.path)
-}

@@ -1,10 +1,11 @@
 //! The running daemon, seen from a command: where its admin socket is, and what its silence means.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::admin::client::{Client, ClientError};
+use crate::config::{self, ConfigError, Contact, Need};
 
-use super::access;
+use super::{access, complain};
 
 /// Where to ask, from the command line and the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +22,21 @@ pub(super) struct Denied(String);
 impl Where<'_> {
     /// The daemon's admin socket.
     pub(super) fn client(self) -> anyhow::Result<Client> {
-        let path: PathBuf = match self.admin {
+        let path = match self.admin {
             Some(path) => path.to_owned(),
-            None => crate::config::admin_socket(self.config)?,
+            None => contact(self.config, &[Need::Admin])?.admin,
         };
         Ok(Client::new(path))
     }
+}
+
+/// How to reach the daemon by its configuration; says so where the defaults had to do.
+pub(super) fn contact(config: Option<&Path>, needs: &[Need]) -> Result<Contact, ConfigError> {
+    let contact = config::contact(config, needs)?;
+    if let Some(error) = &contact.passed_over {
+        complain(&format!("trunkline: {error}; going by the defaults"));
+    }
+    Ok(contact)
 }
 
 /// A fault of the way to the daemon, in words that help.

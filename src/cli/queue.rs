@@ -7,19 +7,20 @@ use anyhow::Context;
 use bytes::Bytes;
 
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Need};
 use crate::daemon;
 use crate::event::{Lane, one_line};
 use crate::queue::{self, Inspection};
 
 use super::Exit;
 use super::args::ExportArgs;
+use super::daemon_at::contact;
 
 /// The directory that was named, else the configuration's.
 fn directory(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Result<PathBuf> {
     match dir {
         Some(dir) => Ok(dir),
-        None => Ok(config::load(config)?.config.queue.dir),
+        None => Ok(contact(config, &[Need::QueueDir])?.queue_dir),
     }
 }
 

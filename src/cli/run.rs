@@ -8,11 +8,13 @@ use anyhow::Context;
 
 use crate::activation::Activation;
 use crate::clock::Clock;
+use crate::config::Need;
 use crate::daemon::{self, Daemon, Start};
 use crate::event::catalogue::types;
 use crate::shutdown::{self, Shutdown};
 
 use super::args::{self, EmitArgs, SendArgs};
+use super::daemon_at::contact;
 use super::emit::{self, build, describe};
 use super::{Exit, async_runtime, complain, config, logging, sandbox, say, send};
 
@@ -64,7 +66,7 @@ pub(super) async fn sandbox(options: crate::sandbox::Options) -> anyhow::Result<
 pub(super) fn send(path: Option<&Path>, args: SendArgs) -> anyhow::Result<Exit> {
     let socket = match args.socket {
         Some(socket) => socket,
-        None => config::stream_socket(path)?,
+        None => contact(path, &[Need::Stream])?.stream,
     };
     let options = send::SendOptions {
         socket,
@@ -109,18 +111,14 @@ pub(super) fn emit(path: Option<&Path>, args: EmitArgs) -> anyhow::Result<Exit> 
         complain(&args::emit_help());
         return Ok(Exit::Usage);
     };
-    let loaded = crate::config::load(path).map(|loaded| loaded.config);
-    let extra = loaded.as_ref().map(|config| config.ingest.extra_arrays.as_slice()).unwrap_or_default();
-    if known.is_none() && !extra.iter().any(|extra| extra.name.as_ref() == array.as_str()) {
+    // A dialplan that names the socket needs no configuration.
+    let needs: &[Need] =
+        if args.socket.is_some() { &[Need::SourceId] } else { &[Need::Stream, Need::SourceId] };
+    let contact = contact(path, needs)?;
+    if known.is_none() && !contact.extra_arrays.iter().any(|extra| extra.name.as_ref() == array.as_str()) {
         complain(&format!("trunkline: there is no array {array:?}; `trunkline emit --list` has them all"));
         return Ok(Exit::Usage);
     }
-    // A dialplan that names the socket needs no configuration.
-    let config = match loaded {
-        Ok(config) => Some(config),
-        Err(_) if args.socket.is_some() && path.is_none() => None,
-        Err(error) => return Err(error.into()),
-    };
     let stdin = match args.from_json.as_deref() {
         Some("-") => Some(std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?),
         _ => None,
@@ -132,7 +130,7 @@ pub(super) fn emit(path: Option<&Path>, args: EmitArgs) -> anyhow::Result<Exit> 
         known,
         json: stdin.as_deref().or(args.from_json.as_deref()),
         words: &args.fields,
-        source_id: config.as_ref().and_then(|config| config.emit.source_id.as_deref()),
+        source_id: contact.source_id.as_deref(),
         event_id: uuid::Uuid::new_v4(),
         time: &now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
     });
@@ -143,11 +141,7 @@ pub(super) fn emit(path: Option<&Path>, args: EmitArgs) -> anyhow::Result<Exit> 
             return Ok(Exit::Usage);
         }
     };
-    let socket = match (args.socket, config) {
-        (Some(socket), _) => socket,
-        (None, Some(config)) => config.ingest.stream.path,
-        (None, None) => return Ok(Exit::Configuration),
-    };
+    let socket = args.socket.unwrap_or(contact.stream);
     emit::hand_over(&built.line, &socket, args.timeout.into())?;
     say(&format!("{}\n", built.event_id))
 }

@@ -8,8 +8,6 @@ use super::show::{self, Shown};
 use super::values::Values;
 use super::{Config, ConfigError, admin, daemon, emit, ingest, layers, log, queue, relay, upstream};
 
-const ADMIN_LISTEN: &str = "admin.listen";
-
 /// Read where no other file is named.
 const DEFAULT_FILE: &str = "/etc/trunkline/trunkline.toml";
 
@@ -29,30 +27,13 @@ pub struct Loaded {
 /// # Errors
 /// A file that is missing, unreadable or no TOML; all faults of keys and values at once.
 pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
-    // A value that is not UTF-8 keeps its marks of replacement, which `check` refuses.
-    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-    load_with(path, std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))))
+    load_with(path, environment())
 }
 
-/// Where the daemon's admin socket is. A fault in another key is no reason not to find it: it is with a
-/// faulty configuration that one most wants to ask the daemon.
-///
-/// # Errors
-/// As [`load`], if the file cannot be read or the address itself is at fault.
-pub fn admin_socket(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
-    match load(path) {
-        Ok(loaded) => Ok(loaded.config.admin.listen),
-        Err(ConfigError::Invalid(faults)) if !faults.0.iter().any(|fault| fault.key == ADMIN_LISTEN) => {
-            let file = path.unwrap_or(Path::new(DEFAULT_FILE));
-            let text = read(file)?.unwrap_or_default();
-            let file = absolute(file);
-            let env: Vec<(String, String)> = std::env::vars().collect();
-            let (found, _) = layers::merge(Some((&file, &text)), &env)?;
-            let base_dir = file.parent().unwrap_or(Path::new("/"));
-            Ok(admin::read(&mut Values::new(&found, base_dir, Vec::new())).listen)
-        }
-        Err(error) => Err(error),
-    }
+/// This process's variables. A value that is not UTF-8 keeps its marks of replacement, which `examine` refuses.
+pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
+    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(move |(name, value)| (lossy(name), lossy(value)))
 }
 
 /// As [`load`], with the environment given.
@@ -63,16 +44,24 @@ pub fn load_with(
     path: Option<&Path>,
     env: impl Iterator<Item = (String, String)>,
 ) -> Result<Loaded, ConfigError> {
-    let file = match path {
-        Some(path) => {
-            Some((absolute(path), read(path)?.ok_or_else(|| ConfigError::Missing { path: path.to_owned() })?))
-        }
-        None => read(Path::new(DEFAULT_FILE))?.map(|text| (PathBuf::from(DEFAULT_FILE), text)),
-    };
-    let base_dir =
-        file.as_ref().map_or(Path::new(DEFAULT_FILE), |(path, _)| path).parent().unwrap_or(Path::new("/"));
-    let given = file.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
-    check(given, base_dir, env)
+    check(read_file(path)?.as_ref(), env)
+}
+
+/// A configuration file that was read.
+#[derive(Clone, Debug)]
+pub(super) struct File {
+    path: PathBuf,
+    text: String,
+}
+
+/// `path`, else the default file if it exists.
+pub(super) fn read_file(path: Option<&Path>) -> Result<Option<File>, ConfigError> {
+    let text = read(path.unwrap_or(Path::new(DEFAULT_FILE)))?;
+    match (path, text) {
+        (Some(path), None) => Err(ConfigError::Missing { path: path.to_owned() }),
+        (Some(path), Some(text)) => Ok(Some(File { path: absolute(path), text })),
+        (None, text) => Ok(text.map(|text| File { path: DEFAULT_FILE.into(), text })),
+    }
 }
 
 /// Checks `text` as if it were the file `trunkline.toml` in `base_dir`.
@@ -84,7 +73,7 @@ pub fn from_toml_str(
     base_dir: &Path,
     env: impl Iterator<Item = (String, String)>,
 ) -> Result<Loaded, ConfigError> {
-    check(Some((&base_dir.join("trunkline.toml"), text)), base_dir, env)
+    check(Some(&File { path: base_dir.join("trunkline.toml"), text: text.to_owned() }), env)
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -105,15 +94,31 @@ fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     }
 }
 
-fn check(
-    file: Option<(&Path, &str)>,
-    base_dir: &Path,
+fn check(file: Option<&File>, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
+    let Examined { config, show, faults } = examine(file, env)?;
+    if !faults.is_empty() {
+        return Err(ConfigError::Invalid(Faults(faults)));
+    }
+    Ok(Loaded { config, show, file: file.map(|file| file.path.clone()) })
+}
+
+/// What was found. With faults, the keys that they name read as empty.
+pub(super) struct Examined {
+    pub(super) config: Config,
+    show: Vec<Shown>,
+    pub(super) faults: Vec<Fault>,
+}
+
+pub(super) fn examine(
+    file: Option<&File>,
     env: impl Iterator<Item = (String, String)>,
-) -> Result<Loaded, ConfigError> {
+) -> Result<Examined, ConfigError> {
     let env: Vec<(String, String)> = env.collect();
+    let base_dir = file.map_or(Path::new(DEFAULT_FILE), |file| &file.path).parent().unwrap_or(Path::new("/"));
     let credentials_dir =
         env.iter().find(|(name, _)| name == "CREDENTIALS_DIRECTORY").map(|(_, dir)| PathBuf::from(dir));
-    let (found, mut faults) = layers::merge(file, &env)?;
+    let (found, mut faults) =
+        layers::merge(file.map(|file| (file.path.as_path(), file.text.as_str())), &env)?;
     faults.extend(
         env.iter()
             .filter(|(name, value)| name.starts_with("TRUNKLINE__") && value.contains('\u{fffd}'))
@@ -143,11 +148,7 @@ fn check(
         "a socket file for each of ingest.stream.path and admin.listen",
         "change one of the two",
     );
-    let faults = values.into_faults();
-    if !faults.is_empty() {
-        return Err(ConfigError::Invalid(Faults(faults)));
-    }
-    Ok(Loaded { config, show: show::shown(&found), file: file.map(|(path, _)| path.to_owned()) })
+    Ok(Examined { config, show: show::shown(&found), faults: values.into_faults() })
 }
 
 fn not_utf8((name, _): &(String, String)) -> Fault {

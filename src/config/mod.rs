@@ -9,6 +9,7 @@
 //! Not here: reading secret files (`upstream` reads them anew when a login fails).
 
 mod admin;
+mod contact;
 mod daemon;
 mod emit;
 mod error;
@@ -26,12 +27,13 @@ mod upstream;
 mod values;
 
 pub use admin::Admin;
+pub use contact::{Contact, Need, contact};
 pub use daemon::Daemon;
 pub use emit::Emit;
 pub use error::{ConfigError, Fault, Faults, Origin};
 pub use ingest::{Http, Ingest, Stream, UnknownPolicy};
 pub use key::{Key, Kind};
-pub use load::{Loaded, admin_socket, from_toml_str, load, load_with};
+pub use load::{Loaded, from_toml_str, load, load_with};
 pub use log::{Log, LogFormat};
 pub use queue::Queue;
 pub use relay::Relay;

@@ -55,6 +55,9 @@ pub struct Upstream {
     pub ca_file: Option<PathBuf>,
 }
 
+/// The client id of the samples: no organisation's.
+const SAMPLE_CLIENT_ID: &str = "00000000-0000-4000-8000-000000000000";
+
 pub(super) const KEYS: &[Key] = &[
     unset(
         "upstream.region",
@@ -159,6 +162,14 @@ fn endpoints(values: &mut Values<'_>) -> Endpoints {
 
 fn credentials(values: &mut Values<'_>, credentials_dir: Option<&Path>) -> Credentials {
     let id = values.text("upstream.client_id");
+    // What is accepted belongs to the organisation of the client: nothing is, before there is one.
+    if id.as_deref() == Some(SAMPLE_CLIENT_ID) {
+        values.fault(
+            "upstream.client_id",
+            "the id of an OAuth client".to_owned(),
+            "this is the sample's; write the id that Genesys Cloud shows for your OAuth client".to_owned(),
+        );
+    }
     let secret = secret(values);
     let secret_file = values.path("upstream.client_secret_file");
     let token_file = values.path("upstream.access_token_file");

@@ -1,0 +1,84 @@
+//! How commands find the daemon, also with a configuration that it would refuse.
+//!
+//! Somebody edits the file while calls go on: a fault in another key, or a file that cannot be read, must
+//! neither keep a producer from handing over nor an operator from asking.
+
+use std::path::{Path, PathBuf};
+
+use crate::event::ExtraArray;
+
+use super::error::Faults;
+use super::load::{environment, examine, read_file};
+use super::{Config, ConfigError};
+
+/// The keys that a command needs; a fault in one of them is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// `admin.listen`
+    Admin,
+    /// `ingest.stream.path`
+    Stream,
+    /// `queue.dir`
+    QueueDir,
+    /// `emit.source_id`
+    SourceId,
+}
+
+impl Need {
+    const fn key(self) -> &'static str {
+        match self {
+            Need::Admin => "admin.listen",
+            Need::Stream => "ingest.stream.path",
+            Need::QueueDir => "queue.dir",
+            Need::SourceId => "emit.source_id",
+        }
+    }
+}
+
+/// Where the daemon is. Only what was asked for is sure to be valid.
+#[derive(Debug)]
+pub struct Contact {
+    /// [`Need::Admin`]
+    pub admin: PathBuf,
+    /// [`Need::Stream`]
+    pub stream: PathBuf,
+    /// [`Need::QueueDir`]
+    pub queue_dir: PathBuf,
+    /// [`Need::SourceId`]
+    pub source_id: Option<String>,
+    /// `[[ingest.extra_arrays]]`; none if they are at fault.
+    pub extra_arrays: Vec<ExtraArray>,
+    /// Why the default file does not count: it cannot be read, and these are defaults.
+    pub passed_over: Option<ConfigError>,
+}
+
+impl Contact {
+    fn of(config: Config, passed_over: Option<ConfigError>) -> Self {
+        Self {
+            admin: config.admin.listen,
+            stream: config.ingest.stream.path,
+            queue_dir: config.queue.dir,
+            source_id: config.emit.source_id,
+            extra_arrays: config.ingest.extra_arrays,
+            passed_over,
+        }
+    }
+}
+
+/// Reads what `needs` names from `path`, else from the default file, and from the environment.
+///
+/// # Errors
+/// `path` cannot be read; a key that is needed is at fault.
+pub fn contact(path: Option<&Path>, needs: &[Need]) -> Result<Contact, ConfigError> {
+    let read = read_file(path).and_then(|file| examine(file.as_ref(), environment()));
+    let (examined, passed_over) = match read {
+        Ok(examined) => (examined, None),
+        Err(error) if path.is_none() => (examine(None, environment())?, Some(error)),
+        Err(error) => return Err(error),
+    };
+    let is_needed = |key: &str| needs.iter().any(|need| need.key() == key);
+    if examined.faults.iter().any(|fault| is_needed(&fault.key)) {
+        return Err(ConfigError::Invalid(Faults(examined.faults)));
+    }
+    Ok(Contact::of(examined.config, passed_over))
+}
