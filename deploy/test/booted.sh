@@ -3,6 +3,7 @@
 # Needs root and Debian 12 or newer; installs debootstrap and systemd-container. Where the machine does not allow it: SKIPPED, exit 0.
 # shellcheck shell=bash
 test=$(basename "$0" .sh)
+# shellcheck disable=SC2034 # for those who source this
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 skip() { printf '%s: SKIPPED, %s\n' "$test" "$*"; exit 0; }
