@@ -246,13 +246,11 @@ async fn outage() -> Duration {
     percentile(&lags, 99)
 }
 
-/// Waits are jittered, so days differ: the lag is the median of three.
 #[tokio::test(start_paused = true)]
 async fn after_an_outage_of_two_hours_the_backlog_drains_as_fast_as_the_api_allows() {
-    let mut lags = [outage().await, outage().await, outage().await];
-    lags.sort();
+    let lag = outage().await;
 
-    assert!(lags[1] < 2 * SECOND, "presence lags by {lags:?}");
+    assert!(lag < 2 * SECOND, "presence lags by {lag:?}");
 }
 
 #[tokio::test(start_paused = true)]

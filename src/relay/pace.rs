@@ -4,6 +4,9 @@
 //! the last minute, since rate plus burst alone would let `rate + burst` start in 60 s; and our own
 //! next-allowed instant, which carries what the server says (`governor`'s quota cannot change and a
 //! swapped limiter would start with a fresh burst).
+//!
+//! With a backlog a burst is paid back evenly over the minute after it: otherwise all lanes would stand still at
+//! the minute's end, two seconds of each with a burst of 10.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -49,10 +52,14 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, Now, NoOpMiddleware<Nanos>>;
 #[derive(Debug)]
 pub(super) struct Pace {
     per_minute: NonZeroU32,
+    burst: NonZeroU32,
     now: Now,
     limiter: Limiter,
     limiter_free_at: Mono,
     starts: VecDeque<Mono>,
+    /// Starts without a pause before them.
+    run: u32,
+    even_at: Mono,
     rate: f64,
     risen_at: Mono,
     lowered_at: Option<Mono>,
@@ -71,10 +78,13 @@ impl Pace {
             RateLimiter::direct_with_clock(Quota::per_minute(per_minute).allow_burst(burst), clock.clone());
         let mut pace = Self {
             per_minute,
+            burst,
             now: clock,
             limiter,
             limiter_free_at: now,
             starts: VecDeque::new(),
+            run: 0,
+            even_at: now,
             rate: f64::from(per_minute.get()),
             risen_at: now,
             lowered_at: None,
@@ -129,19 +139,38 @@ impl Pace {
         if !self.spend(now) {
             return Err(self.limiter_free_at);
         }
+        let own = MINUTE / self.per_minute.get();
+        let is_pause = self.starts.back().is_none_or(|last| now.since(*last) > own * 2);
+        self.run = if is_pause { 1 } else { self.run.saturating_add(1) };
         if self.starts.len() >= self.per_minute.get() as usize {
             self.starts.pop_front();
         }
         self.starts.push_back(now);
+        if self.run > self.burst.get() {
+            self.even_at = now.plus(self.even(now));
+        }
         if let Some(interval) = self.interval(now) {
             self.next_allowed = self.next_allowed.max(now.plus(interval));
         }
         Ok(())
     }
 
+    /// The spacing at which what the last minute leaves lasts until its starts no longer count.
+    fn even(&self, now: Mono) -> Duration {
+        let ends = self.starts.iter().map(|at| at.plus(MINUTE + WINDOW_SLACK)).filter(|end| *end > now);
+        let counting = ends.clone().count();
+        let left = (self.per_minute.get() as usize).saturating_sub(counting);
+        // When the nth of them ends, n more than what is left may have started.
+        let spacings = ends.enumerate().filter_map(|(nth, end)| {
+            let starts = u32::try_from(left + nth).ok().filter(|starts| *starts > 0)?;
+            Some(end.since(now) / starts)
+        });
+        spacings.max().unwrap_or_default()
+    }
+
     /// The earliest instant at which a request might start.
     pub(super) fn free_at(&self) -> Mono {
-        let mut free_at = self.next_allowed.max(self.limiter_free_at);
+        let mut free_at = self.next_allowed.max(self.limiter_free_at).max(self.even_at);
         if self.starts.len() >= self.per_minute.get() as usize
             && let Some(oldest) = self.starts.front()
         {
@@ -248,6 +277,24 @@ mod tests {
         let minutes = (starts[1499] - starts[0]) as f64 / MINUTE.as_nanos() as f64;
         assert!((4.9..5.05).contains(&minutes), "{minutes}");
     }
+
+    #[test]
+    fn a_burst_is_paid_back_without_a_standstill() {
+        // Five starts a minute apart, so that the burst is whole; then a backlog.
+        let mut pauses = vec![60_000; 5];
+        pauses.extend([0; 3_000]);
+
+        let starts = drive(300, 10, &pauses);
+
+        let backlog = &starts[5..];
+        let burst = backlog.windows(2).take_while(|pair| pair[1] - pair[0] < 1_000_000).count();
+        let longest = backlog.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        let minutes = (backlog[2_999] - backlog[0]) as f64 / MINUTE.as_nanos() as f64;
+        assert!((8..=10).contains(&burst), "{burst} at once");
+        assert!(longest < 250_000_000, "a standstill of {} ms", longest / 1_000_000);
+        assert!((9.9..10.05).contains(&minutes), "{minutes}");
+    }
+
     proptest! {
         #[test]
         fn a_change_of_the_rate_never_lets_more_start_than_the_greater_of_both(
