@@ -2,6 +2,7 @@
 # Builds the container image: deploy/docker/build.sh [NAME:TAG]
 #
 # TRUNKLINE_STATIC=FILE  take this static binary instead of building one
+# TRUNKLINE_PLATFORM=linux/arm64  what that binary is for; not set: this machine
 # CA_BUNDLE=FILE         take these roots instead of those of Debian's package ca-certificates
 # BUILDER=docker         buildah (the default where it is installed), docker or podman; BUILDER_FLAGS go before its command
 set -euo pipefail
@@ -43,12 +44,14 @@ builder=${BUILDER:-}
 for known in buildah docker podman; do
   [ -n "$builder" ] || ! command -v "$known" >/dev/null || builder=$known
 done
+platform=()
+[ -z "${TRUNKLINE_PLATFORM:-}" ] || platform=(--platform "$TRUNKLINE_PLATFORM")
 # shellcheck disable=SC2086 # flags are several words
 case "$builder" in
   # OCI's own format has no place for the health check.
-  buildah) buildah ${BUILDER_FLAGS:-} bud --quiet --format docker --isolation chroot --tag "$image" --file "$here/Dockerfile" "$context" ;;
-  podman) podman ${BUILDER_FLAGS:-} build --quiet --format docker --tag "$image" --file "$here/Dockerfile" "$context" ;;
-  docker) docker ${BUILDER_FLAGS:-} build --quiet --tag "$image" --file "$here/Dockerfile" "$context" ;;
+  buildah) buildah ${BUILDER_FLAGS:-} bud --quiet --format docker --isolation chroot "${platform[@]}" --tag "$image" --file "$here/Dockerfile" "$context" ;;
+  podman) podman ${BUILDER_FLAGS:-} build --quiet --format docker "${platform[@]}" --tag "$image" --file "$here/Dockerfile" "$context" ;;
+  docker) docker ${BUILDER_FLAGS:-} build --quiet "${platform[@]}" --tag "$image" --file "$here/Dockerfile" "$context" ;;
   '') die "no buildah, docker or podman" ;;
   *) die "BUILDER is $builder; it can be buildah, docker or podman" ;;
 esac

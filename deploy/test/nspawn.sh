@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.."
 deb=${1:-}
 if [ -z "$deb" ]; then
   deploy/package.sh
-  deb=$(echo target/dist/trunkline_*.deb)
+  deb=$(echo target/dist/trunkline_*_"$(dpkg --print-architecture)".deb)
 fi
 boot root
 cp "$here/knock.py" "$deb" "$root/root/"

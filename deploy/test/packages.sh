@@ -18,8 +18,8 @@ trap 'rm -rf "$work"' EXIT
 fail() { printf 'packages: FAILED, %s\n' "$*"; exit 1; }
 
 deploy/package.sh "$@"
-deb=$(echo target/dist/trunkline_*.deb)
-rpm=$(echo target/dist/trunkline-*.rpm)
+deb=$(echo target/dist/trunkline_*_"$(dpkg --print-architecture)".deb)
+rpm=$(echo target/dist/trunkline-*."$(uname -m)".rpm)
 
 echo "-- lintian: no errors"
 lintian --allow-root --fail-on error "$deb"

@@ -13,8 +13,8 @@ cd "$(dirname "$0")/../.."
 if [ -z "${1:-}" ]; then
   deploy/package.sh
 fi
-deb=${1:-$(echo target/dist/trunkline_*.deb)}
-rpm=$(echo target/dist/trunkline-*.rpm)
+deb=${1:-$(echo target/dist/trunkline_*_"$(dpkg --print-architecture)".deb)}
+rpm=$(echo target/dist/trunkline-*."$(uname -m)".rpm)
 dpkg-deb -x "$deb" "$work/unpacked"
 binary=$work/unpacked/usr/bin/trunkline
 

@@ -7,10 +7,13 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+/// The proxy wants another user or password.
+pub(super) const PROXY_LOGIN: &str = "the proxy answers 407; check its user and password";
+
 /// What a proxy's refusal of a tunnel becomes. The HTTP client tells it by a type that is not public, so
 /// by its whole text, which names no host. Source: hyper-util 0.1, `connect/proxy/tunnel.rs`.
 const TUNNEL_REFUSALS: [(&str, &str); 2] = [
-    ("tunnel error: proxy authorization required", "the proxy answers 407; check its user and password"),
+    ("tunnel error: proxy authorization required", PROXY_LOGIN),
     ("tunnel error: unsuccessful", "the proxy refuses the connection"),
 ];
 

@@ -6,6 +6,7 @@ use hyper::HeaderMap;
 use secrecy::SecretString;
 use serde_json::Value;
 
+use super::fault;
 use super::response;
 use super::types::{Answer, Verdict};
 
@@ -91,15 +92,20 @@ impl Fault {
     /// How long the next login waits after this fault, the `failures`th in a row.
     ///
     /// An unreachable host is asked each second at most and no rarer, so that delivery goes on soon
-    /// after an outage; the relay's own backoff comes on top.
+    /// after an outage; the relay's own backoff comes on top. Not where asking does harm: a rate limit,
+    /// and a proxy that may lock the account whose password it refused.
     pub(super) fn pause(&self, failures: u32) -> Duration {
         let pause = match (self.kind, self.retry_after) {
             (_, Some(wait)) => return wait.max(PAUSE_MIN),
             (FaultKind::NoSecret, None) => PAUSE_MIN,
-            (FaultKind::Unavailable, None) if !self.reason.contains("rate limit") => PAUSE_MIN,
+            (FaultKind::Unavailable, None) if !self.is_refusal() => PAUSE_MIN,
             _ => PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(6)),
         };
         pause.min(PAUSE_MAX)
+    }
+
+    fn is_refusal(&self) -> bool {
+        self.reason.contains("rate limit") || self.reason.contains(fault::PROXY_LOGIN)
     }
 }
 

@@ -6,6 +6,7 @@ use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 
+use super::fault;
 use super::grant::{self, Fault, FaultKind};
 use super::response::{self, Body};
 use super::{EventError, RateWindow, Verdict};
@@ -325,9 +326,13 @@ fn pauses_between_refused_logins_grow_to_a_minute() {
     let unreachable = Fault::new(FaultKind::Unavailable, "x");
     let told = Fault { retry_after: Some(Duration::from_secs(90)), ..unreachable.clone() };
 
-    let pauses: Vec<_> = (1..=9).map(|failures| refused.pause(failures).as_secs()).collect();
+    let proxy =
+        Fault::new(FaultKind::Unavailable, format!("login host not reachable: {}", fault::PROXY_LOGIN));
 
-    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    for refused in [refused, proxy] {
+        let pauses: Vec<_> = (1..=9).map(|failures| refused.pause(failures).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    }
     assert_eq!(unreachable.pause(9).as_secs(), 1);
     assert_eq!(told.pause(1).as_secs(), 90);
 }
