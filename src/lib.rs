@@ -19,4 +19,5 @@ pub mod queue;
 pub mod relay;
 pub mod sandbox;
 pub mod shutdown;
+pub mod socket;
 pub mod upstream;

@@ -4,9 +4,9 @@ mod ingest_support;
 
 use std::os::unix::fs::PermissionsExt;
 
-use ingest_support::{House, OK, event, ingest, line, until};
-use trunkline::ingest::{BindError, Listener};
+use ingest_support::{House, OK, bind, event, ingest, line, until};
 use trunkline::queue::AppendError;
+use trunkline::socket::BindError;
 use uuid::Uuid;
 
 #[tokio::test]
@@ -163,12 +163,12 @@ async fn a_stale_socket_file_is_replaced_and_a_living_one_is_not() {
     let mut config = ingest(&path).stream;
     config.mode = 0o620;
 
-    let living = Listener::bind(&config).unwrap();
+    let living = bind(&config).unwrap();
     let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-    let refused = Listener::bind(&config).unwrap_err();
+    let refused = bind(&config).unwrap_err();
     drop(living);
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let replaced = Listener::bind(&config);
+    let replaced = bind(&config);
 
     assert_eq!(mode, 0o620);
     assert!(matches!(refused, BindError::InUse(_)));
@@ -182,7 +182,7 @@ async fn what_is_no_socket_stays_where_it_is() {
     let path = dir.path().join("precious");
     std::fs::write(&path, "data").unwrap();
 
-    let refused = Listener::bind(&ingest(&path).stream).unwrap_err();
+    let refused = bind(&ingest(&path).stream).unwrap_err();
 
     assert!(matches!(refused, BindError::NotASocket(_)));
     assert_eq!(std::fs::read(&path).unwrap(), b"data");

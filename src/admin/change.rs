@@ -6,8 +6,8 @@ use tokio::sync::{Mutex, oneshot};
 use super::house::{House, ReloadAnswer, ReloadRequest};
 use super::paused;
 use crate::event::Lane;
-use crate::ingest::Peer;
 use crate::relay::Command;
+use crate::socket::Peer;
 
 /// One lane, or all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,7 +40,7 @@ pub use house::{Account, House, Phase, ReloadAnswer, ReloadChange, ReloadLogin, 
 pub use letters::{Letter, LetterOutcome, LettersSummary};
 pub use paused::{read as read_paused, write as write_paused};
 pub use report::{Disk, LaneReport, Report};
-pub use server::{Listener, MetricsListener, Parts, serve, serve_metrics};
+pub use server::{Parts, serve, serve_metrics};
 pub use systemd::{ready as tell_ready, reloading as tell_reloading, run as tell_systemd};
 pub use trace::{Trace, TracePart, TraceState};
 pub use vitality::{Vitality, watch as watch_vitality};

@@ -22,7 +22,7 @@ use super::filter::{Filter, LettersRequest};
 use super::house::{House, Phase, ReloadAnswer};
 use super::letters::{self, LettersSummary, Lines};
 use super::{gauges, health, report_of, trace_of};
-use crate::ingest::Peer;
+use crate::socket::Peer;
 
 /// Longest request body: a filter with its fields.
 const BODY_MAX: usize = 256 * 1024;

@@ -1,8 +1,6 @@
 //! Serves the admin socket and, if wanted, the read-only address. A connection that is slow holds up itself.
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +9,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,8 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::change::Desk;
 use super::house::House;
 use super::routes::{self, Site};
-use crate::config;
-use crate::ingest::{BindError, Peer, SocketFile, bind_unix};
+use crate::socket::{Peer, UnixSocket};
 
 /// Connections at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
@@ -30,66 +27,6 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// The admin socket, listening.
-#[derive(Debug)]
-pub struct Listener {
-    socket: UnixListener,
-    file: Option<SocketFile>,
-}
-
-impl Listener {
-    /// Makes the socket file. Must be called within a runtime.
-    ///
-    /// # Errors
-    /// If it cannot be made, is in use, or names a group that this host does not have.
-    pub fn bind(config: &config::Admin) -> Result<Self, BindError> {
-        let (socket, file) = bind_unix(&config.listen, config.mode, config.group.as_deref())?;
-        Self::listen(socket, Some(file))
-    }
-
-    /// Takes a socket that systemd made.
-    ///
-    /// # Errors
-    /// If it is of no use.
-    pub fn adopt(socket: StdListener) -> Result<Self, BindError> {
-        Self::listen(socket, None)
-    }
-
-    fn listen(socket: StdListener, file: Option<SocketFile>) -> Result<Self, BindError> {
-        socket.set_nonblocking(true).map_err(BindError::Socket)?;
-        let socket = UnixListener::from_std(socket).map_err(BindError::Socket)?;
-        Ok(Self { socket, file })
-    }
-}
-
-/// The read-only address, listening.
-#[derive(Debug)]
-pub struct MetricsListener(TcpListener);
-
-impl MetricsListener {
-    /// Binds `admin.metrics_listen`; `None` if it is off. Must be called within a runtime.
-    ///
-    /// # Errors
-    /// If the address cannot be had.
-    pub fn bind(config: &config::Admin) -> Result<Option<Self>, BindError> {
-        let Some(address) = config.metrics_listen else { return Ok(None) };
-        let bind = || {
-            let socket = std::net::TcpListener::bind(address)?;
-            socket.set_nonblocking(true)?;
-            TcpListener::from_std(socket)
-        };
-        Ok(Some(Self(bind().map_err(|error| BindError::Address(address.to_string(), error))?)))
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// If the system does not tell.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-}
 
 /// What both servers need.
 #[derive(Clone, Debug)]
@@ -110,23 +47,21 @@ impl Parts {
 }
 
 /// Serves the operator until `stop`.
-pub async fn serve(listener: Listener, parts: Parts, stop: CancellationToken) {
-    let Listener { socket, file } = listener;
+pub async fn serve(socket: UnixSocket, parts: Parts, stop: CancellationToken) {
     let desk = Accepting::new(stop);
     while let Some(next) = desk.next(socket.accept()).await {
-        let Some(((stream, _), place)) = next else { continue };
+        let Some((stream, place)) = next else { continue };
         let Ok(peer) = Peer::of(&stream) else { continue };
         desk.serve(stream, routes::operator(parts.site(Some(peer))), place);
     }
-    drop(file);
     drop(socket);
     desk.end().await;
 }
 
 /// Serves probes and scrapers until `stop`.
-pub async fn serve_metrics(listener: MetricsListener, parts: Parts, stop: CancellationToken) {
+pub async fn serve_metrics(listener: TcpListener, parts: Parts, stop: CancellationToken) {
     let desk = Accepting::new(stop);
-    while let Some(next) = desk.next(listener.0.accept()).await {
+    while let Some(next) = desk.next(listener.accept()).await {
         let Some(((stream, _), place)) = next else { continue };
         let _ = stream.set_nodelay(true);
         desk.serve(stream, routes::public(parts.site(None)), place);

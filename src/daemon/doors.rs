@@ -1,45 +1,49 @@
 //! The sockets that the daemon listens on: those that systemd made, else our own.
 
 use crate::activation::{Activation, HttpSocket};
+use std::os::unix::net::UnixListener;
+
+use tokio::net::TcpListener;
+
 use crate::config::Config;
-use crate::{admin, ingest};
+use crate::ingest::HttpListener;
+use crate::socket::{self, BindError, UnixSocket};
 
 /// All that listens.
 pub(super) struct Doors {
-    pub(super) stream: ingest::Listener,
-    pub(super) http: Option<ingest::HttpListener>,
-    pub(super) admin: admin::Listener,
-    pub(super) metrics: Option<admin::MetricsListener>,
+    pub(super) stream: UnixSocket,
+    pub(super) http: Option<HttpListener>,
+    pub(super) admin: UnixSocket,
+    pub(super) metrics: Option<TcpListener>,
 }
 
 /// Takes or makes them all; if one cannot be had, none listens.
-pub(super) fn open(config: &Config, activation: Activation) -> Result<Doors, ingest::BindError> {
-    let ingest = &config.ingest;
-    let stream = match activation.stream {
-        Some(socket) => {
-            warn_of_systemds("ingest.stream.group", ingest.stream.group.as_deref());
-            ingest::Listener::adopt(socket)?
-        }
-        None => ingest::Listener::bind(&ingest.stream)?,
-    };
+pub(super) fn open(config: &Config, activation: Activation) -> Result<Doors, BindError> {
+    let (stream, admin) = (&config.ingest.stream, &config.admin);
     let http = match activation.http {
-        Some(HttpSocket::Tcp(socket)) => Some(ingest::HttpListener::adopt_tcp(socket)?),
-        Some(HttpSocket::Unix(socket)) => Some(ingest::HttpListener::adopt_unix(socket)?),
-        None => ingest::HttpListener::bind(&ingest.http)?,
+        Some(HttpSocket::Tcp(socket)) => Some(HttpListener::Tcp(socket::adopt_tcp(socket)?)),
+        Some(HttpSocket::Unix(socket)) => Some(HttpListener::Unix(UnixSocket::adopt(socket)?)),
+        None => HttpListener::bind(&config.ingest.http)?,
     };
-    let admin = match activation.admin {
-        Some(socket) => {
-            warn_of_systemds("admin.group", config.admin.group.as_deref());
-            admin::Listener::adopt(socket)?
-        }
-        None => admin::Listener::bind(&config.admin)?,
-    };
-    Ok(Doors { stream, http, admin, metrics: admin::MetricsListener::bind(&config.admin)? })
+    let metrics = admin.metrics_listen.map(|address| socket::bind_tcp(&address.to_string())).transpose()?;
+    Ok(Doors {
+        stream: match activation.stream {
+            Some(socket) => adopt("ingest.stream.group", stream.group.as_deref(), socket)?,
+            None => UnixSocket::bind(&stream.path, stream.mode, stream.group.as_deref())?,
+        },
+        http,
+        admin: match activation.admin {
+            Some(socket) => adopt("admin.group", admin.group.as_deref(), socket)?,
+            None => UnixSocket::bind(&admin.listen, admin.mode, admin.group.as_deref())?,
+        },
+        metrics,
+    })
 }
 
-/// Path, mode and group of a socket that systemd made are systemd's.
-fn warn_of_systemds(key: &str, group: Option<&str>) {
+/// Takes a socket that systemd made: path, mode and group are systemd's.
+fn adopt(key: &str, group: Option<&str>, socket: UnixListener) -> Result<UnixSocket, BindError> {
     if group.is_some() {
         tracing::warn!(key, "this key has no effect: systemd made the socket");
     }
+    UnixSocket::adopt(socket)
 }

@@ -1,7 +1,8 @@
 //! Why the daemon did not start, and what kind of fault that is.
 
-use crate::ingest::{self, BindError};
+use crate::ingest;
 use crate::queue::OpenError;
+use crate::socket::BindError;
 use crate::upstream;
 
 /// Why the daemon did not start.

@@ -20,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::{Door, ErrorBody, Refusal};
 use crate::queue::{AppendError, Appended};
+use crate::socket::Peer;
 
-use super::{DoorContext, Frame, Framer, Peer, PendingBytes, Sink, Taken, take};
+use super::{DoorContext, Frame, Framer, PendingBytes, Sink, Taken, take};
 
 /// Unread answers of a connection above which its next line waits. A socket's own buffer is about as
 /// large; 256 connections then hold 64 MiB at the very most.

@@ -14,29 +14,27 @@
 //! - A connection that does not read, or never ends its line, holds up only itself.
 //! - Logs hold codes, counts, uid and pid; never a byte of an event.
 //!
-//! Not here: what a good event is (`event`), where it rests (`queue`).
+//! Not here: what a good event is (`event`), where it rests (`queue`), how a socket is made (`socket`).
 
 mod admission;
-mod bind;
+mod allowed;
 mod connection;
 mod framing;
 mod http;
 mod notes;
-mod peer;
 mod stream;
 mod taking;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use admission::{Admission, ConnectionSlot, Crowded, PendingBytes};
-pub use bind::{BindError, SocketFile, bind_unix};
+pub use allowed::{AllowedUids, UnknownUser};
 pub use framing::{Frame, Framer};
 #[cfg(fuzzing)]
 pub use http::fuzzing;
 pub use http::{HttpListener, serve_http};
 pub use notes::Notes;
-pub use peer::{AllowedUids, Peer, UnknownUser};
-pub use stream::{Listener, serve};
+pub use stream::serve;
 pub use taking::{Taken, take};
 
 use crate::clock::Clock;

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Mono};
 use crate::event::{Door, Unknown};
-
-use super::Peer;
+use crate::socket::Peer;
 
 /// One line a second for each reason, as the interface promises.
 const QUIET: Duration = Duration::from_secs(1);

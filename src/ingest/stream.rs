@@ -1,19 +1,18 @@
 //! The stream door: accepts connections until it is told to stop.
 
-use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config;
 use crate::event::{Door, ErrorBody};
 use crate::metrics::DoorLabel;
+use crate::socket::{Peer, UnixSocket};
 
-use super::{BindError, DoorContext, Peer, Sink, SocketFile, bind_unix, connection};
+use super::{DoorContext, Sink, connection};
 
 /// Pause after a failed accept: out of file descriptors, it fails again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -21,45 +20,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for the one line that tells a producer why it is turned away.
 const FAREWELL_LIMIT: Duration = Duration::from_millis(100);
 
-/// A stream socket that listens.
-#[derive(Debug)]
-pub struct Listener {
-    socket: UnixListener,
-    file: Option<SocketFile>,
-}
-
-impl Listener {
-    /// Makes the socket file. Must be called within a runtime.
-    ///
-    /// # Errors
-    /// If it cannot be made, is in use, or names a group that this host does not have.
-    pub fn bind(config: &config::Stream) -> Result<Self, BindError> {
-        let (socket, file) = bind_unix(&config.path, config.mode, config.group.as_deref())?;
-        Self::listen(socket, Some(file))
-    }
-
-    /// Takes a socket that systemd made; path, mode and group are systemd's then.
-    ///
-    /// # Errors
-    /// If the socket is of no use.
-    pub fn adopt(socket: StdListener) -> Result<Self, BindError> {
-        Self::listen(socket, None)
-    }
-
-    fn listen(socket: StdListener, file: Option<SocketFile>) -> Result<Self, BindError> {
-        socket.set_nonblocking(true).map_err(BindError::Socket)?;
-        let socket = UnixListener::from_std(socket).map_err(BindError::Socket)?;
-        Ok(Self { socket, file })
-    }
-}
-
 /// Accepts and serves until `stop`; returns when all that was read is answered and all tasks are joined.
-pub async fn serve<S: Sink>(listener: Listener, context: Arc<DoorContext<S>>, stop: CancellationToken) {
-    let Listener { socket, file } = listener;
+pub async fn serve<S: Sink>(socket: UnixSocket, context: Arc<DoorContext<S>>, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     while let Some(accepted) = stop.run_until_cancelled(socket.accept()).await {
         match accepted {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 tasks.spawn(welcome(stream, context.clone(), stop.clone()));
             }
             Err(error) => {
@@ -68,8 +34,6 @@ pub async fn serve<S: Sink>(listener: Listener, context: Arc<DoorContext<S>>, st
             }
         }
     }
-    // The file goes first: who finds none knows that nobody listens.
-    drop(file);
     drop(socket);
     tasks.close();
     tasks.wait().await;

@@ -6,8 +6,9 @@ use uuid::Uuid;
 use crate::event::{self, BodyError, Door, Envelope, Lane, Receipt, Refusal, answer, parse_body};
 use crate::metrics::{ArrayLabel, DoorLabel, DoorReason, Metrics};
 use crate::queue::{AppendError, Appended};
+use crate::socket::Peer;
 
-use super::{DoorContext, Peer, Sink};
+use super::{DoorContext, Sink};
 
 /// A body's events before they go to the sink, and what the answer needs to know of them.
 #[derive(Debug)]

@@ -18,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 use trunkline::clock::Clock;
 use trunkline::config;
 use trunkline::event::Envelope;
-use trunkline::ingest::{DoorContext, HttpListener, Listener, Settings, Sink, serve, serve_http};
+use trunkline::ingest::{DoorContext, HttpListener, Settings, Sink, serve, serve_http};
 use trunkline::metrics::Metrics;
 use trunkline::queue::{AppendError, Appended};
+use trunkline::socket::{BindError, UnixSocket};
 use uuid::Uuid;
 
 /// A queue in memory behind a gate: while it is shut nothing is answered.
@@ -85,6 +86,11 @@ pub(crate) fn ingest(path: &Path) -> config::Ingest {
     }
 }
 
+/// The stream socket, as the daemon makes it.
+pub(crate) fn bind(config: &config::Stream) -> Result<UnixSocket, BindError> {
+    UnixSocket::bind(&config.path, config.mode, config.group.as_deref())
+}
+
 pub(crate) struct House {
     pub(crate) dir: TempDir,
     pub(crate) path: PathBuf,
@@ -105,7 +111,7 @@ impl House {
         let path = dir.path().join("events.sock");
         let mut config = ingest(&path);
         change(&mut config);
-        let listener = Listener::bind(&config.stream).unwrap();
+        let listener = bind(&config.stream).unwrap();
         let metrics = Arc::new(Metrics::new());
         let http = config.http.clone();
         let settings = Settings::new(config).unwrap();

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use super::super::{DoorContext, Peer, Sink};
+use crate::socket::Peer;
+
+use super::super::{DoorContext, Sink};
 use super::login::Login;
 use super::routes::{Site, router};
 

@@ -1,7 +1,6 @@
 //! Accepts connections and serves them until a stop.
 
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::os::unix::net::UnixListener as StdUnixListener;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use axum::extract::Request;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
@@ -18,8 +17,9 @@ use tower::{Service, ServiceExt};
 use crate::config;
 use crate::event::Door;
 use crate::metrics::DoorLabel;
+use crate::socket::{self, BindError, Peer, UnixSocket};
 
-use super::super::{BindError, DoorContext, Peer, Sink, SocketFile, bind_unix};
+use super::super::{DoorContext, Sink};
 use super::login::Login;
 use super::reply::Refused;
 use super::routes::{Site, router};
@@ -36,15 +36,11 @@ const HEAD_BYTES: usize = 64 * 1024;
 
 /// A socket that listens for HTTP.
 #[derive(Debug)]
-pub struct HttpListener {
-    socket: Socket,
-    file: Option<SocketFile>,
-}
-
-#[derive(Debug)]
-enum Socket {
+pub enum HttpListener {
+    /// On loopback.
     Tcp(TcpListener),
-    Unix(UnixListener),
+    /// By a file.
+    Unix(UnixSocket),
 }
 
 impl HttpListener {
@@ -54,53 +50,19 @@ impl HttpListener {
     /// If the address is in use or a socket file cannot be made.
     pub fn bind(config: &config::Http) -> Result<Option<Self>, BindError> {
         let Some(listen) = &config.listen else { return Ok(None) };
-        let (socket, file) = match listen.strip_prefix("unix:") {
-            Some(path) => {
-                let (socket, file) = bind_unix(Path::new(path), MODE, None)?;
-                (unix(socket)?, Some(file))
-            }
-            None => {
-                let bound = StdTcpListener::bind(listen.as_str());
-                let bound = bound.map_err(|error| BindError::Address(listen.clone(), error))?;
-                (tcp(bound)?, None)
-            }
-        };
-        Ok(Some(Self { socket, file }))
-    }
-
-    /// Takes a TCP socket that systemd made.
-    ///
-    /// # Errors
-    /// If it is of no use.
-    pub fn adopt_tcp(socket: StdTcpListener) -> Result<Self, BindError> {
-        Ok(Self { socket: tcp(socket)?, file: None })
-    }
-
-    /// Takes a unix socket that systemd made.
-    ///
-    /// # Errors
-    /// If it is of no use.
-    pub fn adopt_unix(socket: StdUnixListener) -> Result<Self, BindError> {
-        Ok(Self { socket: unix(socket)?, file: None })
+        Ok(Some(match listen.strip_prefix("unix:") {
+            Some(path) => Self::Unix(UnixSocket::bind(Path::new(path), MODE, None)?),
+            None => Self::Tcp(socket::bind_tcp(listen)?),
+        }))
     }
 
     /// Address of a TCP socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match &self.socket {
-            Socket::Tcp(socket) => socket.local_addr().ok(),
-            Socket::Unix(_) => None,
+        match self {
+            Self::Tcp(socket) => socket.local_addr().ok(),
+            Self::Unix(_) => None,
         }
     }
-}
-
-fn tcp(socket: StdTcpListener) -> Result<Socket, BindError> {
-    socket.set_nonblocking(true).map_err(BindError::Socket)?;
-    Ok(Socket::Tcp(TcpListener::from_std(socket).map_err(BindError::Socket)?))
-}
-
-fn unix(socket: StdUnixListener) -> Result<Socket, BindError> {
-    socket.set_nonblocking(true).map_err(BindError::Socket)?;
-    Ok(Socket::Unix(UnixListener::from_std(socket).map_err(BindError::Socket)?))
 }
 
 /// Accepts and serves until `stop`; returns when every request in hand is answered.
@@ -109,26 +71,24 @@ pub async fn serve_http<S: Sink>(
     context: Arc<DoorContext<S>>,
     stop: CancellationToken,
 ) {
-    let HttpListener { socket, file } = listener;
     let login = Arc::new(Login::new(&context.settings().config.http, context.clock.clone()));
     let tasks = TaskTracker::new();
     loop {
         let (context, login, stopping) = (context.clone(), login.clone(), stop.clone());
-        let accepted = match &socket {
-            Socket::Tcp(socket) => match stop.run_until_cancelled(socket.accept()).await {
+        let accepted = match &listener {
+            HttpListener::Tcp(socket) => match stop.run_until_cancelled(socket.accept()).await {
                 None => break,
                 Some(Ok((stream, _))) => {
                     // Answers are small and awaited: none may wait for company.
                     let _ = stream.set_nodelay(true);
-                    let peer = Peer { uid: u32::MAX, pid: None };
-                    tasks.spawn(welcome(stream, peer, None, context, login, stopping));
+                    tasks.spawn(welcome(stream, Peer::UNKNOWN, None, context, login, stopping));
                     Ok(())
                 }
                 Some(Err(error)) => Err(error),
             },
-            Socket::Unix(socket) => match stop.run_until_cancelled(socket.accept()).await {
+            HttpListener::Unix(socket) => match stop.run_until_cancelled(socket.accept()).await {
                 None => break,
-                Some(Ok((stream, _))) => {
+                Some(Ok(stream)) => {
                     if let Ok(peer) = Peer::of(&stream) {
                         tasks.spawn(welcome(stream, peer, Some(peer.uid), context, login, stopping));
                     }
@@ -142,8 +102,7 @@ pub async fn serve_http<S: Sink>(
             let _ = stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
         }
     }
-    drop(file);
-    drop(socket);
+    drop(listener);
     tasks.close();
     tasks.wait().await;
 }

@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, post};
 
 use crate::event::{Door, Lane, answer};
+use crate::socket::Peer;
 
-use super::super::{DoorContext, Peer, Sink, take};
+use super::super::{DoorContext, Sink, take};
 use super::body;
 use super::login::Login;
 use super::reply::{Refused, answer as reply};

@@ -1,31 +1,10 @@
-//! Who is at the other end of a unix socket, and whether it may be.
+//! Whose programs may hand over events.
 
 use nix::unistd::User;
-use tokio::net::UnixStream;
 
 /// What the kernel shows for a user that has no number in our user namespace (`overflowuid`). It may
 /// be anybody, so it never matches a list.
 const UNMAPPED_UID: u32 = 65_534;
-
-/// The process that made a connection, as the kernel says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its effective uid when it connected; `u32::MAX` where unknown.
-    pub uid: u32,
-    /// Its process id, if the kernel knows it.
-    pub pid: Option<i32>,
-}
-
-impl Peer {
-    /// Peer of a unix socket.
-    ///
-    /// # Errors
-    /// If the kernel does not tell.
-    pub fn of(stream: &UnixStream) -> std::io::Result<Self> {
-        let credentials = stream.peer_cred()?;
-        Ok(Self { uid: credentials.uid(), pid: credentials.pid() })
-    }
-}
 
 /// A name in `allow_uids` that this host does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -69,7 +69,7 @@ impl BindError {
 
 /// The socket's file. Dropped, it removes the file if it is still ours.
 #[derive(Debug)]
-pub struct SocketFile {
+pub(super) struct SocketFile {
     path: PathBuf,
     /// Device and inode.
     identity: (u64, u64),
@@ -91,7 +91,7 @@ impl Drop for SocketFile {
 ///
 /// # Errors
 /// See [`BindError`].
-pub fn bind_unix(
+pub(super) fn bind(
     path: &Path,
     mode: u32,
     group: Option<&str>,
