@@ -30,8 +30,9 @@ archive() { # NAME BINARY
   mkdir -p "$dist/$top"
   deploy/strip.sh "$2" "$dist/$top/trunkline"
   cp -r README.md CHANGELOG.md LICENSE config docs "$dist/$top/"
+  cp -r examples "$dist/$top/"
   mkdir "$dist/$top/deploy"
-  cp -r deploy/systemd "$dist/$top/deploy/"
+  cp -r deploy/systemd deploy/prometheus deploy/grafana deploy/kubernetes "$dist/$top/deploy/"
   tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -C "$dist" -czf "$dist/$top.tar.gz" "$top"
   rm -r "${dist:?}/$top"
 }

@@ -127,6 +127,7 @@ pub struct Metrics {
     pub token_expiry_seconds: Gauge<f64, AtomicU64>,
     pub clock_skew_seconds: Gauge<f64, AtomicU64>,
     pub config_last_reload_success: Gauge,
+    pub start_time_seconds: Gauge<f64, AtomicU64>,
     pub build_info: Family<BuildLabel, Gauge>,
     /// Sums for `status`, not registered: the families have them by label.
     pub sums: Sums,
@@ -187,6 +188,7 @@ impl Metrics {
             token_expiry_seconds: Gauge::default(),
             clock_skew_seconds: Gauge::default(),
             config_last_reload_success: Gauge::default(),
+            start_time_seconds: Gauge::default(),
             build_info: Family::default(),
             sums: Sums::default(),
         };
@@ -287,6 +289,12 @@ impl Metrics {
             "config_last_reload_success",
             "1 if the last reload, or the start, took the configuration over; 0 if it was refused",
             self.config_last_reload_success.clone(),
+        );
+        registry.register_with_unit(
+            "start_time",
+            "When the daemon started, since 1970",
+            Unit::Seconds,
+            self.start_time_seconds.clone(),
         );
         registry.register("build_info", "1, with the version that runs", self.build_info.clone());
         self.token_expiry_seconds.set(f64::NAN);

@@ -41,6 +41,7 @@ const METRICS: &[(&str, &[&str])] = &[
     ("trunkline_connections", &["door"]),
     ("trunkline_config_last_reload_success", &[]),
     ("trunkline_quarantined_total", &[]),
+    ("trunkline_start_time_seconds", &[]),
     ("trunkline_build_info", &["version"]),
 ];
 

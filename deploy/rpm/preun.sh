@@ -6,4 +6,5 @@ if [ "$1" = 0 ]; then
             echo "trunkline: the queue stays in $queue; what it holds is delivered after the next installation."
         fi
     done
+    echo "trunkline: a configuration that you changed becomes /etc/trunkline/trunkline.toml.rpmsave; move it back after that."
 fi

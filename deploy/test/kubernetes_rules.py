@@ -62,7 +62,7 @@ else:
 rule(value(size) > 2 * value(config["queue"]["max_size"]), "the queue's volume is larger than twice queue.max_size")
 end = value(config["daemon"]["drain"]) + value(config["daemon"]["grace"])
 rule(end < spec["terminationGracePeriodSeconds"], "drain and grace end before terminationGracePeriodSeconds")
-rule(config["relay"]["requests_per_minute"] * (work["spec"]["replicas"] + 1) <= 300, "all pods and one more keep the API's rate")
+rule(config["relay"]["requests_per_minute"] * work["spec"]["replicas"] * 2 <= 300, "all pods keep the API's rate, and those that end beside them")
 
 # The profile `restricted` of the Pod Security Standards.
 pod = spec["securityContext"]

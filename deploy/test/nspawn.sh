@@ -72,18 +72,6 @@ is "another may not" 77 "$(code "setpriv --reuid stranger --regid stranger --ini
 is "a producer may not operate" 77 "$(code 'setpriv --reuid producer --regid producer --init-groups trunkline pause')"
 is "an operator may" 0 "$(code 'setpriv --reuid oncall --regid oncall --init-groups trunkline status')"
 
-step "both doors"
-is "a line by send" 0 "$(code "echo '{\"userRoutingStatusEvents\":[{\"eventId\":\"5f0c6a7e-2f65-4d1c-8d33-4d1f6f1c0001\",\"agentId\":\"f7b7474c-53c3-4579-8f46-42982e159731\",\"status\":\"Idle\",\"sourceId\":\"f7b7474c-53c3-4579-8f46-42982e159732\"}]}' | trunkline send")"
-echo "5f0c6a7e-2f65-4d1c-8d33-4d1f6f1c0001" >"$root/root/doors"
-sh_root 'echo door-token >/etc/trunkline/http_token; chown root:trunkline /etc/trunkline/http_token; chmod 640 /etc/trunkline/http_token'
-printf '[ingest.http]\nlisten = "127.0.0.1:8480"\ntoken_file = "/etc/trunkline/http_token"\n' >>"$root/etc/trunkline/trunkline.toml"
-sh_root 'systemctl stop trunkline 2>/dev/null; systemctl enable --now trunkline-http.socket 2>/dev/null; systemctl start trunkline'
-is "three sockets are handed over" "LISTEN_FDS=3" "$(sh_root 'tr "\0" "\n" </proc/$(systemctl show -P MainPID trunkline)/environ | grep LISTEN_FDS=')"
-has "HTTP takes an event" '{"errors":[]}' "$(sh_root "curl -s -H 'Authorization: Bearer door-token' -H 'Content-Type: application/json' http://127.0.0.1:8480/api/v2/events/users/routingstatus -d '{\"userRoutingStatusEvents\":[{\"eventId\":\"5f0c6a7e-2f65-4d1c-8d33-4d1f6f1c0002\",\"agentId\":\"f7b7474c-53c3-4579-8f46-42982e159731\",\"status\":\"Idle\",\"sourceId\":\"f7b7474c-53c3-4579-8f46-42982e159732\"}]}'")"
-echo "5f0c6a7e-2f65-4d1c-8d33-4d1f6f1c0002" >>"$root/root/doors"
-all_delivered "both are delivered" /root/doors
-has "trace tells of it" delivered "$(sh_root 'trunkline trace 5f0c6a7e-2f65-4d1c-8d33-4d1f6f1c0001')"
-
 # loaded SECONDS COMMAND: producers go on while COMMAND runs
 loaded() {
   in_root python3 /root/knock.py load /run/trunkline/events.sock "$1" /root/ids >"$work/load" &
@@ -101,6 +89,26 @@ nobody_refused() {
   checks=$((checks + 1))
   printf 'ok: no producer was refused: %s\n' "$1"
 }
+
+step "no network yet"
+sh_root 'printf "[Unit]\nBefore=network-online.target\n[Service]\nType=oneshot\nExecStart=sleep 300\n" >/run/systemd/system/late-network.service
+mkdir -p /run/systemd/system/network-online.target.wants; ln -s ../late-network.service /run/systemd/system/network-online.target.wants/
+systemctl daemon-reload; systemctl stop network-online.target; systemctl start --no-block network-online.target; systemctl restart trunkline'
+is "the network is waited for" activating "$(active late-network.service)"
+is "events are accepted meanwhile" 0 "$(code "$emit")"
+sh_root 'systemctl stop late-network.service; rm -r /run/systemd/system/late-network.service /run/systemd/system/network-online.target.wants; systemctl daemon-reload' >/dev/null 2>&1
+
+step "both doors"
+is "a line by send" 0 "$(code "echo '{\"userRoutingStatusEvents\":[{\"eventId\":\"5f0c6a7e-2f65-4d1c-8d33-4d1f6f1c0001\",\"agentId\":\"f7b7474c-53c3-4579-8f46-42982e159731\",\"status\":\"Idle\",\"sourceId\":\"f7b7474c-53c3-4579-8f46-42982e159732\"}]}' | trunkline send")"
+echo "5f0c6a7e-2f65-4d1c-8d33-4d1f6f1c0001" >"$root/root/doors"
+sh_root 'echo door-token >/etc/trunkline/http_token; chown root:trunkline /etc/trunkline/http_token; chmod 640 /etc/trunkline/http_token'
+printf '[ingest.http]\nlisten = "127.0.0.1:8480"\ntoken_file = "/etc/trunkline/http_token"\n' >>"$root/etc/trunkline/trunkline.toml"
+nobody_refused "$(loaded 8 'systemctl enable trunkline-http.socket 2>/dev/null; systemctl restart trunkline')"
+is "three sockets are handed over" "LISTEN_FDS=3" "$(sh_root 'tr "\0" "\n" </proc/$(systemctl show -P MainPID trunkline)/environ | grep LISTEN_FDS=')"
+has "HTTP takes an event" '{"errors":[]}' "$(sh_root "curl -s -H 'Authorization: Bearer door-token' -H 'Content-Type: application/json' http://127.0.0.1:8480/api/v2/events/users/routingstatus -d '{\"userRoutingStatusEvents\":[{\"eventId\":\"5f0c6a7e-2f65-4d1c-8d33-4d1f6f1c0002\",\"agentId\":\"f7b7474c-53c3-4579-8f46-42982e159731\",\"status\":\"Idle\",\"sourceId\":\"f7b7474c-53c3-4579-8f46-42982e159732\"}]}'")"
+echo "5f0c6a7e-2f65-4d1c-8d33-4d1f6f1c0002" >>"$root/root/doors"
+all_delivered "both are delivered" /root/doors
+has "trace tells of it" delivered "$(sh_root 'trunkline trace 5f0c6a7e-2f65-4d1c-8d33-4d1f6f1c0001')"
 
 step "restart under load"
 nobody_refused "$(loaded 14 'for i in 1 2 3; do systemctl restart trunkline; sleep 2; done')"
@@ -133,6 +141,8 @@ is "reload refuses it" 1 "$(code 'systemctl reload trunkline')"
 is "and changes nothing" active "$(active trunkline.service)"
 is "config check names it" 78 "$(code 'trunkline config check')"
 sh_root 'systemctl restart trunkline' >/dev/null 2>&1 || true
+is "status ends soon" 69 "$(code 'timeout 20 trunkline status')"
+has "and says what it may be" "its configuration is refused" "$(cat "$work/out")"
 is "30 connects while it does not start" '{"connected": 30}' "$(connects 30)"
 sleep 12
 is "30 more after two failed starts" '{"connected": 30}' "$(connects 30)"
@@ -191,12 +201,17 @@ is "no process is left" 1 "$(code 'pgrep -u trunkline')"
 step "install again"
 in_root dpkg -i "$deb" >/dev/null 2>&1 || fail "it does not install again"
 is "starts, as it is configured" active "$(active trunkline.service)"
+is "the instance too" active "$(active trunkline@east.service)"
 sh_root 'systemd-run -q --unit=sandbox2 trunkline sandbox'
 eventually "what was queued is delivered" "trunkline status --json | grep -q '^  \"queue_events\": 0' && curl -s http://127.0.0.1:9900/sandbox/events | grep -q agentId"
 
-step "purge"
+step "purge, the queue on a file system of its own"
+sh_root 'systemctl stop trunkline.socket trunkline-admin.socket trunkline-http.socket trunkline.service 2>/dev/null
+rm -r /var/lib/trunkline/*; mount -t tmpfs -o uid=$(id -u trunkline) tmpfs /var/lib/trunkline; mkdir /var/lib/trunkline/lanes'
 said=$(in_root dpkg --purge trunkline 2>&1) || fail "$said"
-for gone in /var/lib/trunkline /var/lib/trunkline-east /etc/trunkline/client_secret /etc/trunkline/trunkline.toml /run/trunkline; do
+is "its mount point is empty" 0 "$(code '! ls -A /var/lib/trunkline | grep .')"
+is "no link is left" 0 "$(code '! find /etc/systemd/system -name "*trunkline*" | grep .')"
+for gone in /var/lib/trunkline-east /etc/trunkline/client_secret /etc/trunkline/trunkline.toml /run/trunkline; do
   is "$gone is gone" 1 "$(code "test -e $gone")"
 done
 is "the user is gone" 2 "$(code 'getent passwd trunkline')"

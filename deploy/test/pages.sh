@@ -162,6 +162,11 @@ if [ -d "$ansible/ansible" ] || python3 -m pip install --quiet --target "$ansibl
   sed -i '/nonsense/d' "$root/root/play/trunkline.toml.j2"
   is "a changed secret" 0 "$(played two)"
   [ "$before" != "$(pid)" ] || fail "a changed secret did not restart it"
+  before=$(pid)
+  sed -i '1i [admin]\nmetrics_listen = "127.0.0.1:9464"' "$root/root/play/trunkline.toml.j2"
+  is "a changed secret and a key that needs a restart, in one play" 0 "$(played three)"
+  [ "$before" != "$(pid)" ] || fail "a changed secret did not restart it"
+  is "the key counts" 0 "$(code 'curl -sf http://127.0.0.1:9464/livez')"
   shut_down
 else
   echo "$test: $page SKIPPED, no ansible-core to be had"

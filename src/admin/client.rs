@@ -35,9 +35,14 @@ pub enum ClientError {
         /// Admin socket.
         path: PathBuf,
     },
-    /// It took the connection and said nothing.
-    #[error("the daemon does not answer; it may be stuck: see its log")]
-    Silent,
+    /// The connection was taken, and nothing was said. systemd takes it too, while it tries to start a daemon.
+    #[error(
+        "{path} is there and the daemon does not answer: it is starting, its configuration is refused, or it is stuck; see `systemctl status trunkline` and `trunkline config check`"
+    )]
+    Silent {
+        /// Admin socket.
+        path: PathBuf,
+    },
     /// The daemon went away in the middle.
     #[error("the daemon ended the connection")]
     Broken,
@@ -77,9 +82,11 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<Response<Incoming>, ClientError> {
-        tokio::time::timeout(ANSWERS_WITHIN, self.ask(method, path, body))
-            .await
-            .map_err(|_| ClientError::Silent)?
+        tokio::time::timeout(ANSWERS_WITHIN, self.ask(method, path, body)).await.map_err(|_| self.silent())?
+    }
+
+    fn silent(&self) -> ClientError {
+        ClientError::Silent { path: self.path.clone() }
     }
 
     async fn ask(
@@ -98,14 +105,12 @@ impl Client {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // Ends with the answer's body, which the caller reads.
         tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "trunkline")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|_| ClientError::Foreign)?;
-        sender.send_request(request).await.map_err(broken)
+        // Whether anybody is there shows soon, however long the answer itself may take.
+        let knock = sender.send_request(asking(Method::GET, "/livez", Vec::new())?);
+        let there = tokio::time::timeout(PROBE_WITHIN, knock).await.map_err(|_| self.silent())?;
+        there.map_err(broken)?.into_body().collect().await.map_err(broken)?;
+        sender.ready().await.map_err(broken)?;
+        sender.send_request(asking(method, path, body)?).await.map_err(broken)
     }
 
     /// Status and text of `GET path`, within the few seconds that a probe has.
@@ -113,7 +118,7 @@ impl Client {
     /// # Errors
     /// If no answer came.
     pub async fn probe(&self, path: &str) -> Result<(u16, String), ClientError> {
-        tokio::time::timeout(PROBE_WITHIN, self.text(path)).await.map_err(|_| ClientError::Silent)?
+        tokio::time::timeout(PROBE_WITHIN, self.text(path)).await.map_err(|_| self.silent())?
     }
 
     async fn text(&self, path: &str) -> Result<(u16, String), ClientError> {
@@ -180,6 +185,16 @@ impl Client {
         }
         Ok(())
     }
+}
+
+fn asking(method: Method, path: &str, body: Vec<u8>) -> Result<Request<Full<Bytes>>, ClientError> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "trunkline")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|_| ClientError::Foreign)
 }
 
 fn understood<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<T, ClientError> {

@@ -35,6 +35,7 @@ pub(super) fn refresh(house: &House) {
         let _ = metrics.connections.get_or_create(&DoorLabel { door: door.name() });
         let _ = metrics.events_ahead.get_or_create(&DoorLabel { door: door.name() });
     }
+    metrics.start_time_seconds.set(house.started_ms as f64 / 1000.0);
     let login = house.upstream.login().borrow().clone();
     let left = login.expires_at_ms.map(|at| at.saturating_sub(now_ms).max(0) as f64 / 1000.0);
     metrics.token_expiry_seconds.set(left.unwrap_or(f64::NAN));

@@ -62,7 +62,7 @@ pub(super) fn of(error: &anyhow::Error) -> Exit {
         return Exit::Permission;
     }
     match error.downcast_ref::<ClientError>() {
-        Some(ClientError::Unreachable { .. } | ClientError::Silent | ClientError::Broken) => {
+        Some(ClientError::Unreachable { .. } | ClientError::Silent { .. } | ClientError::Broken) => {
             return Exit::Unreachable;
         }
         Some(_) => return Exit::Failed,

@@ -36,7 +36,9 @@ pub(super) fn run(at: Where<'_>, args: &StatusArgs) -> anyhow::Result<Exit> {
             }
             Ok(if status == 200 { Exit::Done } else { Exit::Failed })
         }
-        Err(ClientError::Broken | ClientError::Silent | ClientError::Unreachable { .. }) if args.quiet => {
+        Err(ClientError::Broken | ClientError::Silent { .. } | ClientError::Unreachable { .. })
+            if args.quiet =>
+        {
             Ok(Exit::Unreachable)
         }
         Err(error) => {

@@ -13,6 +13,9 @@ use crate::{relay, upstream};
 /// Wait before the API is asked again whose token it gave.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
+/// How often the token's age is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
 /// Whose events these are, as the configuration says.
 pub fn owner(upstream: &crate::config::Upstream) -> Owner {
     let endpoints = &upstream.endpoints;
@@ -72,11 +75,20 @@ pub(super) async fn learn_organisation(
             }
         }
         if is_known && !withheld.load(Ordering::SeqCst) {
-            return;
+            return stay_logged_in(&client).await;
         }
         tokio::select! {
             () = tokio::time::sleep(ASK_AGAIN) => {}
             Ok(_) = login.wait_for(|login| !is_in && login.fault.is_none()) => {}
         }
+    }
+}
+
+/// Renews the token ahead of its end also while there is nothing to send: a secret that was revoked shows
+/// before an event has to wait for it. While the token is fresh no request is made.
+async fn stay_logged_in(client: &upstream::Client) {
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        client.log_in().await;
     }
 }

@@ -264,7 +264,7 @@ impl<S: Sink> Desk<S> {
             written = socket.write_all(bytes) => written.is_ok(),
             () = stuck_at_stop => false,
             () = tokio::time::sleep(STUCK_AFTER) => {
-                self.context.notes.refused(Door::Stream, self.peer, "answers_not_read");
+                self.context.refuse(Door::Stream, self.peer, "answers_not_read");
                 false
             }
         }

@@ -42,14 +42,14 @@ pub async fn serve<S: Sink>(socket: UnixSocket, context: Arc<DoorContext<S>>, st
 async fn welcome<S: Sink>(stream: UnixStream, context: Arc<DoorContext<S>>, stop: CancellationToken) {
     let Ok(peer) = Peer::of(&stream) else { return };
     if !context.settings().allowed.allows(peer.uid) {
-        context.notes.refused(Door::Stream, peer, "uid_not_allowed");
+        context.refuse(Door::Stream, peer, "uid_not_allowed");
         let message = format!("uid {} may not connect (ingest.stream.allow_uids)", peer.uid);
         return turn_away(stream, ErrorBody { message, code: "not.authorized", status: 403 }).await;
     }
     let slot = match context.admission.connect(Some(peer.uid)) {
         Ok(slot) => slot,
         Err(crowded) => {
-            context.notes.refused(Door::Stream, peer, "too_many_connections");
+            context.refuse(Door::Stream, peer, "too_many_connections");
             let (message, code) = (crowded.to_string(), "service.unavailable");
             return turn_away(stream, ErrorBody { message, code, status: 503 }).await;
         }
