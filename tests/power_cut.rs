@@ -8,13 +8,14 @@ mod disk_layer;
 use std::path::Path;
 use std::time::Duration;
 
-use disk_layer::run::{FILL, Run, dead};
-use disk_layer::told::{Account, assert_none, faults_after};
+use disk_layer::run::{FILL, Run, dead, event, killed_before_its_sync, open};
+use disk_layer::told::{Account, assert_none, faults_after, read_all};
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
 use rand::{RngExt, SeedableRng};
 use trunkline::event::Lane;
-use trunkline::queue::Outcome;
+use trunkline::queue::{Appended, Outcome};
+use uuid::Uuid;
 
 const A: Lane = Lane::Conversations;
 const B: Lane = Lane::Presence;
@@ -116,6 +117,28 @@ async fn a_second_cut_after_any_sync_of_the_start_that_follows_takes_nothing_eit
     }
 
     assert_none(&faults);
+}
+
+#[tokio::test]
+async fn a_repeat_after_a_kill_is_answered_only_once_it_is_on_the_disk() {
+    let disk = tempfile::tempdir().unwrap();
+    let [answered, unanswered] = [1, 2].map(|id| event(Uuid::from_u128(id), A, 300));
+    let layer = killed_before_its_sync(disk.path(), answered.clone(), unanswered.clone()).await;
+
+    let queue = open(disk.path()).unwrap();
+    let again = queue.writer().submit(vec![unanswered.clone()]).await;
+    let told_at = layer.syncs();
+    queue.close();
+
+    assert_eq!(again, [Ok(Appended::Duplicate)]);
+    for cut in layer.cuts().into_iter().filter(|cut| cut.at >= told_at) {
+        let dir = tempfile::tempdir().unwrap();
+        cut.build(dir.path());
+        let queue = open(dir.path()).unwrap();
+        let left: Vec<_> = read_all(&queue, A).await.into_iter().map(|stored| stored.event).collect();
+        assert!(left == [answered.clone(), unanswered.clone()], "{} of 2 after sync {}", left.len(), cut.at);
+        queue.close();
+    }
 }
 
 #[tokio::test]

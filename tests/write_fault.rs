@@ -5,13 +5,14 @@
 
 mod disk_layer;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use disk_layer::Cut;
-use disk_layer::run::{FILL, Run, dead};
-use disk_layer::told::{Account, assert_none, faults_after};
+use disk_layer::run::{FILL, Run, dead, event, killed_before_its_sync, open};
+use disk_layer::told::{Account, assert_none, faults_after, read_all};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
@@ -173,5 +174,49 @@ async fn a_settlement_whose_sync_fails_is_no_settlement_until_the_same_again_is_
         assert!(nth > 1, "a settlement without a sync");
     }
 
+    assert_none(&faults);
+}
+
+/// What goes wrong when the `nth` sync fails of a start after a kill and of the repeat that follows;
+/// nothing if there are fewer.
+async fn faults_of_a_repeat(nth: usize) -> Option<Vec<String>> {
+    let disk = tempfile::tempdir().unwrap();
+    let [answered, unanswered] = [1, 2].map(|id| event(Uuid::from_u128(id), A, 300));
+    let layer = killed_before_its_sync(disk.path(), answered, unanswered.clone()).await;
+    layer.fail_sync(nth);
+    let queue = open(disk.path()).or_else(|_| open(disk.path())).unwrap();
+    let mut taken = queue.writer().submit(vec![unanswered.clone()]).await;
+    if taken[0].is_err() {
+        taken = queue.writer().submit(vec![unanswered]).await;
+    }
+    let told_at = layer.syncs();
+    queue.close();
+    let path = layer.fault()?;
+    let mut found = Vec::new();
+    for cut in layer.cuts().into_iter().filter(|cut| cut.at >= told_at) {
+        let dir = tempfile::tempdir().unwrap();
+        cut.build(dir.path());
+        let queue = open(dir.path()).unwrap();
+        let left: BTreeSet<Uuid> =
+            read_all(&queue, A).await.into_iter().map(|stored| stored.event.event_id).collect();
+        if left.len() != 2 || taken[0].is_err() {
+            let path = path.display();
+            found.push(format!("{nth} of {path} fails: {taken:?}, {} left after {}", left.len(), cut.at));
+        }
+        queue.close();
+    }
+    Some(found)
+}
+
+#[tokio::test]
+async fn a_repeat_after_a_kill_is_on_the_disk_when_it_is_answered_though_any_sync_of_the_start_fails() {
+    let (mut nth, mut faults) = (1, Vec::new());
+
+    while let Some(found) = faults_of_a_repeat(nth).await {
+        faults.extend(found);
+        nth += 1;
+    }
+
+    assert!(nth > 5, "a start hardly syncs");
     assert_none(&faults);
 }

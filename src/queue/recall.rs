@@ -36,6 +36,8 @@ pub(super) fn recall(
             }
             let here = match idents::read(&segment.dir.join(idents::FILE)) {
                 Some((first, here)) if first == segment.first => here,
+                // What a power cut may still take is no reason to refuse it when it comes again.
+                _ if segment.is_unsynced => continue,
                 _ => {
                     let raw = match &segment.raw {
                         Some(raw) => Some(raw.clone()),

@@ -3,7 +3,8 @@
 //! The newest segment of each row has no closing after a kill and is read once; all others are known
 //! from their headers, so that a start does not grow with the backlog. Nothing here opens the store.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +16,7 @@ use super::quarantine::Quarantine;
 use super::raw;
 use super::row::{Row, slot_after};
 use super::segment::{RowId, SLOT, Segment};
-use super::store::make_dir;
+use super::store::{make_dir, sync_dir};
 use super::survey::{Found, cut, measure, number_of, survey};
 use super::types::{OpenError, Seq};
 
@@ -28,7 +29,7 @@ pub(super) fn open_row(
     keeper: Keeper,
 ) -> Result<Row, OpenError> {
     let dir = id.dir(queue);
-    let io = |error: std::io::Error| OpenError::from_io(&dir, &error);
+    let io = |error: io::Error| OpenError::from_io(&dir, &error);
     make_dir(&dir).map_err(io)?;
     let mut next = quarantine.highest(id.name()).map_or(SLOT, slot_after);
     let mut segments = Vec::new();
@@ -92,6 +93,10 @@ fn learn(
     limit: Option<Seq>,
     quarantine: &Quarantine,
 ) -> Result<bool, OpenError> {
+    if let Err(error) = make_durable(&segment.dir) {
+        tracing::error!(segment = %segment.dir.display(), %error, "a segment cannot be synced; repeats of its events are queued again");
+        segment.is_unsynced = true;
+    }
     let (raw, idents) = match measure(id, segment, limit) {
         Ok(Some(measured)) => measured,
         Ok(None) => {
@@ -111,7 +116,7 @@ fn learn(
     }
     let is_whole = segment.end > segment.first && raw.gaps(segment.first, segment.end).is_empty();
     segment.raw = Some(Arc::new(raw));
-    if is_whole {
+    if is_whole && !segment.is_unsynced {
         let idents: Vec<Ident> = idents.into_iter().map(|(_, ident)| ident).collect();
         let written = idents::write(&segment.dir, segment.first, &idents);
         segment.disk.store(raw::allocated(&segment.dir), Ordering::Relaxed);
@@ -121,4 +126,26 @@ fn learn(
         }
     }
     Ok(true)
+}
+
+/// A kill may have come between a write and its sync. What is found from here on counts as accepted, and
+/// a producer that repeats it is told so: it must be on the disk first.
+fn make_durable(dir: &Path) -> io::Result<()> {
+    let db = dir.join("db");
+    match File::open(&db).and_then(|file| file.sync_all()) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            tracing::warn!(segment = %dir.display(), %error, "a segment cannot be synced; it is written anew");
+            // The kernel counts the pages of a failed sync as written: another sync would be no proof.
+            let raw = fs::read(&db)?;
+            let new = dir.join("db.new");
+            let mut file = File::create(&new)?;
+            file.write_all(&raw)?;
+            file.sync_all()?;
+            fs::rename(new, db)?;
+        }
+        Ok(()) => {}
+    }
+    sync_dir(dir)?;
+    sync_dir(dir.parent().unwrap_or(dir))
 }

@@ -97,6 +97,8 @@ pub(super) struct Segment {
     pub(super) lost: Settled,
     /// Times that its file could not be read whole.
     pub(super) tries: u32,
+    /// Found at the start and not to be synced: what is in it may stand in memory only.
+    pub(super) is_unsynced: bool,
     pub(super) live: Option<Live>,
     /// Kept while it is being read.
     pub(super) raw: Option<Arc<RawFile>>,
@@ -117,6 +119,7 @@ impl Segment {
             settled: Settled::new(first),
             lost: Settled::new(first),
             tries: 0,
+            is_unsynced: false,
             live,
             raw: None,
             disk: Arc::default(),

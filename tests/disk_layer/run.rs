@@ -1,5 +1,6 @@
 //! A queue over a watched disk, and the account of what it was asked and what it answered.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +58,34 @@ pub(crate) fn event(event_id: Uuid, lane: Lane, size: usize) -> Envelope {
         uid: 1000,
         body: body.into(),
     }
+}
+
+/// Writes the files of `from` over those of `to`, and syncs none.
+fn write_over(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some("lock" | "reserve") => {}
+            _ if path.is_dir() => write_over(&path, &target),
+            _ => fs::write(target, fs::read(&path).unwrap()).unwrap(),
+        }
+    }
+}
+
+/// What a kill leaves that comes between a write and its sync: `answered` is on the disk, `unanswered`
+/// in the page cache only.
+pub(crate) async fn killed_before_its_sync(disk: &Path, answered: Envelope, unanswered: Envelope) -> Layer {
+    let home = tempfile::tempdir().unwrap();
+    let queue = open(home.path()).unwrap();
+    queue.writer().submit(vec![answered]).await;
+    write_over(home.path(), disk);
+    let layer = Layer::over(disk, 1);
+    queue.writer().submit(vec![unanswered]).await;
+    write_over(home.path(), disk);
+    queue.close();
+    layer
 }
 
 /// All dead letters.
