@@ -22,7 +22,8 @@ pub(super) const VERSION: u32 = 1;
 const SIZE: usize = 1024;
 const CLOSING_AT: usize = 512;
 
-/// `previous_end` of a header that was written anew: the segment before counts as far as it reaches.
+/// `previous_end` of a header that was written anew, or after a segment that could not be read whole: the
+/// segment before counts as far as it reaches.
 pub(super) const UNKNOWN_END: Seq = Seq::MAX;
 
 /// What a header file says.

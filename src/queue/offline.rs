@@ -180,6 +180,9 @@ fn inspect(queue: &Path, id: RowId, faults: &mut Vec<String>) -> Result<(Row, Ro
             Ok(raw) => {
                 report.chunks += raw.places().len();
                 report.records += segment.count();
+                if !raw.is_readable() {
+                    faults.push(format!("{}: the disk does not give all of it", segment.dir.display()));
+                }
                 if let Some(torn) = raw.torn_end().filter(|_| !is_closed && limit.is_none()) {
                     faults.push(format!(
                         "{}: numbers {} to {} are not whole: never answered for, or damaged",

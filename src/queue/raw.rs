@@ -147,9 +147,13 @@ fn read_what_can_be_read(file: &File, dir: &Path) -> io::Result<(Vec<u8>, bool)>
     Ok((raw, false))
 }
 
-/// Whether the directory's database holds any chunk that is `wanted`.
-pub(super) fn holds(dir: &Path, wanted: impl Fn(&Chunk<'_>) -> bool) -> bool {
-    matches!(RawFile::scan(dir, wanted), Ok(Some(raw)) if !raw.places.is_empty())
+/// Whether the directory's database holds any chunk that is `wanted`, or may: the disk does not give it.
+pub(super) fn may_hold(dir: &Path, wanted: impl Fn(&Chunk<'_>) -> bool) -> bool {
+    match RawFile::scan(dir, wanted) {
+        Ok(Some(raw)) => !raw.places.is_empty() || !raw.is_readable,
+        Ok(None) => false,
+        Err(_) => true,
+    }
 }
 
 /// Bytes that `dir` and all below it take on disk.

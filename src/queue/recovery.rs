@@ -8,6 +8,8 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::sleep;
+use std::time::Duration;
 
 use super::header;
 use super::idents::{self, Ident};
@@ -17,8 +19,12 @@ use super::raw;
 use super::row::{Row, slot_after};
 use super::segment::{RowId, SLOT, Segment};
 use super::store::{make_dir, sync_dir};
-use super::survey::{Found, cut, measure, number_of, survey};
+use super::survey::{Found, Measured, cut, measure, number_of, survey};
 use super::types::{OpenError, Seq};
+
+/// Looks at a file that the disk does not give, before the start goes on without: others wait for it.
+const LOOKS: u32 = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// Opens the row `id` under the queue's directory, or makes it.
 pub(super) fn open_row(
@@ -97,7 +103,7 @@ fn learn(
         tracing::error!(segment = %segment.dir.display(), %error, "a segment cannot be synced; repeats of its events are queued again");
         segment.is_unsynced = true;
     }
-    let (raw, idents) = match measure(id, segment, limit) {
+    let (raw, idents) = match measure_patiently(id, segment, limit) {
         Ok(Some(measured)) => measured,
         Ok(None) => {
             // The database is made before the header.
@@ -109,6 +115,10 @@ fn learn(
             return Ok(false);
         }
     };
+    if !raw.is_readable() {
+        quarantine.keep(id.name(), &segment.dir, "the disk does not give all of it; each start looks again");
+        segment.is_short = true;
+    }
     if let Some(torn) = raw.torn_end().filter(|_| limit.is_none()) {
         let why =
             format!("numbers {} to {} are not whole: never answered for, or damaged", segment.end, torn - 1);
@@ -116,7 +126,7 @@ fn learn(
     }
     let is_whole = segment.end > segment.first && raw.gaps(segment.first, segment.end).is_empty();
     segment.raw = Some(Arc::new(raw));
-    if is_whole && !segment.is_unsynced {
+    if is_whole && !segment.is_unsynced && !segment.is_short {
         let idents: Vec<Ident> = idents.into_iter().map(|(_, ident)| ident).collect();
         let written = idents::write(&segment.dir, segment.first, &idents);
         segment.disk.store(raw::allocated(&segment.dir), Ordering::Relaxed);
@@ -126,6 +136,18 @@ fn learn(
         }
     }
     Ok(true)
+}
+
+/// Measures, again and again for some seconds where the disk does not give all of it.
+fn measure_patiently(id: RowId, segment: &mut Segment, limit: Option<Seq>) -> io::Result<Option<Measured>> {
+    for _ in 1..LOOKS {
+        match measure(id, segment, limit) {
+            Ok(None) => return Ok(None),
+            Ok(Some(measured)) if measured.0.is_readable() => return Ok(Some(measured)),
+            Ok(Some(_)) | Err(_) => sleep(BETWEEN_LOOKS),
+        }
+    }
+    measure(id, segment, limit)
 }
 
 /// A kill may have come between a write and its sync. What is found from here on counts as accepted, and

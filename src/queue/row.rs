@@ -177,7 +177,12 @@ impl Row {
     /// Begins a new segment and closes the newest.
     pub(super) fn roll(&mut self, largest: usize) -> Result<(), StoreError> {
         let first = self.next_slot();
-        let previous_end = self.segments.last().map_or(0, |newest| newest.end.saturating_sub(1));
+        let previous_end = match self.segments.last() {
+            // It may reach further than could be read, and none of that was refused.
+            Some(newest) if newest.is_short => header::UNKNOWN_END,
+            Some(newest) => newest.end.saturating_sub(1),
+            None => 0,
+        };
         let dir = self.dir.join(name_of(first));
         let store = match self.spare.take() {
             Some(spare) if spare.first == first && largest <= spare.store.max_value() => spare.store,

@@ -99,6 +99,9 @@ pub(super) struct Segment {
     pub(super) tries: u32,
     /// Found at the start and not to be synced: what is in it may stand in memory only.
     pub(super) is_unsynced: bool,
+    /// Found at the start, when the disk did not give all of it: more may be in it. It stays, and the next
+    /// start looks again.
+    pub(super) is_short: bool,
     pub(super) live: Option<Live>,
     /// Kept while it is being read.
     pub(super) raw: Option<Arc<RawFile>>,
@@ -120,6 +123,7 @@ impl Segment {
             lost: Settled::new(first),
             tries: 0,
             is_unsynced: false,
+            is_short: false,
             live,
             raw: None,
             disk: Arc::default(),
@@ -132,7 +136,7 @@ impl Segment {
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.settled.count() >= self.count()
+        !self.is_short && self.settled.count() >= self.count()
     }
 
     pub(super) fn unsettled(&self) -> u64 {

@@ -43,6 +43,16 @@ impl Settled {
         is_new
     }
 
+    /// Those that are not in `other`, which begins at the same number.
+    pub(super) fn without(&self, other: &Settled) -> Settled {
+        let mut rest = self.clone();
+        for (word, gone) in rest.words.iter_mut().zip(&other.words) {
+            *word &= !gone;
+        }
+        rest.count = rest.words.iter().map(|word| u64::from(word.count_ones())).sum();
+        rest
+    }
+
     /// Bits as bytes, little-endian, without trailing zeros.
     pub(super) fn bitmap(&self) -> Vec<u8> {
         let mut bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -87,6 +97,9 @@ mod tests {
             let mut again = Settled::new(100);
             again.merge(&settled.bitmap(), 300);
             prop_assert!((0..500).all(|seq| again.contains(seq) == (model.contains(&seq) && seq < 300)));
+            let rest = settled.without(&again);
+            prop_assert!((0..500).all(|seq| rest.contains(seq) == (model.contains(&seq) && seq >= 300)));
+            prop_assert_eq!(rest.count(), model.range(300..).count() as u64);
         }
     }
 }

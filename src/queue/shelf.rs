@@ -114,7 +114,7 @@ impl Row {
     }
 
     /// What a snapshot must say: every segment, with what is settled in it; those that are about to be
-    /// deleted too, since a kill may let them stay.
+    /// deleted too, since a kill may let them stay. What could not be read may be read by another start.
     pub(super) fn marks(&self) -> impl Iterator<Item = Mark> {
         let row = self.id.id();
         let leaving = self.leaving().into_iter().map(move |(first, end)| {
@@ -125,7 +125,7 @@ impl Row {
             row,
             first: segment.first,
             end: segment.end,
-            bitmap: segment.settled.bitmap(),
+            bitmap: segment.settled.without(&segment.lost).bitmap(),
         });
         leaving.chain(living)
     }

@@ -17,7 +17,7 @@ use super::types::{OpenError, Seq};
 pub(super) enum Found {
     /// Whose header is whole. Without a closing it is as yet empty: [`measure`] it.
     Segment(Segment, bool),
-    /// Its chunks can be read, its header cannot.
+    /// Its chunks can be read, or perhaps later, its header cannot.
     Headless(Segment, &'static str),
     /// Neither can.
     Unreadable(PathBuf, &'static str),
@@ -54,7 +54,7 @@ fn look_at(id: RowId, path: PathBuf) -> Result<Found, OpenError> {
     let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<Seq>().ok());
     let (Some(name), true) = (name, path.is_dir()) else { return Ok(Found::Foreign(path)) };
     let headless = |path: PathBuf, previous_end, why| {
-        if raw::holds(&path, |chunk| id.holds(chunk.kind)) {
+        if raw::may_hold(&path, |chunk| id.holds(chunk.kind)) {
             return Found::Headless(Segment::new(path, name, previous_end, None), why);
         }
         Found::Unreadable(path, why)
@@ -99,6 +99,7 @@ pub(super) fn measure(
     segment.end = limit.or(raw.end()).unwrap_or(segment.first).max(segment.first);
     let mut idents = idents_of(&raw);
     idents.retain(|(number, _)| *number < segment.end);
+    (segment.oldest_ms, segment.newest_ms) = (i64::MAX, i64::MIN);
     segment.bytes = raw.places().iter().map(|place| place.length() as u64).sum();
     segment.note_times(idents.iter().map(|(_, ident)| ident.at_ms));
     Ok(Some((raw, idents)))
