@@ -8,12 +8,14 @@ mod queue_support;
 use std::ops::Range;
 use std::os::fd::RawFd;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use queue_support::{append, close, copy, event, event_in, files, open, read_all, settle};
+use queue_support::{append, close, copy, dead, event, event_in, files, open, read_all, settings, settle};
+use trunkline::clock::Clock;
 use trunkline::event::Lane;
-use trunkline::queue::{Outcome, Queue, Stored};
+use trunkline::metrics::Metrics;
+use trunkline::queue::{DeadLetter, Outcome, Queue, QueueError, Stored};
 
 const LANE: Lane = Lane::Conversations;
 const LANE_DIR: &str = "lanes/conversations";
@@ -117,5 +119,73 @@ async fn a_start_waits_some_seconds_for_a_disk_that_does_not_give() {
 
     assert!(read_all(&queue, LANE).await == stored);
     assert_eq!(files(&dir.path().join("queue/quarantine")), [] as [std::path::PathBuf; 0]);
+    close(queue).await;
+}
+
+/// What lies between two looks at letters that the disk does not give.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+
+fn letters(queue: &Queue) -> Result<Vec<DeadLetter>, QueueError> {
+    let mut found: Vec<DeadLetter> = Vec::new();
+    while let Some(letter) = queue.dead_letters().next(found.last().map_or(0, |last| last.number))? {
+        found.push(letter);
+    }
+    Ok(found)
+}
+
+/// A queue that was opened anew over five dead letters.
+async fn with_five_letters(dir: &Path, clock: &Clock) -> Queue {
+    let open = || Queue::open(&settings(dir, ""), clock.clone(), Arc::new(Metrics::new())).unwrap();
+    let queue = open();
+    let stored = append(&queue, (0..5).map(|_| event("{}")).collect()).await;
+    settle(&queue, &stored, dead("no")).await;
+    close(queue).await;
+    open()
+}
+
+#[tokio::test]
+async fn dead_letters_that_the_disk_does_not_give_for_a_moment_are_all_there_afterwards() {
+    let _one = ONE.lock().await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(1_800_000_000_000);
+    let queue = with_five_letters(dir.path(), &clock).await;
+
+    fail("queue/dead", 0..i64::MAX);
+    let meanwhile: Vec<bool> = (0..20).map(|_| letters(&queue).is_err()).collect();
+    heal();
+    clock.advance(BETWEEN_LOOKS);
+
+    assert_eq!(meanwhile, [true; 20]);
+    assert_eq!((letters(&queue).unwrap().len(), queue.dead_letters().count(LANE)), (5, 5));
+    let more = append(&queue, vec![event("{}")]).await;
+    settle(&queue, &more, Outcome::Delivered).await;
+    close(queue).await;
+    let queue = open(dir.path());
+    assert_eq!(letters(&queue).unwrap().len(), 5);
+    assert_eq!(files(&dir.path().join("queue/quarantine")), [] as [std::path::PathBuf; 0]);
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn dead_letters_that_the_disk_never_gives_are_neither_counted_nor_in_the_way_of_others() {
+    let _one = ONE.lock().await;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(1_800_000_000_000);
+    let queue = with_five_letters(dir.path(), &clock).await;
+    let other = append(&queue, vec![event("{\"other\":1}")]).await;
+    settle(&queue, &other, dead("no")).await;
+
+    fail("queue/dead/00000000000001048576", 0..i64::MAX);
+    let mut looks = 1;
+    while letters(&queue).is_err() {
+        looks += 1;
+        clock.advance(BETWEEN_LOOKS);
+    }
+    heal();
+
+    let left: Vec<Stored> = letters(&queue).unwrap().into_iter().map(|letter| letter.stored).collect();
+    assert!(left == other && queue.dead_letters().count(LANE) == 1, "{left:?}");
+    assert_eq!(looks, 12);
+    assert!(files(&dir.path().join("queue/quarantine")).iter().any(|path| path.ends_with("db")));
     close(queue).await;
 }

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use crate::clock::{Clock, Mono};
 use crate::event::Lane;
 
 use super::chunk::{self, Kind, runs_that_fit};
@@ -18,6 +20,10 @@ use super::store::StoreError;
 use super::survey::{idents_of, scan};
 use super::types::{Seq, Settlement};
 
+/// Least time between two looks at a file that the disk does not give: commands and repeats may ask in a
+/// burst, and the twelfth look is the last.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+
 /// The dead letters.
 #[derive(Debug)]
 pub(super) struct Dead {
@@ -27,6 +33,9 @@ pub(super) struct Dead {
     index: HashMap<u64, Place>,
     hasher: RandomState,
     counts: Counts,
+    clock: Clock,
+    /// The segment that could not be read whole when it was last looked at.
+    unread: Option<(Seq, Mono)>,
 }
 
 /// Letters by lane. Read without the lock that is held through a sync.
@@ -49,9 +58,15 @@ struct Place {
 
 impl Dead {
     /// Knows the letters of a row whose settled numbers are known.
-    pub(super) fn new(row: Row) -> Self {
-        let mut dead =
-            Self { row, index: HashMap::new(), hasher: RandomState::new(), counts: Counts::default() };
+    pub(super) fn new(row: Row, clock: Clock) -> Self {
+        let mut dead = Self {
+            row,
+            index: HashMap::new(),
+            hasher: RandomState::new(),
+            counts: Counts::default(),
+            clock,
+            unread: None,
+        };
         for at in 0..dead.row.segments.len() {
             let segment = &dead.row.segments[at];
             if segment.unsettled() == 0 {
@@ -189,7 +204,8 @@ impl Dead {
         Ok(())
     }
 
-    /// The first letter at or after `number`. A chunk that cannot be read is passed over.
+    /// The first letter at or after `number`. What is damaged is passed over; what the disk does not give
+    /// is an error for a minute of looks.
     pub(super) fn at_or_after(
         &mut self,
         number: Seq,
@@ -197,25 +213,49 @@ impl Dead {
     ) -> Result<Option<DeadLetter>, StoreError> {
         let mut number = number;
         while let Some(source) = self.row.source_for(number) {
-            let source = match source.chunks {
-                Chunks::Unread => {
-                    let source = source.read_from_file()?;
-                    let raw = match &source.chunks {
-                        Chunks::Raw(raw) => Some(raw.clone()),
-                        _ => None,
-                    };
-                    self.row.found_raw(source.first, raw, quarantine);
-                    continue;
-                }
-                _ => source,
-            };
-            number = number.max(source.first);
-            if let Some(found) = first_in(&source, number)? {
-                return Ok(Some(found));
+            if matches!(source.chunks, Chunks::Unread) {
+                self.look_into(source, quarantine)?;
+                continue;
             }
-            number = source.end;
+            number = number.max(source.first);
+            match first_in(&source, number) {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => number = source.end,
+                Err(_) if matches!(source.chunks, Chunks::Raw(_)) => self.look_into(source, quarantine)?,
+                Err(error) => return Err(error),
+            }
         }
         Ok(None)
+    }
+
+    /// Finds the chunks of a closed segment. Letters are lost only once the disk has had its time.
+    fn look_into(&mut self, source: Source, quarantine: &Quarantine) -> Result<(), StoreError> {
+        let first = source.first;
+        let not_all = StoreError(format!("{}: the disk does not give all of it", source.dir.display()));
+        let now = self.clock.mono();
+        if self.unread.is_some_and(|(unread, at)| unread == first && now.since(at) < BETWEEN_LOOKS) {
+            return Err(not_all);
+        }
+        let looked = source.read_from_file();
+        let is_whole = |source: &Source| !matches!(&source.chunks, Chunks::Raw(raw) if !raw.is_readable());
+        if !looked.as_ref().is_ok_and(is_whole) && !self.row.gives_up(first) {
+            self.unread = Some((first, now));
+            return Err(looked.err().unwrap_or(not_all));
+        }
+        self.unread = None;
+        let raw = match looked {
+            Ok(Source { chunks: Chunks::Raw(raw), .. }) => Some(raw),
+            _ => None,
+        };
+        if self.row.found_raw(first, raw, quarantine) > 0 {
+            let is_lost = |place: &Place| self.row.is_lost(place.number);
+            let lost = self.index.iter().filter(|(_, place)| is_lost(place));
+            for (hash, lane) in lost.map(|(hash, place)| (*hash, place.lane)).collect::<Vec<_>>() {
+                self.index.remove(&hash);
+                self.count(lane, -1);
+            }
+        }
+        Ok(())
     }
 
     /// The letter of that number.

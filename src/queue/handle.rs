@@ -127,10 +127,10 @@ pub struct DeadLetters {
 
 impl DeadLetters {
     /// The first letter whose number is above `after`; 0 for the first of all. Lists without loading
-    /// more than a chunk; what cannot be read is set aside and passed over.
+    /// more than a chunk; what is damaged is set aside and passed over.
     ///
     /// # Errors
-    /// On a storage fault.
+    /// On a storage fault, which may pass: what the disk does not give is lost only after a minute of asking.
     pub fn next(&self, after: Seq) -> Result<Option<DeadLetter>, QueueError> {
         let mut dead = self.shared.dead();
         Ok(dead.at_or_after(after + 1, &self.shared.quarantine)?)

@@ -71,7 +71,7 @@ impl Queue {
             tracing::error!(fault, "a part of the queue is gone");
         }
         rows.iter_mut().for_each(|row| row.miss_what_is_missing(&quarantine));
-        let dead = Dead::new(rows.pop().expect("the last one pushed"));
+        let dead = Dead::new(rows.pop().expect("the last one pushed"), clock.clone());
         let ids_dir = dir.join("dedupe");
         make_dir(&ids_dir).map_err(|error| OpenError::from_io(&ids_dir, &error))?;
         let mut dedupe = Dedupe::new(config.dedupe_window);

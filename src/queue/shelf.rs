@@ -41,9 +41,14 @@ impl Row {
     }
 
     /// Keeps what a closed segment's file holds. What is missing there is lost: told, kept as
-    /// evidence, and no reason to wait for it.
-    pub(super) fn found_raw(&mut self, first: Seq, raw: Option<Arc<RawFile>>, quarantine: &Quarantine) {
-        let Some(at) = self.segments.iter().position(|segment| segment.first == first) else { return };
+    /// evidence, and no reason to wait for it. Gives how many records that are.
+    pub(super) fn found_raw(
+        &mut self,
+        first: Seq,
+        raw: Option<Arc<RawFile>>,
+        quarantine: &Quarantine,
+    ) -> u64 {
+        let Some(at) = self.segments.iter().position(|segment| segment.first == first) else { return 0 };
         let segment = &mut self.segments[at];
         let gaps = match &raw {
             Some(raw) => raw.gaps(segment.first, segment.end),
@@ -62,6 +67,7 @@ impl Row {
                 kept -= 1;
             }
         }
+        lost
     }
 
     /// Counts a failed look at the segment's file; `true` when it is time to go on without.
