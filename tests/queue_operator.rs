@@ -298,6 +298,41 @@ async fn a_repeat_is_known_after_a_restart_also_when_all_was_settled_and_nothing
     close(queue).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replays_of_one_letter_at_once_accept_it_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = with_dead(dir.path(), &["{}"; 20]).await;
+
+    let mut done = Vec::new();
+    for letter in letters(&queue) {
+        let event = &letter.stored.event;
+        let [one, other] = [(), ()].map(|()| replay(&queue, letter.clone(), event.clone()));
+        let both = tokio::join!(one, other);
+        done.extend([both.0, both.1]);
+    }
+
+    let ended = done.iter().filter(|done| matches!(done, Err(ReplayError::Ended))).count();
+    assert_eq!((ended, done.iter().filter(|done| done.is_ok()).count()), (20, 20), "{done:?}");
+    assert_eq!((letters(&queue).len(), read_all(&queue, LANE).await.len()), (0, 20));
+    close(queue).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_and_a_repeat_of_one_event_at_once_accept_it_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = with_dead(dir.path(), &["{}"; 20]).await;
+
+    for letter in letters(&queue) {
+        let event = letter.stored.event.clone();
+        let repeat = queue.writer().submit(vec![event.clone()]);
+        let (_, repeated) = tokio::join!(replay(&queue, letter, event), repeat);
+        assert!(repeated[0].is_ok(), "{repeated:?}");
+    }
+
+    assert_eq!((letters(&queue).len(), read_all(&queue, LANE).await.len()), (0, 20));
+    close(queue).await;
+}
+
 #[tokio::test]
 async fn a_letter_that_ended_cannot_be_replayed_once_more() {
     let dir = tempfile::tempdir().unwrap();

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::clock::{Clock, Mono};
 use crate::config;
 use crate::event::{Door, Envelope, Lane};
@@ -17,11 +19,11 @@ use super::aging::Aging;
 use super::dedupe::Dedupe;
 use super::entry::{Fate, LedgerEntry};
 use super::idents::Identity;
-use super::job::{AppendResult, Job, Settling, Slot, WaitingAppend};
+use super::job::{AppendResult, Job, Replaying, Settling, Slot, WaitingAppend};
 use super::letter::DeadLetter;
 use super::limits::Limits;
 use super::shared::Shared;
-use super::types::{AppendError, Outcome, QueueError, Seq, Settlement, Vitals};
+use super::types::{AppendError, Appended, Outcome, QueueError, ReplayError, Seq, Settlement, Vitals};
 
 /// Events in one commit at most: bounds how long the first of them waits.
 const MAX_GROUP: usize = 8_192;
@@ -142,6 +144,10 @@ impl Committer {
                     // Who asked may have gone: what was asked is done all the same.
                     let _ = answer.send(self.end_letters(&letters, fate));
                 }
+                Job::Replay(replaying) => {
+                    let Replaying { letter, event, answer } = *replaying;
+                    let _ = answer.send(self.replay(letter, event));
+                }
                 Job::Vitals(answer) => {
                     let _ = answer.send(self.vitals());
                 }
@@ -230,6 +236,27 @@ impl Committer {
         }
         if let Err(error) = self.end_letters(&letters, Fate::Superseded) {
             tracing::warn!(%error, "dead letters were superseded and stay for now");
+        }
+    }
+
+    /// In one piece, so that two replays of a letter, or a replay and a repeat, accept it once.
+    fn replay(&mut self, letter: DeadLetter, event: Envelope) -> Result<Seq, ReplayError> {
+        // It may have ended since it was listed.
+        let found = self.shared.dead().letter(letter.number, &self.shared.quarantine);
+        let found = found.map_err(|error| ReplayError::Queue(error.into()))?;
+        if found.as_ref() != Some(&letter) {
+            return Err(ReplayError::Ended);
+        }
+        let (answer, mut result) = oneshot::channel();
+        self.append(vec![WaitingAppend { events: vec![event], answer }]);
+        match result.try_recv().ok().and_then(|mut results| results.pop()) {
+            Some(Ok(Appended::Stored(seq))) => {
+                self.end_letters(&[letter], Fate::Replayed).map_err(ReplayError::Queue)?;
+                Ok(seq)
+            }
+            Some(Err(error)) => Err(ReplayError::Refused(error)),
+            // A replay is never taken for a repeat.
+            Some(Ok(Appended::Duplicate)) | None => Err(ReplayError::Queue(QueueError::Closed)),
         }
     }
 

@@ -11,11 +11,11 @@ use crate::config;
 use crate::event::{Envelope, Lane};
 
 use super::entry::{Fate, LedgerEntry};
-use super::job::{AppendResult, Job, Settling, WaitingAppend};
+use super::job::{AppendResult, Job, Replaying, Settling, WaitingAppend};
 use super::ledger;
 use super::letter::DeadLetter;
 use super::shared::Shared;
-use super::types::{AppendError, Appended, Backlog, LaneDepth, Page, QueueError, Seq, Settlement, Vitals};
+use super::types::{AppendError, Backlog, LaneDepth, Page, QueueError, ReplayError, Seq, Settlement, Vitals};
 
 /// A read that waits for the reading thread.
 pub(super) type ReadJob = (Lane, Seq, (usize, usize), oneshot::Sender<Result<Page, QueueError>>);
@@ -163,24 +163,11 @@ impl DeadLetters {
     /// stays.
     pub fn replay(&self, letter: DeadLetter, mut event: Envelope) -> Result<Seq, ReplayError> {
         event.door = crate::event::Door::Replay;
-        // It may have ended since it was listed.
-        let found = self.shared.dead().letter(letter.number, &self.shared.quarantine);
-        match found.map_err(QueueError::from).map_err(ReplayError::Queue)? {
-            Some(found) if found == letter => {}
-            _ => return Err(ReplayError::Ended),
-        }
-        let writer = Writer { jobs: self.jobs.clone() };
-        let ticket = writer.submit(vec![event]);
-        let mut results = ticket.result.blocking_recv().unwrap_or(vec![Err(AppendError::Stopping)]);
-        match results.pop() {
-            Some(Ok(Appended::Stored(seq))) => {
-                self.end(vec![letter], Fate::Replayed).map_err(ReplayError::Queue)?;
-                Ok(seq)
-            }
-            Some(Err(error)) => Err(ReplayError::Refused(error)),
-            // A replay is never taken for a repeat.
-            Some(Ok(Appended::Duplicate)) | None => Err(ReplayError::Queue(QueueError::Closed)),
-        }
+        let (answer, done) = sync_channel(1);
+        let job = Job::Replay(Box::new(Replaying { letter, event, answer }));
+        let stopping = ReplayError::Refused(AppendError::Stopping);
+        self.jobs.send(job).map_err(|_| stopping.clone())?;
+        done.recv().map_err(|_| stopping)?
     }
 
     fn end(&self, letters: Vec<DeadLetter>, fate: Fate) -> Result<(), QueueError> {
@@ -188,20 +175,6 @@ impl DeadLetters {
         self.jobs.send(Job::EndLetters { letters, fate, answer }).map_err(|_| QueueError::Closed)?;
         done.recv().map_err(|_| QueueError::Closed)?
     }
-}
-
-/// Why a dead letter was not replayed.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ReplayError {
-    /// The letter was discarded, replayed, superseded or aged out meanwhile.
-    #[error("the dead letter is not there any more")]
-    Ended,
-    /// Not accepted; the letter stays.
-    #[error("not accepted")]
-    Refused(#[source] AppendError),
-    /// The queue's own fault.
-    #[error("storage fault")]
-    Queue(#[source] QueueError),
 }
 
 /// What became of events. Cheap to clone; calls block.

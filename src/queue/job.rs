@@ -10,7 +10,7 @@ use crate::event::{Envelope, Lane};
 
 use super::entry::Fate;
 use super::letter::DeadLetter;
-use super::types::{AppendError, Appended, QueueError, Seq, Settlement, Vitals};
+use super::types::{AppendError, Appended, QueueError, ReplayError, Seq, Settlement, Vitals};
 
 /// One an event, in order.
 pub(super) type AppendResult = Vec<Result<Appended, AppendError>>;
@@ -26,6 +26,8 @@ pub(super) enum Job {
         fate: Fate,
         answer: mpsc::SyncSender<Result<(), QueueError>>,
     },
+    /// Accepts a dead letter's event again and ends the letter.
+    Replay(Box<Replaying>),
     /// Says what it would say to a producer.
     Vitals(oneshot::Sender<Vitals>),
     /// Keeps to these limits from now on.
@@ -45,6 +47,14 @@ pub(super) struct Settling {
     pub(super) answer: oneshot::Sender<Result<(), QueueError>>,
 }
 
+#[derive(Debug)]
+pub(super) struct Replaying {
+    /// As it was listed.
+    pub(super) letter: DeadLetter,
+    pub(super) event: Envelope,
+    pub(super) answer: mpsc::SyncSender<Result<Seq, ReplayError>>,
+}
+
 impl Job {
     /// Events that it is about.
     pub(super) fn len(&self) -> usize {
@@ -52,6 +62,7 @@ impl Job {
             Job::Append(append) => append.events.len(),
             Job::Settle(settle) => settle.settlements.len(),
             Job::EndLetters { letters, .. } => letters.len(),
+            Job::Replay(_) => 1,
             Job::Vitals(_) | Job::Configure(_) | Job::Close => 0,
         }
     }

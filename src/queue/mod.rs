@@ -52,12 +52,12 @@ mod survey;
 mod types;
 
 pub use entry::{EventIds, Fate, LedgerEntry};
-pub use handle::{Caretaker, DeadLetters, LedgerReader, Reader, ReplayError, Ticket, Writer};
+pub use handle::{Caretaker, DeadLetters, LedgerReader, Reader, Ticket, Writer};
 pub use letter::DeadLetter;
 pub use lifecycle::{Ownership, Queue, adopt};
 pub use offline::{Inspection, RowReport};
 pub use owner::{Owner, replace_file};
 pub use types::{
-    AppendError, Appended, Backlog, DeadReason, LaneDepth, OpenError, Outcome, Page, QueueError, Seq,
-    Settlement, Stored, Vitals,
+    AppendError, Appended, Backlog, DeadReason, LaneDepth, OpenError, Outcome, Page, QueueError, ReplayError,
+    Seq, Settlement, Stored, Vitals,
 };

@@ -189,6 +189,20 @@ pub enum QueueError {
     Closed,
 }
 
+/// Why a dead letter was not replayed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The letter was discarded, replayed, superseded or aged out meanwhile.
+    #[error("the dead letter is not there any more")]
+    Ended,
+    /// Not accepted; the letter stays.
+    #[error("not accepted")]
+    Refused(#[source] AppendError),
+    /// The queue's own fault.
+    #[error("storage fault")]
+    Queue(#[source] QueueError),
+}
+
 impl From<StoreError> for QueueError {
     fn from(error: StoreError) -> Self {
         QueueError::Storage(error.0)
