@@ -93,10 +93,8 @@ impl Ledger {
         entries: &[LedgerEntry],
         marks: impl FnOnce() -> Vec<Mark>,
     ) -> Result<(), StoreError> {
-        if entries.is_empty() {
-            return Ok(());
-        }
-        self.write(entries, marks)
+        let Some(newest_ms) = entries.iter().map(|entry| entry.settled_at_ms).max() else { return Ok(()) };
+        self.write(entries, newest_ms, marks)
     }
 
     /// Leaves a newest segment of which everything is older than it may be.
@@ -108,14 +106,16 @@ impl Ledger {
         }
         self.row.roll(0)?;
         self.has_snapshot = false;
-        self.write(&[], marks)?;
+        self.write(&[], now_ms, marks)?;
         self.prune(now_ms);
         Ok(())
     }
 
+    /// `newest_ms` is when the newest entry was settled; of a snapshot alone, when it is taken.
     fn write(
         &mut self,
         entries: &[LedgerEntry],
+        newest_ms: i64,
         marks: impl FnOnce() -> Vec<Mark>,
     ) -> Result<(), StoreError> {
         if self.row.make_room(0)? {
@@ -141,13 +141,12 @@ impl Ledger {
             chunks.push((next, length, chunk::encode(Kind::Entries, next, length, &part)));
             (at, next) = (at + length, next + length as Seq);
         }
-        let times = entries.iter().map(|entry| entry.settled_at_ms);
-        let times = (times.clone().min().unwrap_or(i64::MAX), times.max().unwrap_or(i64::MIN));
-        let result = self.row.append(&chunks, Vec::new(), times);
+        let oldest_ms = entries.iter().map(|entry| entry.settled_at_ms).min().unwrap_or(newest_ms);
+        let result = self.row.append(&chunks, Vec::new(), (oldest_ms, newest_ms));
         // After a fault a new segment was begun, or will be.
         self.has_snapshot = result.is_ok() && (self.has_snapshot || takes_snapshot);
         if takes_snapshot {
-            self.prune(times.1);
+            self.prune(newest_ms);
         }
         result
     }

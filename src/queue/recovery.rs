@@ -50,13 +50,16 @@ pub(super) fn open_row(
     let mut kept: Vec<Segment> = Vec::with_capacity(segments.len());
     let mut segments = segments.into_iter().peekable();
     while let Some((mut segment, is_closed)) = segments.next() {
-        let limit = segments.peek().and_then(|(after, _)| cut(&segment, after));
+        let mut limit = segments.peek().and_then(|(after, _)| cut(&segment, after));
         if is_closed {
             segment.end = segment.end.min(limit.unwrap_or(Seq::MAX)).max(segment.first);
-        } else if !learn(id, &mut segment, limit, quarantine)? {
-            continue;
+            limit = Some(segment.end);
         }
-        kept.push(segment);
+        // Earlier builds closed segments of the ledger without times: they would never be old.
+        let is_known = is_closed && segment.newest_ms != i64::MAX;
+        if is_known || learn(id, &mut segment, limit, quarantine)? {
+            kept.push(segment);
+        }
     }
     Ok(Row::new(id, dir, kept, next, segment_bytes, keeper))
 }
