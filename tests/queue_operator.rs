@@ -253,6 +253,50 @@ async fn a_repeat_is_known_after_a_kill_whether_its_event_waits_or_is_settled_an
 }
 
 #[tokio::test]
+async fn what_died_may_come_again_after_a_restart_though_its_letter_was_discarded_meanwhile() {
+    // Its segment of the lane stays, or has left nothing but its ids.
+    for (is_killed, is_gone) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (dir, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let queue = open(dir.path());
+        let stored = append(&queue, vec![event("{\"wrong\":1}"), event("{\"n\":2}")]).await;
+        settle(&queue, &stored[..1], dead("no")).await;
+        queue.dead_letters().discard(letters(&queue)).unwrap();
+        if is_gone {
+            settle(&queue, &stored[1..], Outcome::Delivered).await;
+            let segment = dir.path().join("queue/lanes/conversations/00000000000001048576");
+            let is_left = || segment.exists() || segment.with_extension("gone").exists();
+            until("its segment is deleted", || !is_left()).await;
+        }
+        copy(dir.path(), killed.path());
+        close(queue).await;
+
+        let queue = open(if is_killed { killed.path() } else { dir.path() });
+        let mended = Envelope { body: "{\"right\":1}".into(), ..stored[0].event.clone() };
+        let again = queue.writer().submit(vec![mended.clone(), stored[1].event.clone()]).await;
+        let mended_again = queue.writer().submit(vec![mended]).await;
+
+        assert!(matches!(again[..], [Ok(Appended::Stored(_)), Ok(Appended::Duplicate)]), "{again:?}");
+        assert_eq!(mended_again, [Ok(Appended::Duplicate)]);
+        assert_eq!(read_all(&queue, LANE).await.len(), 2 - usize::from(is_gone));
+        close(queue).await;
+    }
+}
+
+#[tokio::test]
+async fn what_died_and_came_again_is_a_repeat_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, stored) = with_dead(dir.path(), &["{\"wrong\":1}"]).await;
+    let mended = Envelope { body: "{\"right\":1}".into(), ..stored[0].event.clone() };
+    append(&queue, vec![mended.clone()]).await;
+    close(queue).await;
+
+    let queue = open(dir.path());
+
+    assert_eq!(queue.writer().submit(vec![mended]).await, [Ok(Appended::Duplicate)]);
+    close(queue).await;
+}
+
+#[tokio::test]
 async fn a_settlement_whose_events_are_gone_is_harmless() {
     let dir = tempfile::tempdir().unwrap();
     let queue = open(dir.path());

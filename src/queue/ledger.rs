@@ -4,12 +4,14 @@
 //! what was settled in every living segment, so that a start reads the newest only and old ones can be
 //! deleted by age and size.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::chunk::{self, Kind, runs_that_fit};
-use super::entry::{self, LedgerEntry};
+use super::entry::{self, Fate, LedgerEntry};
 use super::mark::{self, Mark, SNAPSHOT_END};
 use super::page::{Chunks, Source};
 use super::row::Row;
@@ -54,7 +56,7 @@ impl Ledger {
             let raw = match &segment.raw {
                 Some(raw) => Some(raw.clone()),
                 None => match scan(self.row.id, segment.first, &segment.dir) {
-                    Ok(raw) => raw.map(std::sync::Arc::new),
+                    Ok(raw) => raw.map(Arc::new),
                     Err(error) => {
                         tracing::error!(segment = %segment.dir.display(), %error, "a part of the ledger cannot be read: some events may be sent again");
                         None
@@ -85,6 +87,26 @@ impl Ledger {
             }
         }
         recovered
+    }
+
+    /// Lane and number of events that died at `since_ms` or later, of an earlier process.
+    pub(super) fn died_since(&self, since_ms: i64) -> HashSet<(u8, Seq)> {
+        let mut died = HashSet::new();
+        for segment in self.row.segments.iter().filter(|segment| segment.newest_ms >= since_ms) {
+            let raw = match &segment.raw {
+                Some(raw) => Some(raw.clone()),
+                None => scan(self.row.id, segment.first, &segment.dir).ok().flatten().map(Arc::new),
+            };
+            let Some(raw) = raw else { continue };
+            for place in raw.places().iter().filter(|place| place.first < segment.end) {
+                let Ok(bytes) = raw.read(*place) else { continue };
+                let entries = chunk::decode(&bytes).and_then(|chunk| entry::decode(&chunk));
+                let is_death = |entry: &LedgerEntry| matches!(entry.fate, Fate::Dead(_));
+                let dead = entries.unwrap_or_default().into_iter().filter(is_death);
+                died.extend(dead.map(|entry| (entry.lane as u8, entry.seq)));
+            }
+        }
+        died
     }
 
     /// Writes entries down and syncs once. `marks` is asked only when a new segment begins.

@@ -75,7 +75,7 @@ impl Queue {
         let ids_dir = dir.join("dedupe");
         make_dir(&ids_dir).map_err(|error| OpenError::from_io(&ids_dir, &error))?;
         let mut dedupe = Dedupe::new(config.dedupe_window);
-        recall(&rows, &dead, &ids_dir, clock.unix_ms(), config.dedupe_window, &mut dedupe);
+        recall(&rows, &dead, &ledger, &ids_dir, clock.unix_ms(), config.dedupe_window, &mut dedupe);
         let ids_dir = dedupe.is_on().then_some(ids_dir);
         let logs: Vec<Log> =
             Lane::ALL.into_iter().zip(rows).map(|(lane, row)| Log::new(row, lane, ids_dir.clone())).collect();

@@ -7,14 +7,17 @@ use std::time::Duration;
 use super::dead::Dead;
 use super::dedupe::{Dedupe, MAX_IDS};
 use super::idents::{self, Ident};
+use super::ledger::Ledger;
 use super::row::Row;
 use super::survey::{idents_of, scan};
+use super::types::Seq;
 
 /// Remembers the ids accepted within `window`: of segments that are here, and of those that were
-/// deleted. What lies in the dead letters may come again.
+/// deleted. What died may come again, whether its letter still lies there or not.
 pub(super) fn recall(
     rows: &[Row],
     dead: &Dead,
+    ledger: &Ledger,
     ids_dir: &Path,
     now_ms: i64,
     window: Duration,
@@ -24,7 +27,7 @@ pub(super) fn recall(
         return;
     }
     let since = now_ms.saturating_sub(i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
-    let mut found: Vec<Ident> = Vec::new();
+    let mut found: Vec<(Seq, Ident)> = Vec::new();
     for row in rows {
         let mut from_row = 0;
         for segment in row.segments.iter().rev() {
@@ -34,8 +37,8 @@ pub(super) fn recall(
             if segment.newest_ms < since || from_row >= MAX_IDS {
                 break;
             }
-            let here = match idents::read(&segment.dir.join(idents::FILE)) {
-                Some((first, here)) if first == segment.first => here,
+            let here: Vec<(Seq, Ident)> = match idents::read(&segment.dir.join(idents::FILE)) {
+                Some((first, here)) if first == segment.first => (first..).zip(here).collect(),
                 // What a power cut may still take is no reason to refuse it when it comes again.
                 _ if segment.is_unsynced => continue,
                 _ => {
@@ -45,8 +48,7 @@ pub(super) fn recall(
                     };
                     let all = raw.map(|raw| idents_of(&raw)).unwrap_or_default();
                     // What was refused may come again.
-                    let counts = |(number, ident)| (number < segment.end).then_some(ident);
-                    all.into_iter().filter_map(counts).collect()
+                    all.into_iter().filter(|(number, _)| *number < segment.end).collect()
                 }
             };
             from_row += here.len();
@@ -54,11 +56,17 @@ pub(super) fn recall(
         }
     }
     for entry in std::fs::read_dir(ids_dir).into_iter().flatten().flatten() {
-        found.extend(idents::read(&entry.path()).map(|(_, idents)| idents).unwrap_or_default());
+        if let Some((first, idents)) = idents::read(&entry.path()) {
+            found.extend((first..).zip(idents));
+        }
     }
-    found.retain(|ident| ident.at_ms >= since && dead.find(ident.identity).is_none());
-    found.sort_by_key(|ident| ident.at_ms);
-    for ident in &found[found.len().saturating_sub(MAX_IDS)..] {
+    found.retain(|(_, ident)| ident.at_ms >= since && dead.find(ident.identity).is_none());
+    if !found.is_empty() {
+        let died = ledger.died_since(since);
+        found.retain(|(number, ident)| !died.contains(&(ident.lane, *number)));
+    }
+    found.sort_by_key(|(_, ident)| ident.at_ms);
+    for (_, ident) in &found[found.len().saturating_sub(MAX_IDS)..] {
         dedupe.remember(ident.identity, ident.at_ms);
     }
 }
