@@ -205,7 +205,7 @@ impl Dead {
     }
 
     /// The first letter at or after `number`. What is damaged is passed over; what the disk does not give
-    /// is an error for a minute of looks.
+    /// is an error until it has been looked at often enough.
     pub(super) fn at_or_after(
         &mut self,
         number: Seq,
