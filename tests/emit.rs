@@ -130,6 +130,24 @@ fn a_fault_in_another_key_keeps_nobody_from_the_daemon() {
 }
 
 #[test]
+fn a_number_or_an_extension_as_a_fields_name_is_forwarded_and_not_logged() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    let _daemon = home.run();
+    let json =
+        r#"{"agentId":"a","status":"Idle","sourceId":"s","newerField":1,"4915112345678":1,"j.doe-4711":1}"#;
+
+    let output = emit(&home, &["userRoutingStatusEvents", "--from-json", json]);
+
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    eventually("they are told", || home.log().matches("not in our table").count() >= 2);
+    let log = home.log();
+    assert!(log.contains("newerField"), "{log}");
+    assert!(!log.contains("4915112345678") && !log.contains("4711"), "{log}");
+    eventually("it is delivered", || sandbox.taken().len() == 1);
+}
+
+#[test]
 fn help_and_list_come_from_the_table() {
     let list = said(&trunkline().args(["emit", "--list"]).output().unwrap()).0;
 

@@ -8,8 +8,10 @@ use super::cursor::Shape;
 /// Most faults spelled out for one event; the rest is counted. A type has at most 12 fields.
 pub(super) const MAX_FAULTS: usize = 40;
 
-/// Longest name of a producer's own field that is printed.
+/// Longest name of a producer's own field that is printed, and its most digits: a phone number has more. The
+/// API's names have none.
 const MAX_NAME: usize = 40;
+const MAX_DIGITS: usize = 4;
 
 /// One fault: a code for metrics and a sentence for the producer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +40,15 @@ impl Path<'_> {
     }
 }
 
-/// `name` if it looks like a name; a number or an address must not reach a log through a key.
+/// `name` if it looks like one of a field; a number, an address or an extension must not reach a log through
+/// a key.
 pub(super) fn printable(name: &str) -> &str {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    let is_name = !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(is_plain);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let digits = name.bytes().filter(u8::is_ascii_digit).count();
+    let is_name = name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.len() <= MAX_NAME
+        && name.bytes().all(is_plain)
+        && digits <= MAX_DIGITS;
     if is_name { name } else { "a field" }
 }
 
@@ -89,4 +96,34 @@ pub(super) fn join(faults: &[Fault], total: usize) -> String {
         let _ = write!(line, "; and {} more", total - faults.len());
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::catalogue;
+
+    #[test]
+    fn what_could_be_a_number_or_an_address_is_no_name() {
+        for name in ["4915112345678", "tel4915112345678", "t_4915_1123", "j.doe-4711", "a@b", "_x", "", "7"] {
+            assert_eq!(printable(name), "a field", "{name}");
+        }
+        assert_eq!(printable("newerField_2026"), "newerField_2026");
+    }
+
+    #[test]
+    fn every_field_of_the_table_is_printed() {
+        fn all(fields: &[catalogue::Field]) {
+            for field in fields {
+                assert_eq!(printable(field.name), field.name);
+                if let Kind::Object(inside) = field.kind {
+                    all(inside);
+                }
+            }
+        }
+
+        for known in catalogue::types() {
+            all(known.fields);
+        }
+    }
 }
