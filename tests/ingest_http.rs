@@ -5,6 +5,7 @@
 mod ingest_support;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ingest_support::{House, event, line};
@@ -277,6 +278,37 @@ async fn chunked_and_long_bodies_keep_to_the_limit() {
     assert_eq!((chunked.status, house.memory.count()), (200, 1));
     assert_eq!((announced.status, grown.status), (413, 413));
     assert!(growing.is_closed().await);
+}
+
+#[tokio::test]
+async fn long_bodies_that_come_in_parts_at_the_same_time_are_all_taken() {
+    let (length, count) = (200 * 1024, 12);
+    let house = House::new(|config| {
+        (config.max_line, config.max_pending) = (256 * 1024, 512 * 1024);
+        config.http.listen = Some("127.0.0.1:0".to_owned());
+        config.http.allow_anonymous = true;
+    });
+    let addr = house.http.unwrap();
+    let all_began = Arc::new(tokio::sync::Barrier::new(count));
+    let post = |all_began: Arc<tokio::sync::Barrier>| async move {
+        let mut client = Client::new(addr).await;
+        let event = line(Uuid::new_v4());
+        let (first, rest) = (" ".repeat(100 * 1024), " ".repeat(length - 100 * 1024 - event.len()));
+        let head = format!("POST {PRESENCE} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n");
+        client.send(&format!("{head}{}\r\n{first}", good_headers())).await;
+        all_began.wait().await;
+        client.send(&format!("{rest}{event}")).await;
+        client.response().await.status
+    };
+
+    let posts: Vec<_> = (0..count).map(|_| tokio::spawn(post(all_began.clone()))).collect();
+    let mut statuses = Vec::new();
+    for post in posts {
+        statuses.push(post.await.unwrap());
+    }
+
+    assert_eq!(statuses, vec![200; count]);
+    assert_eq!(house.memory.count(), count);
 }
 
 #[tokio::test]

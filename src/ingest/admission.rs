@@ -112,8 +112,9 @@ impl Admission {
         self.pending.take(bytes).await
     }
 
-    /// Waits until an unfinished line may grow to `bytes`. A budget of its own, of the same size:
-    /// unfinished lines must not keep finished ones out.
+    /// Waits until an unfinished line or body may grow to `bytes`. A budget of its own, of the same size:
+    /// what is unfinished must not keep finished lines out. Ask for all that may be needed at once, and give it
+    /// back within a limit: others wait for it.
     pub(super) async fn long_line(&self, bytes: usize) -> PendingBytes {
         self.long_lines.take(bytes).await
     }

@@ -11,13 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Mono;
 use crate::event::{Door, ErrorBody, Refusal};
 use crate::queue::{AppendError, Appended};
 use crate::socket::Peer;
@@ -36,6 +35,9 @@ const SHORT_LINE: usize = 64 * 1024;
 
 /// A producer in the middle of a long line must send something this often.
 const LONG_LINE_IDLE: Duration = Duration::from_secs(10);
+
+/// Most time from when a long line got its room to its end: others wait for the room. An HTTP body has as long.
+const LONG_LINE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A producer that reads nothing for this long, with answers waiting, is let go.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
@@ -60,6 +62,15 @@ enum Outcome {
     Asked { taken: Taken, results: Results, pending: PendingBytes },
 }
 
+/// What an unfinished line above [`SHORT_LINE`] holds.
+struct LongLine {
+    /// Its place in the row, taken before the room: a producer that does not read its answers must not hold
+    /// what others wait for.
+    place: Option<OwnedSemaphorePermit>,
+    _room: PendingBytes,
+    ends: Mono,
+}
+
 /// An answer on its way out; the line counts as unanswered until it is written.
 struct Answer {
     bytes: Bytes,
@@ -79,12 +90,11 @@ struct Desk<S> {
 
 /// Serves one connection to its end, or until `stop` and what was read is answered.
 pub(super) async fn serve<S: Sink>(
-    stream: UnixStream,
+    (reader, writer): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
     peer: Peer,
     context: Arc<DoorContext<S>>,
     stop: CancellationToken,
 ) {
-    let (reader, writer) = stream.into_split();
     let (lines, lines_out) = unbounded_channel();
     let (answers, answers_out) = unbounded_channel();
     let unacked = Arc::new(Semaphore::new(context.settings().config.max_unacked));
@@ -101,12 +111,13 @@ pub(super) async fn serve<S: Sink>(
 }
 
 impl<S: Sink> Desk<S> {
-    async fn read(&self, mut socket: OwnedReadHalf, lines: UnboundedSender<Waiting>) {
+    async fn read(&self, mut socket: impl AsyncRead + Unpin, lines: UnboundedSender<Waiting>) {
         let mut framer = Framer::new(self.context.settings().config.max_line);
-        let mut long_line = None;
+        let mut long_line: Option<LongLine> = None;
         loop {
             while let Some(frame) = framer.next_frame() {
-                if self.take(frame, &lines).await.is_break() {
+                let place = long_line.as_mut().and_then(|long| long.place.take());
+                if self.take(frame, place, &lines).await.is_break() {
                     return;
                 }
             }
@@ -128,39 +139,57 @@ impl<S: Sink> Desk<S> {
             }
         }
         if let Some(frame) = framer.finish() {
-            let _ = self.take(frame, &lines).await;
+            let place = long_line.as_mut().and_then(|long| long.place.take());
+            let _ = self.take(frame, place, &lines).await;
         }
     }
 
     /// Reads once; `None` if the connection is of no more use.
     async fn fill(
         &self,
-        socket: &mut OwnedReadHalf,
+        socket: &mut (impl AsyncRead + Unpin),
         framer: &mut Framer,
-        long_line: &mut Option<PendingBytes>,
+        long_line: &mut Option<LongLine>,
     ) -> Option<usize> {
         if framer.held() <= SHORT_LINE {
             return socket.read_buf(&mut framer.room()).await.ok();
         }
-        if long_line.is_none() {
-            let max_line = self.context.settings().config.max_line;
-            *long_line = Some(self.context.admission.long_line(max_line).await);
+        let ends = match long_line {
+            Some(long) => long.ends,
+            None => long_line.insert(self.long_line().await).ends,
+        };
+        let left = ends.since(self.context.clock.mono());
+        let mut room = framer.room();
+        let read = socket.read_buf(&mut room);
+        // At its end also a line that comes without a pause: a timeout of 0 would let it read on.
+        if !left.is_zero()
+            && let Ok(read) = tokio::time::timeout(left.min(LONG_LINE_IDLE), read).await
+        {
+            return read.ok();
         }
-        match tokio::time::timeout(LONG_LINE_IDLE, socket.read_buf(&mut framer.room())).await {
-            Ok(read) => read.ok(),
-            Err(_) => {
-                self.context.refuse(Door::Stream, self.peer, "unfinished_line");
-                None
-            }
-        }
+        self.context.refuse(Door::Stream, self.peer, "unfinished_line");
+        None
     }
 
-    /// Puts one line in the row. Breaks when nobody waits for its answer any more.
-    async fn take(&self, frame: Frame, lines: &UnboundedSender<Waiting>) -> ControlFlow<()> {
+    async fn long_line(&self) -> LongLine {
+        let place = self.place().await;
+        let room = self.context.admission.long_line(self.context.settings().config.max_line).await;
+        LongLine { place: Some(place), _room: room, ends: self.context.clock.mono().plus(LONG_LINE_LIMIT) }
+    }
+
+    /// Puts one line in the row, at `place` if it has one. Breaks when nobody waits for its answer any more.
+    async fn take(
+        &self,
+        frame: Frame,
+        place: Option<OwnedSemaphorePermit>,
+        lines: &UnboundedSender<Waiting>,
+    ) -> ControlFlow<()> {
         // Places of this connection first: a producer that does not read must not hold bytes of all.
-        let Some(place) = self.gone.run_until_cancelled(self.place()).await else {
-            return ControlFlow::Break(());
+        let place = match place {
+            Some(place) => Some(place),
+            None => self.gone.run_until_cancelled(self.place()).await,
         };
+        let Some(place) = place else { return ControlFlow::Break(()) };
         let outcome = match frame {
             Frame::TooLong => {
                 self.context.refuse(Door::Stream, self.peer, "line_too_long");
@@ -226,7 +255,7 @@ impl<S: Sink> Desk<S> {
         }
     }
 
-    async fn write(&self, mut socket: OwnedWriteHalf, mut answers: UnboundedReceiver<Answer>) {
+    async fn write(&self, mut socket: impl AsyncWrite + Unpin, mut answers: UnboundedReceiver<Answer>) {
         let mut out = BytesMut::new();
         let mut places = Vec::new();
         while let Some(first) = answers.recv().await {
@@ -254,7 +283,7 @@ impl<S: Sink> Desk<S> {
     }
 
     /// False if the producer is gone, or stuck for so long that it counts as gone.
-    async fn write_all(&self, socket: &mut OwnedWriteHalf, bytes: &[u8]) -> bool {
+    async fn write_all(&self, socket: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> bool {
         let stuck_at_stop = async {
             self.stop.cancelled().await;
             tokio::time::sleep(STUCK_AT_STOP).await;
@@ -274,3 +303,6 @@ impl<S: Sink> Desk<S> {
 fn refusal_cost(refusal: &Refusal) -> usize {
     refusal.message.len() + REFUSAL_BYTES
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,8 @@
 //! - Answers of a connection leave in the order of its lines, one for each line that is not blank.
 //! - What producers make us hold is bounded: lines by `max_line`, unanswered bytes of all doors by
 //!   `max_pending`, connections by `max_connections`, unread answers a connection by a constant.
-//! - A connection that does not read, or never ends its line, holds up only itself.
+//! - A connection that does not read, or never ends its line, holds up only itself; what long lines and bodies
+//!   share is held by none for longer than 30 s, nor by one that waits for more of it.
 //! - Logs hold codes, counts, uid and pid; never a byte of an event.
 //!
 //! Not here: what a good event is (`event`), where it rests (`queue`), how a socket is made (`socket`).

@@ -56,7 +56,7 @@ async fn welcome<S: Sink>(stream: UnixStream, context: Arc<DoorContext<S>>, stop
     };
     let open = context.metrics.connections.get_or_create_owned(&DoorLabel { door: Door::Stream.name() });
     open.inc();
-    connection::serve(stream, peer, context, stop).await;
+    connection::serve(stream.into_split(), peer, context, stop).await;
     open.dec();
     drop(slot);
 }

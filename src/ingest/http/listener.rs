@@ -27,8 +27,8 @@ use super::watched::{Watch, Watched};
 
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a request in hand may take after a stop: above the 30 s that a body may take.
-const STOP_LIMIT: Duration = Duration::from_secs(35);
+/// How long a request in hand may take after a stop: above the 40 s that a body and its wait for room may take.
+const STOP_LIMIT: Duration = Duration::from_secs(45);
 /// Permission bits of a unix socket: those of the stream socket by default.
 const MODE: u32 = 0o660;
 /// What hyper may hold of a head.

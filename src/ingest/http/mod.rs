@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! accept ──slot──> connection ──head──> routes ──bearer──> body ──take──> Sink ──> the API's answer
-//!           └─ 503      │ watched: head 10 s, idle 60 s      │ 30 s, bounded
+//!           └─ 503      │ watched: head 10 s, idle 60 s      │ 30 s, bounded; 503 without room for a long one
 //! ```
 //!
 //! Invariants

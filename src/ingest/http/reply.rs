@@ -26,6 +26,8 @@ pub(super) enum Refused {
     MethodNotAllowed,
     /// The body did not come in time.
     TooSlow,
+    /// Other long bodies and lines have all the room, and trying again helps.
+    NoRoom,
     /// Too many bytes or events.
     TooLarge(String),
     /// Not JSON by its header.
@@ -45,7 +47,7 @@ impl Refused {
             Refused::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Refused::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Refused::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Refused::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Refused::NoRoom | Refused::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -59,7 +61,7 @@ impl Refused {
             Refused::TooSlow => "client.timeout",
             Refused::TooLarge(_) => "request.entity.too.large",
             Refused::NotJson => "unsupported.media.type",
-            Refused::Unavailable(_) => "service.unavailable",
+            Refused::NoRoom | Refused::Unavailable(_) => "service.unavailable",
         }
     }
 
@@ -72,6 +74,7 @@ impl Refused {
             Refused::NotFound => "not_found",
             Refused::MethodNotAllowed => "method",
             Refused::TooSlow => "slow_body",
+            Refused::NoRoom => "no_room",
             Refused::TooLarge(_) => "body_too_large",
             Refused::NotJson => "media_type",
             Refused::Unavailable(_) => "unavailable",
@@ -86,6 +89,9 @@ impl Refused {
             Refused::NotFound => "trunkline takes only the Events API; keep a second client for the rest",
             Refused::MethodNotAllowed => "only POST is taken here",
             Refused::TooSlow => "the body did not come within 30 seconds",
+            Refused::NoRoom => {
+                "other long bodies and lines had all the room for 10 seconds (ingest.max_pending)"
+            }
             Refused::NotJson => "the body must have Content-Type application/json",
         }
     }
@@ -103,18 +109,16 @@ impl IntoResponse for Refused {
             "errors": [],
         });
         let mut response = answer(status, Bytes::from(body.to_string()));
-        match self {
-            Refused::Unavailable(_) => {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
-            }
-            Refused::MethodNotAllowed => {
-                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-            }
-            // What is left of the body would be taken for the next request.
-            Refused::TooSlow | Refused::TooLarge(_) => {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            _ => {}
+        let headers = response.headers_mut();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+        }
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+        }
+        // What is left of the body would be taken for the next request.
+        if matches!(self, Refused::TooSlow | Refused::NoRoom | Refused::TooLarge(_)) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

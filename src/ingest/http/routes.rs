@@ -72,8 +72,8 @@ async fn token<S: Sink>(State(site): State<Site<S>>, headers: HeaderMap, body: B
     if headers.contains_key(header::ORIGIN) {
         return site.refuse(Refused::Forbidden);
     }
-    match body::read(&headers, body, MAX_FORM, &site.context.admission).await {
-        Ok(form) => site.login().token(&headers, &form),
+    match body::read(body, MAX_FORM, &site.context.admission, &site.context.clock).await {
+        Ok(form) => site.login().token(&headers, &form.bytes),
         Err(refused) => site.refuse(refused),
     }
 }
@@ -106,10 +106,11 @@ async fn take_events<S: Sink>(
         return Err(uncounted(Refused::NotJson));
     }
     let context = &site.context;
-    let body = body::read(&parts.headers, body, context.settings().config.max_line, &context.admission).await;
-    let body = body.map_err(uncounted)?;
-    let _pending = context.admission.pending(body.len()).await;
-    let (mut taken, events) = take(&body, context, Door::Http, site.peer).map_err(|error| {
+    let max = context.settings().config.max_line;
+    let whole = body::read(body, max, &context.admission, &context.clock).await.map_err(uncounted)?;
+    let _pending = context.admission.pending(whole.bytes.len()).await;
+    drop(whole.room);
+    let (mut taken, events) = take(&whole.bytes, context, Door::Http, site.peer).map_err(|error| {
         let said = error.error_body();
         match said.status {
             413 => (Refused::TooLarge(said.message), true),
