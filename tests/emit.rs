@@ -9,7 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use common::{Home, Sandbox, eventually, trunkline};
+use common::{Home, Sandbox, eventually, hold_event, trunkline};
 use trunkline::clock::Clock;
 use trunkline::event::catalogue;
 use uuid::Uuid;
@@ -101,6 +101,80 @@ fn a_daemon_that_is_not_there_or_does_not_answer_is_69_in_time() {
     assert_eq!((gone.status.code(), silent.status.code()), (Some(69), Some(69)));
     assert!(said(&silent).1.contains("no answer within 500ms"), "{silent:?}");
     assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+/// A line that no socket's buffer holds: writing it fails once the daemon has turned us away.
+fn long_event() -> String {
+    format!(r#"{{"agentId":"a","sourceId":"s","status":"Idle","newerField":"{}"}}"#, "x".repeat(800_000))
+}
+
+/// `emit` with `json` on its standard input; the input stays open if it is `None`.
+fn emit_from_stdin(home: &Home, timeout: &str, json: Option<&str>) -> Output {
+    let mut child = trunkline()
+        .args(["emit", "userRoutingStatusEvents", "--from-json", "-", "--timeout", timeout, "--config"])
+        .arg(home.config())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take();
+    if let Some(json) = json {
+        stdin.take().unwrap().write_all(json.as_bytes()).unwrap();
+    }
+    eventually("it ends", || child.try_wait().unwrap().is_some());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_uid_that_is_not_allowed_is_77_however_far_the_line_had_come() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    home.reconfigure("[ingest.stream]", "[ingest.stream]\nallow_uids = [\"4294967\"]");
+    let _daemon = home.run();
+    let file = home.path().join("lines");
+    std::fs::write(&file, hold_event(Uuid::new_v4(), 1).1).unwrap();
+
+    let mut outputs: Vec<Output> =
+        (0..20).map(|_| emit(&home, &["userRoutingStatusEvents", "agentId=a", "status=Idle"])).collect();
+    outputs.push(emit_from_stdin(&home, "20s", Some(&long_event())));
+    outputs.push(home.send(&[&file]));
+
+    for output in outputs {
+        assert_eq!(output.status.code(), Some(77), "{output:?}");
+        assert!(said(&output).1.contains("ingest.stream.allow_uids"), "{output:?}");
+    }
+}
+
+#[test]
+fn a_daemon_with_too_many_connections_is_69_and_says_so() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "[ingest]\nmax_connections = 2\n");
+    let _daemon = home.run();
+    let mut held = None;
+    eventually("the one place is taken", || {
+        held = None;
+        let mut producer = home.producer();
+        let is_served = producer.line("{}").is_ok()
+            && producer.answer().is_ok_and(|said| said.is_some_and(|said| said["status"] == 400));
+        held = Some(producer);
+        is_served
+    });
+    let file = home.path().join("lines");
+    std::fs::write(&file, hold_event(Uuid::new_v4(), 1).1).unwrap();
+
+    let send = ["send", "--reconnect-for", "0s", file.to_str().unwrap()];
+    let outputs = [
+        emit(&home, &["userRoutingStatusEvents", "agentId=a", "status=Idle"]),
+        emit_from_stdin(&home, "20s", Some(&long_event())),
+        home.cli(&send),
+    ];
+
+    for output in outputs {
+        assert_eq!(output.status.code(), Some(69), "{output:?}");
+        assert!(said(&output).1.contains("half of ingest.max_connections"), "{output:?}");
+    }
+    drop(held);
 }
 
 #[test]

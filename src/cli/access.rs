@@ -1,4 +1,5 @@
-//! Says why a socket may not be used: what it is, who we are, what to do.
+//! Says why a socket may not be used, or why the daemon behind it turned us away: what it is, who we are, what
+//! to do.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -26,6 +27,32 @@ pub(super) fn explain(socket: &Path, key: &str) -> String {
         user(geteuid().as_raw()),
         groups.join(", ")
     )
+}
+
+/// What the daemon says to a connection that it does not serve, before it closes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum TurnedAway {
+    /// Not for this uid. Trying again does not help.
+    NotAllowed(String),
+    /// There are too many connections.
+    Crowded(String),
+}
+
+impl TurnedAway {
+    /// `None` if an answer with this status is about what was sent.
+    pub(super) fn of(socket: &Path, status: Option<u16>, message: &str) -> Option<Self> {
+        let socket = socket.display();
+        match status {
+            Some(403) => Some(Self::NotAllowed(format!(
+                "{socket}: {message}; you are {}; ask for an entry there, or run this as a user that it lists",
+                user(geteuid().as_raw())
+            ))),
+            Some(503) => Some(Self::Crowded(format!(
+                "{socket}: the daemon turned us away: {message}; end other producers, or raise ingest.max_connections"
+            ))),
+            _ => None,
+        }
+    }
 }
 
 fn user(uid: u32) -> String {

@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::clock::{Clock, Mono};
 
-use super::access;
+use super::access::{self, TurnedAway};
 use input::{InputError, Line};
 use session::End;
 
@@ -92,6 +92,14 @@ pub enum SendError {
         #[source]
         source: Option<io::Error>,
     },
+    /// Too many are connected, and stayed so; the text says the rest.
+    #[error("{why}; {accepted} events were accepted")]
+    Crowded {
+        /// The daemon's words.
+        why: String,
+        /// Events accepted until then.
+        accepted: u64,
+    },
     /// The socket is not for us; the text says all.
     #[error("{0}")]
     Permission(String),
@@ -109,7 +117,7 @@ impl SendError {
     /// 69 not reachable, 77 permission, 1 input.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            SendError::Unreachable { .. } => 69,
+            SendError::Unreachable { .. } | SendError::Crowded { .. } => 69,
             SendError::Permission(_) => 77,
             SendError::Input { .. } => 1,
         }
@@ -127,7 +135,7 @@ struct Tally<'a> {
     trouble_since: Option<Mono>,
     gave_up: bool,
     last_retryable: Option<String>,
-    turned_away: Option<(u16, String)>,
+    turned_away: Option<TurnedAway>,
 }
 
 impl Tally<'_> {
@@ -189,7 +197,7 @@ async fn pump(
                 if tally.unanswered.is_empty() {
                     tally.trouble_since = None;
                 }
-                if let End::Done = session::run(stream, input, tally).await? {
+                if let End::Done = session::run(stream, socket, input, tally).await? {
                     return Ok(());
                 }
             }
@@ -198,9 +206,11 @@ async fn pump(
             }
             Err(error) => fault = Some(error),
         }
-        if let Some((403, message)) = tally.turned_away.take() {
-            return Err(SendError::Permission(format!("{}: {message}", socket.display())));
-        }
+        let crowded = match tally.turned_away.take() {
+            Some(TurnedAway::NotAllowed(why)) => return Err(SendError::Permission(why)),
+            Some(TurnedAway::Crowded(why)) => Some(why),
+            None => None,
+        };
         if tally.trouble_since.is_none() {
             backoff = BACKOFF_FIRST;
         }
@@ -208,7 +218,10 @@ async fn pump(
         let is_over = now.since(*tally.trouble_since.get_or_insert(now)) >= patience.give_up_after;
         if tally.gave_up || !was_connected || (is_over && tally.last_retryable.is_none()) {
             let (socket, accepted) = (socket.clone(), tally.report.accepted);
-            return Err(SendError::Unreachable { socket, accepted, source: fault });
+            return Err(match crowded {
+                Some(why) => SendError::Crowded { why, accepted },
+                None => SendError::Unreachable { socket, accepted, source: fault },
+            });
         }
         // One last round in which "again later" counts as refused.
         tally.gave_up = is_over;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::access;
+use super::access::{self, TurnedAway};
 
 /// Longest answer to one event.
 const MAX_ANSWER: u64 = 64 * 1024;
@@ -29,6 +29,9 @@ pub enum EmitError {
         /// What happened.
         reason: String,
     },
+    /// Too many are connected; the text says all.
+    #[error("{0}")]
+    Crowded(String),
     /// The socket is not for us; the text says all.
     #[error("{0}")]
     Permission(String),
@@ -41,7 +44,7 @@ impl EmitError {
     /// 69 not reachable, 77 permission, 1 refused.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            EmitError::Unreachable { .. } => 69,
+            EmitError::Unreachable { .. } | EmitError::Crowded(_) => 69,
             EmitError::Permission(_) => 77,
             EmitError::Refused(_) => 1,
         }
@@ -53,6 +56,7 @@ struct Answer {
     #[serde(default)]
     errors: Vec<Refusal>,
     message: Option<String>,
+    status: Option<u16>,
 }
 
 #[derive(Deserialize)]
@@ -74,7 +78,7 @@ pub fn hand_over(line: &str, socket: &Path, timeout: Duration) -> Result<(), Emi
     });
     let unreachable = |reason: String| EmitError::Unreachable { socket: socket.to_path_buf(), reason };
     match answered.recv_timeout(timeout) {
-        Ok(Ok(answer)) => judge(&answer, unreachable),
+        Ok(Ok(answer)) => judge(&answer, socket, unreachable),
         Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
             Err(EmitError::Permission(access::explain(socket, "ingest.stream.mode")))
         }
@@ -85,18 +89,25 @@ pub fn hand_over(line: &str, socket: &Path, timeout: Duration) -> Result<(), Emi
 
 fn exchange(line: &str, socket: &Path) -> io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.write_all(line.as_bytes())?;
+    // A daemon that turns us away closes while we write; what it said lies in the socket all the same.
+    let written = stream.write_all(line.as_bytes());
     let mut answer = String::new();
-    io::Read::take(BufReader::new(stream), MAX_ANSWER).read_line(&mut answer)?;
+    let read = io::Read::take(BufReader::new(stream), MAX_ANSWER).read_line(&mut answer);
     if answer.is_empty() {
+        written.and(read)?;
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection"));
     }
     Ok(answer)
 }
 
-fn judge(answer: &str, unreachable: impl Fn(String) -> EmitError) -> Result<(), EmitError> {
+fn judge(answer: &str, socket: &Path, unreachable: impl Fn(String) -> EmitError) -> Result<(), EmitError> {
     let answer: Answer = serde_json::from_str(answer)
         .map_err(|_| unreachable("its answer cannot be understood".to_owned()))?;
+    match TurnedAway::of(socket, answer.status, answer.message.as_deref().unwrap_or_default()) {
+        Some(TurnedAway::NotAllowed(why)) => return Err(EmitError::Permission(why)),
+        Some(TurnedAway::Crowded(why)) => return Err(EmitError::Crowded(why)),
+        None => {}
+    }
     match (answer.errors.into_iter().next(), answer.message) {
         (Some(refusal), _) => Err(EmitError::Refused(refusal.message)),
         (None, Some(message)) => Err(EmitError::Refused(message)),

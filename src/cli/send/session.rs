@@ -1,6 +1,7 @@
 //! One connection of `send`: lines out, answers in, until all is answered or the connection ends.
 
 use std::collections::VecDeque;
+use std::path::Path;
 
 use bytes::{Buf, BytesMut};
 use serde::Deserialize;
@@ -11,7 +12,7 @@ use tokio::sync::mpsc::Receiver;
 use crate::ingest::{Frame, Framer};
 
 use super::input::{InputError, Line};
-use super::{Refused, SendError, Tally, WINDOW};
+use super::{Refused, SendError, Tally, TurnedAway, WINDOW};
 
 /// Longest answer: a thousand refusals with room to spare.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -41,6 +42,7 @@ struct EventError {
 /// Sends what is unanswered, then new lines, at most [`WINDOW`] ahead of the answers.
 pub(super) async fn run(
     mut stream: UnixStream,
+    socket: &Path,
     input: &mut Receiver<Result<Line, InputError>>,
     tally: &mut Tally<'_>,
 ) -> Result<End, SendError> {
@@ -81,7 +83,7 @@ pub(super) async fn run(
         };
         let mut is_refused_whole = false;
         while let Some(Frame::Line(answer)) = framer.next_frame() {
-            is_refused_whole |= !tally.take(&answer, &mut again);
+            is_refused_whole |= !tally.take(&answer, socket, &mut again);
         }
         if is_broken || is_refused_whole {
             again.append(&mut tally.unanswered);
@@ -93,10 +95,11 @@ pub(super) async fn run(
 
 impl Tally<'_> {
     /// Counts one answer. False if it stands for the whole connection.
-    fn take(&mut self, answer: &[u8], again: &mut VecDeque<Line>) -> bool {
+    fn take(&mut self, answer: &[u8], socket: &Path, again: &mut VecDeque<Line>) -> bool {
         let Ok(answer) = serde_json::from_slice::<Answer>(answer) else { return false };
-        if let Some(status @ (403 | 503)) = answer.status {
-            self.turned_away = Some((status, answer.message.unwrap_or_default()));
+        self.turned_away =
+            TurnedAway::of(socket, answer.status, answer.message.as_deref().unwrap_or_default());
+        if self.turned_away.is_some() {
             return false;
         }
         let Some(line) = self.unanswered.pop_front() else { return true };
