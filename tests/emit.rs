@@ -178,6 +178,17 @@ fn a_daemon_with_too_many_connections_is_69_and_says_so() {
 }
 
 #[test]
+fn standard_input_that_does_not_end_is_69_in_time() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+
+    let output = emit_from_stdin(&home, "500ms", None);
+
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    assert!(said(&output).1.contains("standard input did not end within 500ms"), "{output:?}");
+}
+
+#[test]
 fn a_fault_in_another_key_keeps_nobody_from_the_daemon() {
     let sandbox = Sandbox::start(&[]);
     let home = Home::new(&sandbox.addr, "[emit]\nsource_id = \"pbx-7\"\n");

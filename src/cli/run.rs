@@ -100,6 +100,7 @@ pub(super) fn check_online(path: Option<&Path>) -> anyhow::Result<Exit> {
 
 /// One event from words.
 pub(super) fn emit(path: Option<&Path>, args: EmitArgs) -> anyhow::Result<Exit> {
+    let deadline = emit::Deadline::new(Clock::system(), args.timeout.into());
     if args.list {
         return say(&describe::list());
     }
@@ -120,7 +121,7 @@ pub(super) fn emit(path: Option<&Path>, args: EmitArgs) -> anyhow::Result<Exit> 
         return Ok(Exit::Usage);
     }
     let stdin = match args.from_json.as_deref() {
-        Some("-") => Some(std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?),
+        Some("-") => Some(emit::standard_input(&deadline)?),
         _ => None,
     };
     let now =
@@ -142,6 +143,6 @@ pub(super) fn emit(path: Option<&Path>, args: EmitArgs) -> anyhow::Result<Exit> 
         }
     };
     let socket = args.socket.unwrap_or(contact.stream);
-    emit::hand_over(&built.line, &socket, args.timeout.into())?;
+    emit::hand_over(&built.line, &socket, &deadline)?;
     say(&format!("{}\n", built.event_id))
 }

@@ -16,13 +16,13 @@ pub(in crate::cli) struct EmitArgs {
     /// Fields; dots nest, uuid:TEXT makes an id that is the same for the same text
     #[arg(value_name = "KEY=VALUE")]
     pub fields: Vec<String>,
-    /// A JSON object to begin with; - reads it from standard input
+    /// A JSON object to begin with; - reads it from standard input, within --timeout
     #[arg(long, value_name = "OBJECT")]
     pub from_json: Option<String>,
     /// Stream socket [default: ingest.stream.path of the configuration]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Give up after this long; the event is then perhaps accepted
+    /// Give up after this long, all together; the event is then perhaps accepted
     #[arg(long, value_name = "DURATION", default_value = "500ms")]
     pub timeout: humantime::Duration,
     /// List all arrays

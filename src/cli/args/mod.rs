@@ -66,7 +66,7 @@ pub(in crate::cli) enum Command {
         disable_help_flag = true,
         after_help = "Examples:\n  trunkline emit --list\n  trunkline emit userRoutingStatusEvents --help\n  \
             trunkline emit userRoutingStatusEvents agentId=uuid:anna status=Idle sourceId=pbx-1\n\
-            Exit codes: 0 it is on stable storage, 1 refused, 69 the daemon did not answer in time, 77 not allowed"
+            Exit codes: 0 it is on stable storage, 1 refused, 69 not in time, 77 not allowed"
     )]
     Emit(EmitArgs),
     /// Say what the daemon does and why not, in plain words first

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::clock::{Clock, Mono};
+
 use super::access::{self, TurnedAway};
 
 /// Longest answer to one event.
@@ -35,18 +37,27 @@ pub enum EmitError {
     /// The socket is not for us; the text says all.
     #[error("{0}")]
     Permission(String),
+    /// The event did not come to its end in time.
+    #[error(
+        "standard input did not end within {} (--timeout), and nothing was sent; close it, or give it longer",
+        humantime::format_duration(*.0)
+    )]
+    InputOpen(Duration),
+    /// Standard input cannot be read.
+    #[error("cannot read standard input")]
+    Input(#[source] io::Error),
     /// The daemon said no; in its words, which hold nothing of the event.
     #[error("refused: {0}")]
     Refused(String),
 }
 
 impl EmitError {
-    /// 69 not reachable, 77 permission, 1 refused.
+    /// 69 not reachable or not in time, 77 permission, 1 refused or unreadable.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            EmitError::Unreachable { .. } | EmitError::Crowded(_) => 69,
+            EmitError::Unreachable { .. } | EmitError::Crowded(_) | EmitError::InputOpen(_) => 69,
             EmitError::Permission(_) => 77,
-            EmitError::Refused(_) => 1,
+            EmitError::Refused(_) | EmitError::Input(_) => 1,
         }
     }
 }
@@ -64,26 +75,61 @@ struct Refusal {
     message: String,
 }
 
-/// Hands a line to the daemon and waits for its answer, at most `timeout`. The event is on stable
-/// storage when it returns `Ok`.
+/// The time for all that `emit` does, from its start.
+#[derive(Clone, Debug)]
+pub struct Deadline {
+    clock: Clock,
+    began: Mono,
+    timeout: Duration,
+}
+
+impl Deadline {
+    /// Ends `timeout` from now.
+    pub fn new(clock: Clock, timeout: Duration) -> Self {
+        Self { began: clock.mono(), clock, timeout }
+    }
+
+    /// What `work` gives, unless the time is over before. Then its thread, which may hang in a system call, ends
+    /// with the process.
+    fn watch<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let (done, waited) = mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            let _ = done.send(work());
+        });
+        let left = self.timeout.saturating_sub(self.clock.mono().since(self.began));
+        waited.recv_timeout(left).ok()
+    }
+}
+
+/// Reads standard input to its end.
+///
+/// # Errors
+/// If that is not in time, or it is no text.
+pub fn standard_input(deadline: &Deadline) -> Result<String, EmitError> {
+    match deadline.watch(|| io::read_to_string(io::stdin())) {
+        Some(read) => read.map_err(EmitError::Input),
+        None => Err(EmitError::InputOpen(deadline.timeout)),
+    }
+}
+
+/// Hands a line to the daemon and waits for its answer until `deadline`. The event is on stable storage
+/// when it returns `Ok`.
 ///
 /// # Errors
 /// See [`EmitError`].
-pub fn hand_over(line: &str, socket: &Path, timeout: Duration) -> Result<(), EmitError> {
-    let (answer, answered) = mpsc::sync_channel(1);
+pub fn hand_over(line: &str, socket: &Path, deadline: &Deadline) -> Result<(), EmitError> {
     let (line, path) = (format!("{line}\n"), socket.to_path_buf());
-    // A thread that hangs in a system call ends with the process.
-    std::thread::spawn(move || {
-        let _ = answer.send(exchange(&line, &path));
-    });
     let unreachable = |reason: String| EmitError::Unreachable { socket: socket.to_path_buf(), reason };
-    match answered.recv_timeout(timeout) {
-        Ok(Ok(answer)) => judge(&answer, socket, unreachable),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+    match deadline.watch(move || exchange(&line, &path)) {
+        Some(Ok(answer)) => judge(&answer, socket, unreachable),
+        Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
             Err(EmitError::Permission(access::explain(socket, "ingest.stream.mode")))
         }
-        Ok(Err(error)) => Err(unreachable(error.to_string())),
-        Err(_) => Err(unreachable(format!("no answer within {}", humantime::format_duration(timeout)))),
+        Some(Err(error)) => Err(unreachable(error.to_string())),
+        None => {
+            let timeout = humantime::format_duration(deadline.timeout);
+            Err(unreachable(format!("no answer within {timeout}")))
+        }
     }
 }
 
