@@ -64,6 +64,40 @@ async fn a_restart_in_the_middle_loses_nothing_and_doubles_nothing() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_not_there_is_told_before_anything_is_sent() {
+    let house = House::new(|_| {});
+    let (file, missing) = (house.dir.path().join("lines"), house.dir.path().join("missing"));
+    std::fs::write(&file, line(Uuid::new_v4())).unwrap();
+
+    for bad in [missing, house.dir.path().to_owned()] {
+        let mut options = options(&house.path, file.clone());
+        options.files.push(bad.clone());
+        let error = send::run(options, |_| {}).await.unwrap_err();
+
+        assert!(matches!(&error, SendError::Input { file, .. } if *file == bad), "{error:?}");
+        assert_eq!((error.exit_code(), house.memory.count()), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn what_came_before_a_file_that_breaks_off_is_answered_and_counted() {
+    let house = House::new(|config| config.max_unacked = 8);
+    let file = house.dir.path().join("lines");
+    let lines: String = (0..300).map(|_| line(Uuid::new_v4())).collect();
+    std::fs::write(&file, lines + "bad\n").unwrap();
+    // A regular file that opens, and whose first page nobody can read.
+    let broken = PathBuf::from("/proc/self/mem");
+    let mut options = options(&house.path, file.clone());
+    options.files.extend([broken.clone(), file]);
+
+    let error = send::run(options, |_| {}).await.unwrap_err();
+
+    let SendError::Input { file, report, .. } = error else { panic!("{error:?}") };
+    assert_eq!((file, report), (broken, SendReport { accepted: 300, refused: 1 }));
+    assert_eq!(house.memory.count(), 300);
+}
+
+#[tokio::test]
 async fn nobody_there_is_exit_69() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("lines");

@@ -1,6 +1,6 @@
 //! `run`, `sandbox`, `send` and `emit`: from arguments to the parts that do the work.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use crate::shutdown::{self, Shutdown};
 use super::args::{self, EmitArgs, SendArgs};
 use super::daemon_at::contact;
 use super::emit::{self, build, describe};
-use super::{Exit, async_runtime, complain, config, logging, sandbox, say, send};
+use super::send::{self, SendError};
+use super::{Exit, async_runtime, complain, config, logging, sandbox, say};
 
 /// The daemon, in the foreground, until a stop signal.
 pub(super) fn run(path: Option<&Path>) -> anyhow::Result<Exit> {
@@ -74,9 +75,11 @@ pub(super) fn send(path: Option<&Path>, args: SendArgs) -> anyhow::Result<Exit> 
         reconnect_for: args.reconnect_for.into(),
         progress: std::io::stderr().is_terminal(),
     };
-    let report = async_runtime()?.block_on(send::run(options, |refused| complain(&refused.to_string())))?;
-    writeln!(std::io::stdout(), "accepted {} · refused {}", report.accepted, report.refused)?;
-    Ok(if report.refused == 0 { Exit::Done } else { Exit::Failed })
+    let sent = async_runtime()?.block_on(send::run(options, |refused| complain(&refused.to_string())));
+    if let Ok(report) | Err(SendError::Input { report, .. }) = &sent {
+        say(&format!("accepted {} · refused {}\n", report.accepted, report.refused))?;
+    }
+    Ok(if sent?.refused == 0 { Exit::Done } else { Exit::Failed })
 }
 
 /// Validates, and looks at everything between us and the API.

@@ -103,11 +103,13 @@ pub enum SendError {
     /// The socket is not for us; the text says all.
     #[error("{0}")]
     Permission(String),
-    /// A file cannot be read.
+    /// A file cannot be read. What was read before it is sent and answered.
     #[error("{file}: cannot be read", file = file.display())]
     Input {
         /// The file.
         file: PathBuf,
+        /// What came of the lines before it.
+        report: SendReport,
         /// Why not.
         source: io::Error,
     },
@@ -128,6 +130,8 @@ impl SendError {
 struct Tally<'a> {
     unanswered: VecDeque<Line>,
     input_ended: bool,
+    /// What ended it before its end.
+    input_fault: Option<InputError>,
     report: SendReport,
     on_refused: OnRefused<'a>,
     bar: ProgressBar,
@@ -145,7 +149,7 @@ impl Tally<'_> {
     }
 }
 
-/// Sends everything and waits for every answer.
+/// Sends everything and waits for every answer. A file that cannot be read in the middle ends the input.
 ///
 /// # Errors
 /// If the daemon is not reachable at the start or stays away for `reconnect_for`, the socket is not for
@@ -154,14 +158,16 @@ pub async fn run(
     options: SendOptions,
     mut on_refused: impl FnMut(&Refused<'_>) + Send,
 ) -> Result<SendReport, SendError> {
-    let (lines, mut input) = channel(WINDOW);
     let files = options.files;
+    input::look_at(&files).map_err(|fault| unreadable(fault, SendReport::default()))?;
+    let (lines, mut input) = channel(WINDOW);
     // Not joined: it may sit in a read of a terminal, and ends when `input` is dropped.
     std::thread::spawn(move || input::read_all(&files, &lines));
     let bar = if options.progress { bar() } else { ProgressBar::hidden() };
     let mut tally = Tally {
         unanswered: VecDeque::new(),
         input_ended: false,
+        input_fault: None,
         report: SendReport::default(),
         on_refused: &mut on_refused,
         bar,
@@ -173,7 +179,15 @@ pub async fn run(
     let patience = Patience { give_up_after: options.reconnect_for, clock: Clock::system() };
     let done = pump(&options.socket, &patience, &mut input, &mut tally).await;
     tally.bar.finish_and_clear();
-    done.map(|()| tally.report)
+    done?;
+    match tally.input_fault {
+        Some(fault) => Err(unreadable(fault, tally.report)),
+        None => Ok(tally.report),
+    }
+}
+
+fn unreadable(InputError { file, source }: InputError, report: SendReport) -> SendError {
+    SendError::Input { file, report, source }
 }
 
 struct Patience {
@@ -197,7 +211,7 @@ async fn pump(
                 if tally.unanswered.is_empty() {
                     tally.trouble_since = None;
                 }
-                if let End::Done = session::run(stream, socket, input, tally).await? {
+                if let End::Done = session::run(stream, socket, input, tally).await {
                     return Ok(());
                 }
             }

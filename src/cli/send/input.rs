@@ -30,6 +30,25 @@ pub(super) struct InputError {
     pub(super) source: io::Error,
 }
 
+/// Opens each file once and closes it, so that a missing one is told before anything is sent. A pipe is left
+/// alone: opening it may wait for its writer, and closing it ends it.
+pub(super) fn look_at(files: &[PathBuf]) -> Result<(), InputError> {
+    let look = |file: &PathBuf| {
+        let kind = std::fs::metadata(file)?.file_type();
+        if kind.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if kind.is_file() {
+            File::open(file)?;
+        }
+        Ok(())
+    };
+    for file in files.iter().filter(|file| file.as_os_str() != "-") {
+        look(file).map_err(|source| InputError { file: file.clone(), source })?;
+    }
+    Ok(())
+}
+
 /// Reads `files` in order, or stdin if there are none; `-` is stdin. Ends early if nobody listens.
 pub(super) fn read_all(files: &[PathBuf], lines: &Sender<Result<Line, InputError>>) {
     let stdin = [PathBuf::from("-")];

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::Receiver;
 use crate::ingest::{Frame, Framer};
 
 use super::input::{InputError, Line};
-use super::{Refused, SendError, Tally, TurnedAway, WINDOW};
+use super::{Refused, Tally, TurnedAway, WINDOW};
 
 /// Longest answer: a thousand refusals with room to spare.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -45,7 +45,7 @@ pub(super) async fn run(
     socket: &Path,
     input: &mut Receiver<Result<Line, InputError>>,
     tally: &mut Tally<'_>,
-) -> Result<End, SendError> {
+) -> End {
     let (mut reader, mut writer) = stream.split();
     let mut out = BytesMut::new();
     for line in &tally.unanswered {
@@ -57,7 +57,7 @@ pub(super) async fn run(
         if tally.unanswered.is_empty() && (!again.is_empty() || tally.input_ended) {
             let end = if again.is_empty() { End::Done } else { End::Again };
             tally.unanswered = again;
-            return Ok(end);
+            return end;
         }
         // Once a line has to go again no later one may overtake it.
         let wants_more = again.is_empty() && !tally.input_ended && tally.unanswered.len() < WINDOW;
@@ -72,7 +72,10 @@ pub(super) async fn run(
             line = input.recv(), if wants_more => {
                 match line {
                     None => tally.input_ended = true,
-                    Some(Err(InputError { file, source })) => return Err(SendError::Input { file, source }),
+                    Some(Err(fault)) => {
+                        tally.input_fault = Some(fault);
+                        tally.input_ended = true;
+                    }
                     Some(Ok(line)) => {
                         out.extend_from_slice(&line.bytes);
                         tally.unanswered.push_back(line);
@@ -88,7 +91,7 @@ pub(super) async fn run(
         if is_broken || is_refused_whole {
             again.append(&mut tally.unanswered);
             tally.unanswered = again;
-            return Ok(End::Again);
+            return End::Again;
         }
     }
 }
