@@ -6,7 +6,7 @@ mod common;
 
 use std::process::Output;
 
-use common::{Home, Producer, Sandbox, accepted, eventually, hold_event};
+use common::{Home, Producer, Sandbox, accepted, eventually, hold_event, trunkline};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -211,6 +211,39 @@ fn a_replay_that_the_api_refuses_again_ends_and_does_each_letter_once() {
 
     assert!(said(&replayed).contains("200 dead letters done"), "{}", said(&replayed));
     eventually("all are dead again", || home.status()["dead_letters"] == 200);
+}
+
+#[test]
+fn a_reader_that_went_away_ends_a_list_without_a_fault_and_stops_no_replay() {
+    let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
+    sandbox.set_faults(&json!({"reject_event_rate": 1.0}));
+    let home = Home::new(&sandbox.addr, "");
+    let _daemon = home.run();
+    let mut producer = home.producer();
+    for nth in 0..50 {
+        assert_eq!(producer.ask(&hold_event(Uuid::new_v4(), nth).1), accepted());
+    }
+    eventually("all are dead", || home.status()["dead_letters"] == 50);
+    sandbox.set_faults(&json!({"reject_event_rate": null}));
+    let id = letters(&home, &["--limit", "1"])[0]["event_id"].as_str().unwrap().to_owned();
+    let unread = |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = trunkline();
+        command.arg("dead-letters").args(args).arg("--config").arg(home.config()).stdout(writer);
+        command.output().unwrap()
+    };
+
+    for args in [&["list"][..], &["list", "--json"], &["list", "--group"], &["show", &id], &["export"]] {
+        let output = unread(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+        assert!(!said(&output).contains("trunkline:"), "{args:?}: {output:?}");
+    }
+    let replayed = unread(&["replay", "--all"]);
+
+    assert_eq!(replayed.status.code(), Some(0), "{replayed:?}");
+    assert!(said(&replayed).contains("50 dead letters done"), "{replayed:?}");
+    eventually("all are delivered", || sandbox.stat("distinct") == 50);
 }
 
 #[test]

@@ -104,6 +104,26 @@ async fn export_gives_lines_that_send_takes() {
 }
 
 #[tokio::test]
+async fn a_reader_that_went_away_is_no_fault_of_an_export_or_a_verification() {
+    let dir = tempfile::tempdir().unwrap();
+    killed(dir.path()).await;
+    let queue_dir = dir.path().join("queue");
+    let unread = |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trunkline"));
+        command.args(args).arg("--dir").arg(&queue_dir).stdout(writer).output().unwrap()
+    };
+
+    for args in [&["queue", "export"][..], &["queue", "export", "--dead"], &["queue", "verify"]] {
+        let output = unread(args);
+
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_directory_in_use_is_not_looked_into() {
     let dir = tempfile::tempdir().unwrap();
     let queue = open(dir.path());

@@ -92,3 +92,17 @@ fn eighty_by_twenty_four_show_words_lanes_sparklines_and_facts() {
         assert_eq!(has_colour, !no_colour, "{text:?}");
     }
 }
+
+#[test]
+fn a_pause_that_is_none_and_a_demonstration_of_no_time_are_64_and_say_what_is_allowed() {
+    for (args, allowed) in [
+        (["top", "--interval", "0s"], "at least 100ms"),
+        (["top", "--interval", "99ms"], "at least 100ms"),
+        (["demo", "--for", "0s"], "at least 1ms"),
+    ] {
+        let output = trunkline().args(args).output().unwrap();
+
+        assert_eq!(output.status.code(), Some(64), "{args:?}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(allowed), "{output:?}");
+    }
+}

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use super::args::{FilterArgs, LettersCommand};
 use super::daemon_at::{Where, explained};
 use super::words::thousands;
-use super::{Exit, async_runtime, complain, say};
+use super::{Exit, async_runtime, complain, is_read, say};
 
 /// Runs a subcommand.
 pub(super) fn run(at: Where<'_>, command: LettersCommand) -> anyhow::Result<Exit> {
@@ -58,27 +58,26 @@ fn mends(pairs: Vec<(String, String)>) -> Vec<Mend> {
     pairs.into_iter().map(mend).collect()
 }
 
-/// Every letter that the filter takes.
+/// Every letter that the filter takes, until `each` says that nobody reads on. `false` if it did.
 fn each(
     at: Where<'_>,
     filter: &Filter,
     with_events: bool,
-    mut each: impl FnMut(Letter) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+    mut each: impl FnMut(Letter) -> anyhow::Result<bool>,
+) -> anyhow::Result<bool> {
     let client = at.client()?;
     let mut wanted = serde_json::to_value(filter)?;
     wanted["with_events"] = json!(with_events);
-    let mut fault = None;
+    let mut last = Ok(true);
     let mut take = |line: &[u8]| {
-        let result = match serde_json::from_slice::<Letter>(line) {
+        last = match serde_json::from_slice::<Letter>(line) {
             Ok(letter) => each(letter),
             Err(_) => Err(anyhow::anyhow!("{}", said(line))),
         };
-        fault = result.err();
-        fault.is_none()
+        matches!(last, Ok(true))
     };
     async_runtime()?.block_on(client.lines("/dead-letters/list", &wanted, &mut take)).map_err(explained)?;
-    fault.map_or(Ok(()), Err)
+    last
 }
 
 /// The words of an ErrorBody that ends an answer.
@@ -90,18 +89,21 @@ fn said(line: &[u8]) -> String {
 fn list(at: Where<'_>, filter: &Filter, as_json: bool) -> anyhow::Result<Exit> {
     let mut count: u64 = 0;
     let mut out = std::io::stdout().lock();
-    each(at, filter, false, |letter| {
+    let is_whole = each(at, filter, false, |letter| {
         count += 1;
-        if as_json {
+        let text = if as_json {
             let before = if count == 1 { "[\n" } else { ",\n" };
-            write!(out, "{before}{}", serde_json::to_string(&letter)?)?;
-            return Ok(());
-        }
-        writeln!(out, "{}", line(&letter))?;
-        Ok(())
+            format!("{before}{}", serde_json::to_string(&letter)?)
+        } else {
+            line(&letter) + "\n"
+        };
+        Ok(is_read(out.write_all(text.as_bytes()))?)
     })?;
+    if !is_whole {
+        return Ok(Exit::Done);
+    }
     if as_json {
-        writeln!(out, "{}", if count == 0 { "[]" } else { "\n]" })?;
+        is_read(writeln!(out, "{}", if count == 0 { "[]" } else { "\n]" }))?;
     } else {
         complain(&format!("{} listed", letters(count)));
     }
@@ -134,7 +136,7 @@ fn group(at: Where<'_>, filter: &Filter) -> anyhow::Result<Exit> {
     each(at, filter, false, |letter| {
         let key = (letter.reason, letter.array, without_values(&letter.message));
         groups.entry(key).or_insert((0, letter.event_id)).0 += 1;
-        Ok(())
+        Ok(true)
     })?;
     let mut rows: Vec<_> = groups.into_iter().collect();
     rows.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
@@ -169,8 +171,7 @@ fn show(at: Where<'_>, id: String) -> anyhow::Result<Exit> {
     let filter = Filter { id: Some(id), ..Filter::default() };
     each(at, &filter, true, |letter| {
         count += 1;
-        writeln!(out, "{}", serde_json::to_string_pretty(&letter)?)?;
-        Ok(())
+        Ok(is_read(writeln!(out, "{}", serde_json::to_string_pretty(&letter)?))?)
     })?;
     if count == 0 {
         complain("trunkline: no dead letter has this id; `trunkline trace ID` tells what became of it");
@@ -182,21 +183,23 @@ fn show(at: Where<'_>, id: String) -> anyhow::Result<Exit> {
 fn export(at: Where<'_>, filter: &Filter) -> anyhow::Result<Exit> {
     let client = at.client()?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let (mut count, mut fault) = (0_u64, None);
+    let mut count: u64 = 0;
+    let mut last = Ok(true);
     let take = |line: &[u8]| {
-        if line.starts_with(b"{\"message\":") {
-            fault = Some(anyhow::anyhow!("{}", said(line)));
-            return false;
-        }
-        count += 1;
-        let written = out.write_all(line).and_then(|()| out.write_all(b"\n"));
-        fault = written.err().map(anyhow::Error::from);
-        fault.is_none()
+        last = if line.starts_with(b"{\"message\":") {
+            Err(anyhow::anyhow!("{}", said(line)))
+        } else {
+            count += 1;
+            let written = out.write_all(line).and_then(|()| out.write_all(b"\n"));
+            is_read(written).map_err(anyhow::Error::from)
+        };
+        matches!(last, Ok(true))
     };
     async_runtime()?.block_on(client.lines("/dead-letters/export", filter, take)).map_err(explained)?;
-    out.flush()?;
-    complain(&format!("{} exported", letters(count)));
-    fault.map_or(Ok(Exit::Done), Err)
+    if is_read(out.flush())? && !matches!(last, Ok(false)) {
+        complain(&format!("{} exported", letters(count)));
+    }
+    last.map(|_| Exit::Done)
 }
 
 /// Replays or discards, and says what was done line by line.
@@ -211,10 +214,12 @@ fn pass(at: Where<'_>, what: &str, request: &LettersRequest, all: bool) -> anyho
     let mut summary = None;
     let mut out = std::io::stdout().lock();
     let mut fault = None;
+    // What the operator asked for is done to its end, also when nobody reads what is told of it.
     let take = |line: &[u8]| {
         if let Ok(told) = serde_json::from_slice::<LetterOutcome>(line) {
             let message = told.message.map_or(String::new(), |message| format!(": {message}"));
-            fault = writeln!(out, "{} {}{message}", told.event_id, told.done.replace('_', " ")).err();
+            fault =
+                is_read(writeln!(out, "{} {}{message}", told.event_id, told.done.replace('_', " "))).err();
             return fault.is_none();
         }
         summary = serde_json::from_slice::<LettersSummary>(line).ok();

@@ -84,12 +84,20 @@ fn async_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
-/// Writes to stdout. A reader that went away (`| head`) is no fault.
+/// Writes to stdout.
 fn say(text: &str) -> anyhow::Result<Exit> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(Exit::Done),
+    is_read(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
+    Ok(Exit::Done)
+}
+
+/// Whether somebody still reads what was `written` to stdout. A reader that went away (`| head`) is no fault: what
+/// only prints ends well, and what changes something goes on.
+fn is_read(written: std::io::Result<()>) -> std::io::Result<bool> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

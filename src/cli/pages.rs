@@ -2,17 +2,17 @@
 
 use std::io::Write;
 
-use super::{Exit, args};
+use super::{Exit, args, is_read};
 
 /// A completion script on stdout.
 pub(super) fn completions(script: &[u8]) -> anyhow::Result<Exit> {
-    std::io::stdout().write_all(script)?;
+    is_read(std::io::stdout().write_all(script))?;
     Ok(Exit::Done)
 }
 
 /// The manual page on stdout: the command, then each subcommand.
 pub(super) fn man() -> anyhow::Result<Exit> {
     let page = args::man_page()?;
-    std::io::stdout().write_all(&page)?;
+    is_read(std::io::stdout().write_all(&page))?;
     Ok(Exit::Done)
 }

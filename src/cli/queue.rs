@@ -1,5 +1,6 @@
 //! `trunkline queue verify|export` and `adopt`: a stopped daemon's directory.
 
+use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,9 +13,9 @@ use crate::daemon;
 use crate::event::{Lane, one_line};
 use crate::queue::{self, Inspection};
 
-use super::Exit;
 use super::args::ExportArgs;
 use super::daemon_at::contact;
+use super::{Exit, complain, is_read, say};
 
 /// The directory that was named, else the configuration's.
 fn directory(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Result<PathBuf> {
@@ -28,33 +29,32 @@ fn directory(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Result<Path
 pub(super) fn verify(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Result<Exit> {
     let dir = directory(dir, config)?;
     let found = Inspection::of(&dir)?;
-    let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "{:<14} {:>9} {:>9} {:>11} {:>11} {:>14}",
+    let mut text = format!(
+        "{:<14} {:>9} {:>9} {:>11} {:>11} {:>14}\n",
         "", "segments", "chunks", "records", "unsettled", "bytes on disk"
-    )?;
+    );
     for row in found.reports() {
         let unsettled = if row.name == "ledger" { "-".to_owned() } else { row.unsettled.to_string() };
-        writeln!(
-            out,
+        let _ = writeln!(
+            text,
             "{:<14} {:>9} {:>9} {:>11} {unsettled:>11} {:>14}",
             row.name, row.segments, row.chunks, row.records, row.bytes
-        )?;
+        );
     }
     for fault in found.faults() {
-        writeln!(out, "damaged: {fault}")?;
+        let _ = writeln!(text, "damaged: {fault}");
     }
     if found.faults().is_empty() {
-        writeln!(out, "{}: every chunk is whole", dir.display())?;
-        return Ok(Exit::Done);
+        let _ = writeln!(text, "{}: every chunk is whole", dir.display());
+        return say(&text);
     }
-    writeln!(
-        out,
+    let _ = writeln!(
+        text,
         "{}: {} faults. The daemon starts all the same, delivers what is whole and sets the rest aside",
         dir.display(),
         found.faults().len()
-    )?;
+    );
+    say(&text)?;
     Ok(Exit::Storage)
 }
 
@@ -62,13 +62,13 @@ pub(super) fn verify(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Res
 pub(super) fn export(args: ExportArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
     let found = Inspection::of(&directory(args.dir, config)?)?;
     for fault in found.faults() {
-        super::complain(&format!("damaged: {fault}"));
+        complain(&format!("damaged: {fault}"));
     }
     let since_ms = args.since.map_or(i64::MIN, |since| since.at_ms(Clock::system().unix_ms()));
     let lanes: Vec<Lane> = args.lane.map_or(Lane::ALL.to_vec(), |lane| vec![lane]);
     let mut out = BufWriter::new(io::stdout().lock());
     let mut count = 0_u64;
-    if args.dead {
+    let written = if args.dead {
         found.dead_letters(|letter| {
             let event = &letter.stored.event;
             if lanes.contains(&event.lane) && letter.died_at_ms >= since_ms {
@@ -88,9 +88,10 @@ pub(super) fn export(args: ExportArgs, config: Option<&Path>) -> anyhow::Result<
             })
         })
     }
-    .and_then(|()| out.flush())
-    .context("cannot write the export")?;
-    super::complain(&format!("{count} exported"));
+    .and_then(|()| out.flush());
+    if is_read(written).context("cannot write the export")? {
+        complain(&format!("{count} exported"));
+    }
     Ok(if found.faults().is_empty() { Exit::Done } else { Exit::Storage })
 }
 
@@ -105,12 +106,9 @@ pub(super) fn adopt(config: Option<&Path>) -> anyhow::Result<Exit> {
     let loaded = config::load(config)?.config;
     let owner = daemon::owner(&loaded.upstream);
     let before = queue::adopt(&loaded.queue.dir, &owner)?;
-    let mut out = io::stdout().lock();
+    let dir = loaded.queue.dir.display();
     match before {
-        Some(before) if before != owner => {
-            writeln!(out, "{} now belongs to {owner}; before: {before}", loaded.queue.dir.display())
-        }
-        _ => writeln!(out, "{} belongs to {owner}", loaded.queue.dir.display()),
-    }?;
-    Ok(Exit::Done)
+        Some(before) if before != owner => say(&format!("{dir} now belongs to {owner}; before: {before}\n")),
+        _ => say(&format!("{dir} belongs to {owner}\n")),
+    }
 }

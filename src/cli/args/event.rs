@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::values::{ArrayName, Since, lane, since};
+use super::values::{ArrayName, Since, demo_time, lane, since};
 use crate::event::Lane;
 
 /// Options of `emit`.
@@ -54,7 +54,7 @@ pub(in crate::cli) struct ExportArgs {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct DemoArgs {
     /// End by itself after this long, e.g. 10s
-    #[arg(long = "for", value_name = "DURATION")]
+    #[arg(long = "for", value_name = "DURATION", value_parser = demo_time)]
     pub for_time: Option<humantime::Duration>,
 }
 

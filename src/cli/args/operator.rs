@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::values::{ArrayName, Since, field_value, lane, since};
+use super::values::{ArrayName, Since, field_value, lane, look_interval, since};
 use crate::event::Lane;
 
 /// Options of `status`.
@@ -28,8 +28,8 @@ pub(in crate::cli) struct StatusArgs {
 /// Options of `top`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct TopArgs {
-    /// Time between two looks
-    #[arg(long, value_name = "DURATION", default_value = "1s")]
+    /// Time between two looks, at least 100ms
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = look_interval)]
     pub interval: humantime::Duration,
 }
 

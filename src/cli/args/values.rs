@@ -57,6 +57,25 @@ pub(super) fn since(text: &str) -> Result<Since, String> {
     Ok(Since::Time(time.as_millisecond()))
 }
 
+/// How long a demonstration lasts.
+pub(super) fn demo_time(text: &str) -> Result<humantime::Duration, String> {
+    at_least(Duration::from_millis(1), text)
+}
+
+/// Time between two looks at the daemon: each is a request, and the screen drawn anew.
+pub(super) fn look_interval(text: &str) -> Result<humantime::Duration, String> {
+    at_least(Duration::from_millis(100), text)
+}
+
+fn at_least(least: Duration, text: &str) -> Result<humantime::Duration, String> {
+    let time: humantime::Duration =
+        text.parse().map_err(|error: humantime::DurationError| error.to_string())?;
+    if *time < least {
+        return Err(format!("it must be at least {}", humantime::format_duration(least)));
+    }
+    Ok(time)
+}
+
 pub(super) fn lane(text: &str) -> Result<Lane, String> {
     let names = || Lane::ALL.map(Lane::name).join(", ");
     Lane::from_name(text).ok_or_else(|| format!("no lane; the lanes are {}", names()))
