@@ -160,9 +160,9 @@ impl Pace {
         let ends = self.starts.iter().map(|at| at.plus(MINUTE + WINDOW_SLACK)).filter(|end| *end > now);
         let counting = ends.clone().count();
         let left = (self.per_minute.get() as usize).saturating_sub(counting);
-        // When the nth of them ends, n more than what is left may have started.
+        // Until the nth of them ends, counted from none, n more than what is left may start; and one as it ends.
         let spacings = ends.enumerate().filter_map(|(nth, end)| {
-            let starts = u32::try_from(left + nth).ok().filter(|starts| *starts > 0)?;
+            let starts = u32::try_from(left + nth + 1).ok()?;
             Some(end.since(now) / starts)
         });
         spacings.max().unwrap_or_default()
@@ -276,6 +276,19 @@ mod tests {
 
         let minutes = (starts[1499] - starts[0]) as f64 / MINUTE.as_nanos() as f64;
         assert!((4.9..5.05).contains(&minutes), "{minutes}");
+    }
+
+    #[test]
+    fn a_backlog_uses_the_whole_of_a_low_rate_too() {
+        for (per_minute, burst) in [(1, 1), (2, 1), (3, 3), (5, 5), (10, 10), (30, 10), (60, 10)] {
+            // From the second minute on, so that what counts as spent at the start is over.
+            let rounds = 10;
+            let starts = drive(per_minute, burst, &vec![0; (per_minute * (rounds + 1)) as usize + 1]);
+
+            let took = starts[(per_minute * (rounds + 1)) as usize] - starts[per_minute as usize];
+            let a_minute = f64::from(per_minute * rounds) * MINUTE.as_nanos() as f64 / took as f64;
+            assert!(a_minute > f64::from(per_minute) * 0.99, "{a_minute} of {per_minute} a minute");
+        }
     }
 
     #[test]
