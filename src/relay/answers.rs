@@ -35,7 +35,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         run.last_status = answer.status;
         let patience = run.patience(self.parts.config.event_retry_for);
         let plan = plan(items, answer, patience, now);
-        run.note(now, total, if plan.effect == Effect::Served { plan.wait.len() } else { 0 });
+        run.note(now, total, plan.retryable);
         if total > 1 {
             run.heed_size(&answer.verdict, total);
         }

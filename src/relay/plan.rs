@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) back: Vec<Item>,
     /// To the lane.
     pub(super) effect: Effect,
+    /// Events that the API called retryable, whatever became of them.
+    pub(super) retryable: usize,
     /// Events whose order the API broke.
     pub(super) reordered: u64,
 }
@@ -164,6 +166,7 @@ fn unattributed(unnamed: Vec<Item>, error: &EventError, patience: Patience, now:
 /// The API asks for the event again: it waits, or it has been asked for often and long enough.
 fn refuse(mut item: Item, message: &str, patience: Patience, now: Mono, plan: &mut Plan) {
     item.held = false;
+    plan.retryable += 1;
     if !patience.lane_is_unwell {
         item.refusals += 1;
         let since = *item.refused_since.get_or_insert(now);
