@@ -56,7 +56,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             let wait = if held {
                 Duration::from_secs(60)
             } else {
-                self.backoff.wait(item.refusals.max(1), roll, answer.retry_after)
+                self.backoff.wait(item.asked.max(1), roll, answer.retry_after)
             };
             run.order.wait(item, now.plus(wait));
         }

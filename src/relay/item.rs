@@ -10,7 +10,9 @@ pub(super) struct Item {
     pub(super) stored: Stored,
     /// Requests it stood in.
     pub(super) attempts: u32,
-    /// Times the API itself asked for it again.
+    /// Times the API itself asked for it again: the wait grows with it.
+    pub(super) asked: u32,
+    /// Those of them that count towards giving it up.
     pub(super) refusals: u32,
     /// When the first of those was.
     pub(super) refused_since: Option<Mono>,
@@ -41,6 +43,6 @@ pub(super) struct Waiting {
 impl Item {
     /// An event that just came into memory.
     pub(super) fn new(stored: Stored, seen: Mono) -> Self {
-        Self { stored, attempts: 0, refusals: 0, refused_since: None, seen, held: false }
+        Self { stored, attempts: 0, asked: 0, refusals: 0, refused_since: None, seen, held: false }
     }
 }

@@ -167,6 +167,7 @@ fn unattributed(unnamed: Vec<Item>, error: &EventError, patience: Patience, now:
 fn refuse(mut item: Item, message: &str, patience: Patience, now: Mono, plan: &mut Plan) {
     item.held = false;
     plan.retryable += 1;
+    item.asked = item.asked.saturating_add(1);
     if !patience.lane_is_unwell {
         item.refusals += 1;
         let since = *item.refused_since.get_or_insert(now);
