@@ -1,13 +1,17 @@
 //! Lanes, keys and events that are sick for long: what they cost the others, and that nothing is lost by it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod relay_support;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use relay_support::{House, config, event, soon, taken};
+use relay_support::{House, config, event, invalid, soon, taken};
 
-use trunkline::event::{Envelope, Lane};
+use trunkline::event::{Envelope, Key, Lane};
 use trunkline::queue::DeadReason::Attempts;
+use trunkline::relay::{Command, Place, Question};
 use trunkline::upstream::Answer;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -60,4 +64,53 @@ async fn sick_events_take_little_of_the_rate_from_a_busy_lane() {
     let sent = house.sent();
     let sick = sent.iter().filter(|request| request.lane == Lane::Presence).count();
     assert!(sick < 60, "{sick} of {}", sent.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_hand_stays_bounded_while_every_request_is_a_400_and_the_others_have_their_turns() {
+    let paced = trunkline::config::Relay { requests_per_minute: 300, burst: 10, ..config() };
+    let events = (1..=40_000).map(|id| event(id, id as u64));
+    let house = House::start(paced, events, |_| soon(invalid("one of them is bad")));
+
+    tokio::time::sleep(240 * SECOND).await;
+    let early = house.sent_ids().concat().into_iter().collect::<HashSet<u128>>().len();
+    let in_hand = early - house.dead().len();
+    tokio::time::sleep(1_200 * SECOND).await;
+    let late = house.sent_ids().concat().into_iter().collect::<HashSet<u128>>().len();
+
+    assert!(in_hand < 2_000, "{in_hand}");
+    assert!(late - early > 1_000, "{early} had been sent once, then {late}");
+}
+
+/// What of the first `count` events of key 1 is in memory, by looking at every hundredth.
+async fn in_memory(house: &House, count: u64) -> usize {
+    let mut found = 0;
+    for seq in (1..=count).step_by(100) {
+        let (answer, place) = tokio::sync::oneshot::channel();
+        let question = Question { lane: Lane::Conversations, seq, key: Key(1), answer };
+        house.commands.send(Command::Locate(question)).await.unwrap();
+        found += 100 * usize::from(place.await.unwrap() == Place::Next);
+    }
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_behind_a_key_that_waited_come_into_memory_a_few_at_a_time_and_all_are_delivered() {
+    let house = House::start(config(), (1..=20_000).map(|id| event(id, 1)), |sent| {
+        let again = sent.ids.contains(&1) && sent.start < 600 * SECOND;
+        (SECOND, if again { all_retryable(&sent.ids) } else { taken(&[]) })
+    });
+    while house.starts().last().is_none_or(|last| *last < 600 * SECOND) {
+        tokio::time::sleep(SECOND / 10).await;
+    }
+    house.commands.send(Command::Pause(None)).await.unwrap();
+    house.settled(100).await;
+    tokio::time::sleep(60 * SECOND).await;
+
+    let in_memory = in_memory(&house, 20_000).await;
+    house.commands.send(Command::Resume(None)).await.unwrap();
+    house.settled(20_000).await;
+
+    assert!(in_memory < 4_000, "{in_memory}");
+    assert_eq!(house.dead(), []);
 }

@@ -1,6 +1,9 @@
 //! An event in the relay's hands, and groups of them that are sent just so.
 
+use std::collections::HashMap;
+
 use crate::clock::Mono;
+use crate::event::Key;
 use crate::queue::Stored;
 
 /// An event in the relay's hands.
@@ -44,5 +47,17 @@ impl Item {
     /// An event that just came into memory.
     pub(super) fn new(stored: Stored, seen: Mono) -> Self {
         Self { stored, attempts: 0, asked: 0, refusals: 0, refused_since: None, seen, held: false }
+    }
+}
+
+/// Counts an event of `key` less; `true` if it was the last.
+pub(super) fn decrement(counts: &mut HashMap<Key, usize>, key: Key) -> bool {
+    match counts.get_mut(&key) {
+        Some(count) if *count > 1 => {
+            *count -= 1;
+            false
+        }
+        Some(_) => counts.remove(&key).is_some(),
+        None => false,
     }
 }

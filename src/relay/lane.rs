@@ -15,10 +15,13 @@ use crate::config;
 use crate::event::Lane;
 use crate::upstream::Verdict;
 
-/// Ready events below which more are read, and how many at once. Four lanes stay under 20,000.
+/// Ready events below which more are read. With one read more and the suspects four lanes stay under 20,000.
 const LOW_WATER: usize = 1_000;
-/// Ready bytes above which nothing is read; four lanes stay under 8 MiB.
+/// Ready bytes above which nothing is read; with one read more four lanes stay under 8 MiB.
 const READY_BYTES: usize = 1024 * 1024;
+/// Suspects above which their search goes before the others' events, each batch of which may bring as many again: ten
+/// batches. Below it others have every second request; above it they have one whenever the search has settled as many.
+const SEARCH_MAX: usize = 1_000;
 /// Events whose outcome may wait to be written: more than a segment of the queue holds of usual ones, so
 /// that a full disk is freed by settling whole segments.
 const SETTLING_MAX: usize = 12_000;
@@ -109,9 +112,9 @@ impl LaneRun {
         }
         let has_room = self.order.ready_events() < LOW_WATER && self.order.ready_bytes() < READY_BYTES;
         match self.order.read_plan()? {
-            plan @ ReadPlan::Rescan(_) => Some(plan),
-            plan @ ReadPlan::Frontier(_) if has_room && !self.at_end => Some(plan),
-            ReadPlan::Frontier(_) => None,
+            // The cursor stays where it is, so what finds no room now is read when there is some.
+            plan @ ReadPlan::Rescan(_) => has_room.then_some(plan),
+            plan @ ReadPlan::Frontier(_) => (has_room && !self.at_end).then_some(plan),
         }
     }
 
@@ -154,7 +157,7 @@ impl LaneRun {
         let single = self.hold.licence(now) == Licence::OneEvent;
         // Finding a culprit takes at most every second request: the others' events go on.
         let others_turn =
-            self.suspects_last && !single && self.batch_due(now, false).is_some_and(|due| due <= now);
+            self.suspects_last && !single && self.order.suspect_events() < SEARCH_MAX && self.batch_due(now, false).is_some_and(|due| due <= now);
         let suspects = if others_turn { None } else { self.order.take_suspects(now, single) };
         self.suspects_last = suspects.is_some();
         let items = match suspects {

@@ -16,13 +16,17 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::batch::{Filling, Limits, Offer};
 use super::command::Place;
-use super::item::{Item, Suspects, Waiting};
+use super::item::{Item, Suspects, Waiting, decrement};
 use crate::clock::Mono;
 use crate::event::Key;
 use crate::queue::{Page, Seq, Stored};
 
 /// Parked keys of a lane at most. Source: issue of delivery, bounds memory.
 pub(super) const PARKED_KEYS_MAX: usize = 4096;
+
+/// Suspects above which nothing new is read. Others' events go on being read while a search stands still for a while,
+/// since an event of it waits: this is above what a search alone comes to.
+const SUSPECTS_MAX: usize = 2_000;
 
 /// A read that the lane needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,9 +101,16 @@ impl Order {
         self.next
     }
 
-    /// Too many keys wait: nothing new is read.
+    /// Events among which a culprit is sought.
+    pub(super) fn suspect_events(&self) -> usize {
+        self.suspects.iter().map(|suspects| suspects.items.len()).sum()
+    }
+
+    /// Too many keys wait, or too many events are suspects: nothing new is read.
     pub(super) fn is_crowded(&self) -> bool {
-        self.parked.len() + self.freed.len() >= PARKED_KEYS_MAX || self.waiting.len() >= PARKED_KEYS_MAX
+        self.parked.len() + self.freed.len() >= PARKED_KEYS_MAX
+            || self.waiting.len() >= PARKED_KEYS_MAX
+            || self.suspect_events() >= SUSPECTS_MAX
     }
 
     /// The read that is needed next: freed keys first, they have waited longest.
@@ -384,17 +395,5 @@ impl Order {
         let waits = self.waiting.values().map(|waiting| waiting.due);
         let suspects = self.suspects.iter().map(|suspects| suspects.due).filter(|due| *due > now);
         waits.chain(suspects).min()
-    }
-}
-
-/// Counts down; `true` if it was the last.
-fn decrement(counts: &mut HashMap<Key, usize>, key: Key) -> bool {
-    match counts.get_mut(&key) {
-        Some(count) if *count > 1 => {
-            *count -= 1;
-            false
-        }
-        Some(_) => counts.remove(&key).is_some(),
-        None => false,
     }
 }
