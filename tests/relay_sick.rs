@@ -7,12 +7,12 @@ mod relay_support;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use relay_support::{House, config, event, invalid, soon, taken};
+use relay_support::{House, answer, config, event, invalid, soon, taken, unavailable};
 
 use trunkline::event::{Envelope, Key, Lane};
 use trunkline::queue::DeadReason::Attempts;
-use trunkline::relay::{Command, Place, Question};
-use trunkline::upstream::Answer;
+use trunkline::relay::{Command, LaneState, Place, Question};
+use trunkline::upstream::{Answer, Verdict};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -113,4 +113,31 @@ async fn events_behind_a_key_that_waited_come_into_memory_a_few_at_a_time_and_al
 
     assert!(in_memory < 4_000, "{in_memory}");
     assert_eq!(house.dead(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_key_does_not_hold_its_lane_after_an_outage() {
+    let briefly = trunkline::config::Relay { retry_max: SECOND, ..config() };
+    let (down, up) = (300 * SECOND..480 * SECOND, 480 * SECOND);
+    let house = House::start(briefly, [event(1, 1), event(2, 2)], move |sent| {
+        let forbidden = answer(403, Verdict::Forbidden { reason: "403".into() });
+        let is_held = sent.ids.contains(&1);
+        soon(match () {
+            () if down.contains(&sent.start) => unavailable(503),
+            () if is_held => forbidden,
+            () => taken(&[]),
+        })
+    });
+    house.settled(1).await;
+    for id in 10..360 {
+        house.append(event(id, id as u64));
+        tokio::time::sleep(2 * SECOND).await;
+    }
+    let status = house.status(Lane::Conversations, |lane| lane.keys_held == 1).await;
+
+    let sent = house.sent();
+    let others = || sent.iter().filter(|sent| sent.start > up && !sent.ids.contains(&1));
+    assert!(others().next().unwrap().start - up < 5 * SECOND);
+    assert!(sent.iter().skip(1).all(|sent| !sent.ids.contains(&1) || sent.ids == [1]), "{sent:?}");
+    assert_eq!((status.state, status.reason), (LaneState::Running, None));
 }

@@ -81,7 +81,13 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                     tracing::info!(%lane, after, attempts = over.attempts, "delivering again");
                 }
             }
-            Effect::KeyHeld => {}
+            // The API spoke: what the lane waited for is over, though not for this key.
+            Effect::KeyHeld => {
+                if let Some(over) = hold.served(times) {
+                    order.isolate_held(times.1);
+                    tracing::info!(%lane, after = over.lasted_words(), attempts = over.attempts, "the API answers again");
+                }
+            }
             Effect::Failed(state, reason) => {
                 let roll = rand::rng().random();
                 match hold.failed((state, reason.clone()), self.backoff, roll, answer.retry_after, times) {

@@ -175,13 +175,17 @@ impl LaneRun {
 
     /// Lets keys whose wait is over go on.
     pub(super) fn wake(&mut self, now: Mono) {
-        self.order.wake(now, self.hold.state() == LaneState::Running);
+        self.order.wake(now, self.is_let_in());
     }
 
     /// What the lane's state makes of an answer.
     pub(super) fn patience(&self, retry_for: Duration) -> Patience {
-        let lane_runs = self.hold.state() == LaneState::Running;
-        Patience { retry_for, lane_is_unwell: self.is_unwell(), lane_runs }
+        Patience { retry_for, lane_is_unwell: self.is_unwell(), lane_is_let_in: self.is_let_in() }
+    }
+
+    /// The lane itself is not held, though it may wait.
+    fn is_let_in(&self) -> bool {
+        !matches!(self.hold.state(), LaneState::Forbidden | LaneState::Misconfigured)
     }
 
     /// Notes how many of a request's events were called retryable.

@@ -352,12 +352,12 @@ impl Order {
     }
 
     /// Lets keys whose wait is over go on.
-    pub(super) fn wake(&mut self, now: Mono, lane_runs: bool) {
+    pub(super) fn wake(&mut self, now: Mono, lane_is_let_in: bool) {
         let due: Vec<Key> =
             self.waiting.iter().filter(|(_, waiting)| waiting.due <= now).map(|(key, _)| *key).collect();
         for key in due {
             let Some(waiting) = self.waiting.remove(&key) else { continue };
-            let alone = lane_runs && waiting.items.iter().any(|item| item.held);
+            let alone = lane_is_let_in && waiting.items.iter().any(|item| item.held);
             if alone || self.in_hand.get(&key).copied().unwrap_or(0) > waiting.items.len() {
                 self.line_up(key, waiting.items);
             } else {

@@ -55,8 +55,8 @@ pub(super) struct Patience {
     pub(super) retry_for: Duration,
     /// Over half of the lane's events of the last minute were called retryable: nothing counts.
     pub(super) lane_is_unwell: bool,
-    /// The lane delivers: a key that is held speaks for itself alone.
-    pub(super) lane_runs: bool,
+    /// The lane itself is not held: a key that is speaks for itself alone.
+    pub(super) lane_is_let_in: bool,
 }
 
 /// Decides on `items`, which stood in one request.
@@ -90,15 +90,18 @@ pub(super) fn plan(mut items: Vec<Item>, answer: &Answer, patience: Patience, no
     }
 }
 
+/// A held event stays alone: with the others it would hold them all.
 fn back(items: Vec<Item>, effect: Effect) -> Plan {
-    Plan { back: items, effect, ..Plan::default() }
+    let (held, back): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| item.held);
+    let groups = held.into_iter().map(|item| vec![item]).collect();
+    Plan { groups, back, effect, ..Plan::default() }
 }
 
 /// A probe's key waits its turn, so that the next probe is another key's.
 fn held(mut items: Vec<Item>, state: LaneState, reason: &str, patience: Patience) -> Plan {
     let mut effect = Effect::Held(state, reason.to_owned());
     if let [item] = items.as_mut_slice() {
-        if item.held && patience.lane_runs {
+        if item.held && patience.lane_is_let_in {
             effect = Effect::KeyHeld;
         }
         item.held = true;
