@@ -10,9 +10,9 @@ use std::time::Duration;
 use relay_support::{House, answer, config, event, invalid, soon, taken, unavailable};
 
 use trunkline::event::{Envelope, Key, Lane};
-use trunkline::queue::DeadReason::Attempts;
+use trunkline::queue::DeadReason::{Attempts, Rejected};
 use trunkline::relay::{Command, LaneState, Place, Question};
-use trunkline::upstream::{Answer, Verdict};
+use trunkline::upstream::{Answer, EventError, Verdict};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -140,4 +140,20 @@ async fn a_held_key_does_not_hold_its_lane_after_an_outage() {
     assert!(others().next().unwrap().start - up < 5 * SECOND);
     assert!(sent.iter().skip(1).all(|sent| !sent.ids.contains(&1) || sent.ids == [1]), "{sent:?}");
     assert_eq!((status.state, status.reason), (LaneState::Running, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_only_event_that_an_answer_does_not_name_is_asked_about_alone() {
+    let house = House::start(config(), [event(1, 1), event(2, 2)], |sent| {
+        let mut answer = taken(&[(1, false)]);
+        if let Verdict::Taken { errors } = &mut answer.verdict {
+            errors.push(EventError { event_id: None, message: "of event 1, too".into(), retryable: false });
+        }
+        soon(if sent.ids.contains(&1) { answer } else { taken(&[]) })
+    });
+
+    house.settled(2).await;
+
+    assert_eq!(house.outcomes(), [(1, Some(Rejected)), (2, None)]);
+    assert_eq!(house.sent_ids(), [vec![1, 2], vec![2]]);
 }

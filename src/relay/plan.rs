@@ -140,7 +140,7 @@ fn taken(items: Vec<Item>, errors: &[EventError], patience: Patience, now: Mono)
     }
     if let Some(stranger) = strangers.first() {
         plan.reordered = 0;
-        unattributed(unnamed, stranger, patience, now, &mut plan);
+        unattributed((unnamed, total), stranger, patience, now, &mut plan);
     } else {
         plan.settle.extend(unnamed.into_iter().map(|item| (item, Outcome::Delivered)));
     }
@@ -151,10 +151,17 @@ fn taken(items: Vec<Item>, errors: &[EventError], patience: Patience, now: Mono)
     plan
 }
 
-/// An error that names no event of the request: it is found by halving, and alone it is the one.
-fn unattributed(unnamed: Vec<Item>, error: &EventError, patience: Patience, now: Mono, plan: &mut Plan) {
-    if unnamed.len() > 1 {
-        plan.groups = halves(unnamed);
+/// An error that names no event of the request: it is found by halving, and alone it is the one. The last that was not
+/// named stood with others: the error may be one of theirs.
+fn unattributed(
+    (unnamed, total): (Vec<Item>, usize),
+    error: &EventError,
+    patience: Patience,
+    now: Mono,
+    plan: &mut Plan,
+) {
+    if total > 1 {
+        plan.groups = if unnamed.len() > 1 { halves(unnamed) } else { vec![unnamed] };
         return;
     }
     for item in unnamed {
