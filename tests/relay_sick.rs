@@ -7,7 +7,9 @@ mod relay_support;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use relay_support::{House, answer, config, event, invalid, soon, taken, unavailable};
+use relay_support::{
+    House, START_MS, answer, check_order, config, event, invalid, soon, taken, unavailable,
+};
 
 use trunkline::event::{Envelope, Key, Lane};
 use trunkline::queue::DeadReason::{Attempts, Rejected};
@@ -156,4 +158,34 @@ async fn the_only_event_that_an_answer_does_not_name_is_asked_about_alone() {
 
     assert_eq!(house.outcomes(), [(1, Some(Rejected)), (2, None)]);
     assert_eq!(house.sent_ids(), [vec![1, 2], vec![2]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_events_use_none_of_the_rate() {
+    let mut aging = trunkline::config::Relay { requests_per_minute: 300, burst: 10, ..config() };
+    aging.event_max_age[Lane::Presence.index()] = 60 * SECOND;
+    let accepted_at_ms = START_MS - 3_600_000;
+    let old = (1..=30_000).map(|id| Envelope { lane: Lane::Presence, accepted_at_ms, ..event(id, id as u64) });
+    let good = (100_001..=140_000).map(|id| event(id, id as u64));
+    let house = House::start(aging, old.chain(good), |_| soon(taken(&[])));
+
+    tokio::time::sleep(60 * SECOND).await;
+
+    let sent = house.sent();
+    assert_eq!(house.dead().len(), 30_000);
+    assert!(sent.len() > 280, "{}", sent.len());
+    assert!(sent.iter().all(|sent| sent.lane == Lane::Conversations));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_event_leaves_only_after_the_expired_one_is_settled() {
+    let mut aging = config();
+    aging.event_max_age[Lane::Conversations.index()] = 60 * SECOND;
+    let all = [Envelope { accepted_at_ms: START_MS - 61_000, ..event(1, 1) }, event(2, 1), event(3, 3)];
+    let by_id = all.iter().map(|event| (event.event_id.as_u128(), event.clone())).collect();
+    let house = House::start(aging, all, |_| soon(taken(&[])));
+
+    house.settled(3).await;
+
+    check_order(&house.stop().await, &by_id);
 }

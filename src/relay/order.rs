@@ -12,10 +12,12 @@
 //!   the key is free. `freed[key] = s`: the rescan has yet to look at its events from `s` on.
 //! - `freed` is not empty only while `cursor` is set.
 
+mod expired;
+mod place;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::batch::{Filling, Limits, Offer};
-use super::command::Place;
 use super::item::{Item, Suspects, Waiting, decrement};
 use crate::clock::Mono;
 use crate::event::Key;
@@ -71,29 +73,6 @@ impl Order {
     /// Nothing in memory, in hand or parked.
     pub(super) fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.in_hand.is_empty() && self.parked.is_empty() && self.cursor.is_none()
-    }
-
-    /// Where the unsettled event `seq` is.
-    pub(super) fn place(&self, seq: Seq, key: Key, now: Mono) -> Place {
-        if let Some(waiting) = self.waiting.get(&key)
-            && let Some(item) = waiting.items.iter().find(|item| item.stored.seq == seq)
-        {
-            return Place::Again { after: waiting.due.since(now), attempts: item.attempts };
-        }
-        let mut suspects = self.suspects.iter().flat_map(|suspects| &suspects.items);
-        if let Some(item) = suspects.find(|item| item.stored.seq == seq) {
-            return Place::Suspect { attempts: item.attempts };
-        }
-        let is_after = |first: Option<&Seq>| first.is_some_and(|first| seq >= *first);
-        if is_after(self.parked.get(&key)) || is_after(self.freed.get(&key)) {
-            return Place::BehindItsKey;
-        }
-        match (self.ready.contains_key(&seq), self.in_hand.contains_key(&key)) {
-            (true, true) => Place::BehindItsKey,
-            (true, false) => Place::Next,
-            (false, _) if seq >= self.next => Place::BehindOthers,
-            (false, _) => Place::UnderWay,
-        }
     }
 
     /// Where unread events start.
@@ -244,7 +223,7 @@ impl Order {
         chosen.into_iter().min_by_key(|seq| self.ready[seq].attempts).into_iter().collect()
     }
 
-    /// Takes chosen events in hand to send them.
+    /// Takes chosen events in hand.
     pub(super) fn take(&mut self, chosen: &[Seq]) -> Vec<Item> {
         let items: Vec<Item> = chosen.iter().filter_map(|seq| self.remove(*seq)).collect();
         for item in &items {

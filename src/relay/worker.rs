@@ -158,6 +158,9 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                 }
             }
             let Some(lane) = chosen else { break };
+            if self.expire(lane, now) {
+                continue;
+            }
             if let Err(at) = self.pace.start(now) {
                 wake_at(at);
                 break;
@@ -196,7 +199,6 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
     fn send(&mut self, lane: Lane, now: Mono) {
         let run = &mut self.lanes[lane.index()];
         let items = run.take(now);
-        let items = self.without_expired(lane, items);
         if items.is_empty() {
             return;
         }
@@ -214,10 +216,11 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         });
     }
 
-    fn without_expired(&mut self, lane: Lane, items: Vec<Item>) -> Vec<Item> {
+    /// Settles what is too old to leave, which costs no request. Whether there was any.
+    fn expire(&mut self, lane: Lane, now: Mono) -> bool {
         let max_age = self.parts.config.event_max_age[lane.index()];
         let wall_ms = self.parts.clock.unix_ms();
-        match self.expiry.look(self.parts.clock.mono(), wall_ms) {
+        match self.expiry.look(now, wall_ms) {
             Look::Suspended(seconds) => {
                 tracing::warn!(
                     seconds,
@@ -227,13 +230,16 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             Look::Resumed => tracing::info!("the system's clock fits again: events expire"),
             Look::Same => {}
         }
-        let Some(oldest_ms) = self.expiry.oldest_ms(max_age, wall_ms) else { return items };
-        let (expired, items): (Vec<Item>, Vec<Item>) =
-            items.into_iter().partition(|item| item.stored.event.accepted_at_ms < oldest_ms);
+        let Some(oldest_ms) = self.expiry.oldest_ms(max_age, wall_ms) else { return false };
+        let run = &mut self.lanes[lane.index()];
+        let expired = run.order.take_expired(oldest_ms, run.limits.max_events, now);
+        if expired.is_empty() {
+            return false;
+        }
         let message = format!("older than {}", humantime::format_duration(max_age));
         let outcome = Outcome::Dead { reason: DeadReason::Expired, message };
         self.settle(lane, expired.into_iter().map(|item| (item, outcome.clone())).collect(), None);
-        items
+        true
     }
 
     fn handle(&mut self, event: Result<Event, tokio::task::JoinError>) {
