@@ -189,3 +189,46 @@ async fn a_later_event_leaves_only_after_the_expired_one_is_settled() {
 
     check_order(&house.stop().await, &by_id);
 }
+
+/// How long presence's events wait, one each `every`, while the endpoint of conversations hangs.
+async fn waits_beside_a_lane_that_hangs(every: Duration, count: u128) -> Vec<Duration> {
+    let house = House::start(config(), (1..=5_000).map(|id| event(id, id as u64)), |sent| {
+        let hangs = sent.lane == Lane::Conversations;
+        if hangs { (30 * SECOND, Answer { status: None, ..unavailable(0) }) } else { soon(taken(&[])) }
+    });
+    let mut waits = Vec::new();
+    for id in 100_001..=100_000 + count {
+        tokio::time::sleep(every).await;
+        let appended = tokio::time::Instant::now();
+        house.append(Envelope { lane: Lane::Presence, ..event(id, id as u64) });
+        while !house.sent_ids().iter().any(|ids| ids.contains(&id)) {
+            tokio::time::sleep(SECOND / 10).await;
+        }
+        waits.push(appended.elapsed());
+    }
+    waits
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_hangs_keeps_no_other_waiting() {
+    for (every, count) in [(17 * SECOND, 60), (613 * SECOND, 40)] {
+        let waits = waits_beside_a_lane_that_hangs(every, count).await;
+
+        assert!(waits.iter().all(|wait| *wait < 2 * SECOND), "{waits:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_fewer_slots_than_lanes_all_lanes_deliver() {
+    for max_in_flight in 1..=4 {
+        let few = trunkline::config::Relay { max_in_flight, ..config() };
+        let lanes = Lane::ALL.into_iter().flat_map(|lane| {
+            (1..=300).map(move |id| Envelope { lane, ..event(1_000 * (lane as u128 + 1) + id, id as u64) })
+        });
+        let house = House::start(few, lanes, |_| (SECOND, taken(&[])));
+
+        house.settled(1_200).await;
+
+        assert!(*house.starts().last().unwrap() < 20 * SECOND, "{:?}", house.starts().last());
+    }
+}

@@ -3,8 +3,7 @@
 //! Lanes back off by themselves. When all that was tried failed, it is the host, and probing it once is
 //! enough for all of them.
 
-/// Failures in a row, over all lanes, after which one request at a time is sent. Above what leaves
-/// together before the first fault is known: `relay.max_in_flight` requests fail as one.
+/// Failures in a row, over all lanes, after which the lanes that have failed send one request at a time.
 const OPENS_AT: u32 = 4;
 
 /// A circuit breaker for the host.
@@ -26,7 +25,7 @@ impl Host {
         was_open
     }
 
-    /// One request at a time.
+    /// One request at a time of the lanes that have failed.
     pub(super) fn is_open(&self) -> bool {
         self.failures >= OPENS_AT
     }

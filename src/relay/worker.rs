@@ -17,7 +17,7 @@ use super::pace::Pace;
 use super::parts::Parts;
 use super::settling::{self, Unsettled};
 use super::share::Share;
-use super::status;
+use super::status::{self, LaneState};
 use crate::clock::Mono;
 use crate::event::{Key, Lane};
 use crate::queue::{Backlog, DeadReason, Outcome, Page, QueueError};
@@ -145,9 +145,10 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                 self.read(at, plan, Duration::ZERO);
             }
         }
-        while self.in_flight < self.most_in_flight() {
+        loop {
+            let has_slot = Lane::ALL.map(|lane| self.has_slot(lane));
             let mut chosen = None;
-            for lane in self.share.turns() {
+            for lane in self.share.turns().into_iter().filter(|lane| has_slot[lane.index()]) {
                 match self.lanes[lane.index()].wish(now) {
                     Wish::Send => {
                         chosen = Some(lane);
@@ -180,8 +181,19 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         wake
     }
 
-    fn most_in_flight(&self) -> usize {
-        if self.host.is_open() { 1 } else { self.parts.config.max_in_flight }
+    /// Whether the lane may start a request. One that has some leaves a slot to each that has none, so that the others
+    /// need not wait while its requests hang. While the host seems down, lanes that have failed share one probe, and
+    /// one that runs still tries its own: that it fails too is not known.
+    fn has_slot(&self, lane: Lane) -> bool {
+        let run = &self.lanes[lane.index()];
+        let has_none = |run: &&LaneRun| run.requests == 0;
+        if self.host.is_open() {
+            let runs = |run: &LaneRun| run.hold.state() == LaneState::Running;
+            let probes = self.lanes.iter().any(|other| other.requests > 0 && !runs(other));
+            return run.requests == 0 && (runs(run) || !probes);
+        }
+        let kept = if run.requests == 0 { 0 } else { self.lanes.iter().filter(has_none).count() };
+        self.in_flight + kept < self.parts.config.max_in_flight
     }
 
     fn read(&mut self, at: usize, plan: ReadPlan, pause: Duration) {
