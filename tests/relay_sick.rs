@@ -7,14 +7,12 @@ mod relay_support;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use relay_support::{
-    House, START_MS, answer, check_order, config, event, invalid, soon, taken, unavailable,
-};
+use relay_support::{House, START_MS, answer, check_order, config, event, invalid, soon, taken, unavailable};
 
 use trunkline::event::{Envelope, Key, Lane};
 use trunkline::queue::DeadReason::{Attempts, Rejected};
 use trunkline::relay::{Command, LaneState, Place, Question};
-use trunkline::upstream::{Answer, EventError, Verdict};
+use trunkline::upstream::{Answer, EventError, RateWindow, Verdict};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -165,7 +163,8 @@ async fn expired_events_use_none_of_the_rate() {
     let mut aging = trunkline::config::Relay { requests_per_minute: 300, burst: 10, ..config() };
     aging.event_max_age[Lane::Presence.index()] = 60 * SECOND;
     let accepted_at_ms = START_MS - 3_600_000;
-    let old = (1..=30_000).map(|id| Envelope { lane: Lane::Presence, accepted_at_ms, ..event(id, id as u64) });
+    let old =
+        (1..=30_000).map(|id| Envelope { lane: Lane::Presence, accepted_at_ms, ..event(id, id as u64) });
     let good = (100_001..=140_000).map(|id| event(id, id as u64));
     let house = House::start(aging, old.chain(good), |_| soon(taken(&[])));
 
@@ -231,4 +230,43 @@ async fn with_fewer_slots_than_lanes_all_lanes_deliver() {
 
         assert!(*house.starts().last().unwrap() < 20 * SECOND, "{:?}", house.starts().last());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_window_without_end_is_believed_for_a_few_minutes() {
+    let house = House::start(config(), [event(1, 1)], |sent| {
+        let reset = Duration::from_secs(1_800_000_000);
+        let window = RateWindow { count: 300, allowed: 300, reset };
+        soon(Answer { rate: (sent.number == 0).then_some(window), ..taken(&[]) })
+    });
+    house.settled(1).await;
+
+    house.append(event(2, 2));
+    house.settled(2).await;
+
+    assert!(house.starts()[1] < 181 * SECOND, "{:?}", house.starts());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_the_limit_asks_of_all_lanes_is_told_and_ends_with_another_account() {
+    let house = House::start(config(), [event(1, 1)], |sent| {
+        let limited = Answer { retry_after: Some(6 * HOUR), ..unavailable(429) };
+        soon(if sent.number == 0 { limited } else { taken(&[]) })
+    });
+    house.started(1).await;
+    tokio::time::sleep(10 * SECOND).await;
+    house.append(Envelope { lane: Lane::Presence, ..event(2, 2) });
+
+    let status = house.status(Lane::Presence, |lane| lane.reason.is_some()).await;
+    tokio::time::sleep(60 * SECOND).await;
+    let before = house.sent().len();
+    house.commands.send(Command::ForgetLimits).await.unwrap();
+    house.commands.send(Command::TryNow).await.unwrap();
+    house.settled(2).await;
+
+    assert_eq!(status.state, LaneState::Running);
+    assert!(status.reason.unwrap().contains("rate limit"));
+    assert!(status.next_attempt.is_some_and(|wait| wait > 5 * HOUR));
+    assert_eq!(before, 1);
+    assert!(house.starts()[2] < 75 * SECOND, "{:?}", house.starts());
 }

@@ -11,7 +11,7 @@ use super::words;
 use crate::event::{Door, Lane};
 use crate::metrics::{DoorLabel, LaneReason, Metrics};
 use crate::queue::{Backlog, DeadReason, LaneDepth, Vitals};
-use crate::relay::{LaneState, LaneStatus};
+use crate::relay::LaneStatus;
 
 /// Letters that end within this time are told ahead. Source: the interface.
 const TOLD_AHEAD: Duration = Duration::from_secs(3 * 24 * 3_600);
@@ -125,7 +125,7 @@ fn lane_report(status: &LaneStatus, depth: LaneDepth, dead_letters: u64, now_ms:
     let ago = |at_ms: Option<i64>| at_ms.map(|at| now_ms.saturating_sub(at).max(0).unsigned_abs() / 1000);
     LaneReport {
         state: status.state.name().to_owned(),
-        reason: status.reason.clone().filter(|_| status.state != LaneState::Running),
+        reason: status.reason.clone(),
         since_ms: status.since_ms,
         queue_events: depth.events,
         oldest_seconds: ago(depth.oldest_ms),

@@ -175,6 +175,7 @@ impl Reloader {
             // Another token may be of another organisation, and what was held for want of a good one goes on.
             self.learning.abort();
             self.learning = learn(&self.house, &self.account, &self.withheld);
+            let _ = self.house.commands.send(relay::Command::ForgetLimits).await;
         }
         if login.is_some() || is_way_new {
             let _ = self.house.commands.send(relay::Command::TryNow).await;

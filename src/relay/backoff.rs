@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Longest `Retry-After` that counts. Source: interface, answers table.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Doublings after which the exponential no longer grows; keeps the shift from overflowing.
 const DOUBLINGS_MAX: u32 = 20;

@@ -25,6 +25,8 @@ pub enum Command {
     Release,
     /// Credentials or address are new: lanes that wait for better ones try at once.
     TryNow,
+    /// The account is another: what the API said of the limits of the one before is void.
+    ForgetLimits,
     /// Keeps to these settings from now on.
     Configure(Box<Settings>),
     /// Answers from the loop: it runs.
@@ -92,6 +94,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             }
             Command::Release => self.lanes.iter_mut().for_each(|run| run.withheld = None),
             Command::TryNow => self.lanes.iter_mut().for_each(|run| run.hold.try_now()),
+            Command::ForgetLimits => self.pace.forget_server(self.parts.clock.mono()),
             Command::Configure(settings) => self.configure(*settings),
             Command::Ping(answer) => {
                 // Who asked may have given up waiting.

@@ -156,8 +156,10 @@ impl LaneRun {
     pub(super) fn take(&mut self, now: Mono) -> Vec<Item> {
         let single = self.hold.licence(now) == Licence::OneEvent;
         // Finding a culprit takes at most every second request: the others' events go on.
-        let others_turn =
-            self.suspects_last && !single && self.order.suspect_events() < SEARCH_MAX && self.batch_due(now, false).is_some_and(|due| due <= now);
+        let others_turn = self.suspects_last
+            && !single
+            && self.order.suspect_events() < SEARCH_MAX
+            && self.batch_due(now, false).is_some_and(|due| due <= now);
         let suspects = if others_turn { None } else { self.order.take_suspects(now, single) };
         self.suspects_last = suspects.is_some();
         let items = match suspects {

@@ -20,6 +20,7 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
+use super::backoff::RETRY_AFTER_MAX;
 use crate::clock::Mono;
 use crate::upstream::Answer;
 
@@ -30,6 +31,13 @@ const RISE_PER_MINUTE: f64 = 0.1;
 
 /// Wait after a 429 that brings no `Retry-After`.
 const LIMITED_WAIT: Duration = Duration::from_secs(3);
+
+/// Longest time until the API's count begins anew that is believed. Its window is a minute; an instant in place of a
+/// length would stop all lanes for decades.
+const RESET_MAX: Duration = Duration::from_secs(3 * 60);
+
+/// Shorter waits for the server are the pace at work, and no news.
+const TELLING_WAIT: Duration = Duration::from_secs(5);
 
 /// Slack over 60 s, for a server whose clock runs a little fast.
 const WINDOW_SLACK: Duration = Duration::from_millis(1);
@@ -64,6 +72,8 @@ pub(super) struct Pace {
     risen_at: Mono,
     lowered_at: Option<Mono>,
     next_allowed: Mono,
+    /// Before this the server wants nothing; `next_allowed` is never less.
+    limited_until: Mono,
     server: Option<(Duration, Mono)>,
 }
 
@@ -89,6 +99,7 @@ impl Pace {
             risen_at: now,
             lowered_at: None,
             next_allowed: now,
+            limited_until: now,
             server: None,
         };
         // Two cells short of the burst the first request would wait needlessly; all but one are spent.
@@ -110,6 +121,7 @@ impl Pace {
         next.rate *= self.rate / f64::from(self.per_minute.get());
         next.lowered_at = self.lowered_at;
         next.next_allowed = self.next_allowed;
+        next.limited_until = self.limited_until;
         next.server = self.server;
         *self = next;
     }
@@ -197,8 +209,8 @@ impl Pace {
     pub(super) fn heed(&mut self, answer: &Answer, started: Mono, now: Mono) {
         self.rise(now);
         if answer.status == Some(429) {
-            let wait = answer.retry_after.unwrap_or(LIMITED_WAIT);
-            self.next_allowed = self.next_allowed.max(now.plus(wait));
+            let wait = answer.retry_after.unwrap_or(LIMITED_WAIT).min(RETRY_AFTER_MAX);
+            self.limit(now.plus(wait));
             // Requests that were under way when the rate fell tell nothing about the new one.
             if self.lowered_at.is_none_or(|lowered| started >= lowered) {
                 self.rate = (self.rate / 2.0).max(1.0);
@@ -206,16 +218,32 @@ impl Pace {
             }
         }
         let Some(window) = answer.rate else { return };
-        let until = now.plus(window.reset);
+        let reset = window.reset.min(RESET_MAX);
+        let until = now.plus(reset);
         let left = window.allowed.saturating_sub(window.count);
         if left == 0 {
-            self.next_allowed = self.next_allowed.max(until);
+            self.limit(until);
             self.server = None;
             return;
         }
-        let interval = window.reset / left;
+        let interval = reset / left;
         let own = MINUTE / self.per_minute.get();
         self.server = (interval > own).then_some((interval, until));
+    }
+
+    fn limit(&mut self, until: Mono) {
+        self.limited_until = self.limited_until.max(until);
+        self.next_allowed = self.next_allowed.max(until);
+    }
+
+    /// The account is another, with limits of its own: what the server said of the one before does not bind.
+    pub(super) fn forget_server(&mut self, now: Mono) {
+        (self.next_allowed, self.limited_until, self.server) = (now, now, None);
+    }
+
+    /// How long the server wants nothing of any lane, if that is worth telling.
+    pub(super) fn limited_for(&self, now: Mono) -> Option<Duration> {
+        Some(self.limited_until.since(now)).filter(|wait| *wait > TELLING_WAIT)
     }
 
     /// Requests a minute that the present pace lets start.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::lane::LaneRun;
+use super::pace::Pace;
 use crate::clock::Mono;
 use crate::event::Lane;
 use crate::metrics::{LaneLabel, Metrics};
@@ -56,7 +57,7 @@ impl LaneState {
 pub struct LaneStatus {
     /// Whether it delivers.
     pub state: LaneState,
-    /// Why it does not, in plain words without personal data.
+    /// Why it does not, or has to wait while it runs, in plain words without personal data.
     pub reason: Option<String>,
     /// Events in requests under way.
     pub in_flight: usize,
@@ -86,11 +87,21 @@ pub(super) fn publish(
     metrics: &Metrics,
     shown: &watch::Sender<RelayStatus>,
     lanes: &[LaneRun],
-    budget: f64,
+    pace: &Pace,
     (now, now_ms): (Mono, i64),
 ) {
+    let budget = pace.budget(now);
     metrics.rate_budget.set(budget);
     let mut next = RelayStatus { lanes: Lane::ALL.map(|lane| lanes[lane.index()].status(now)), budget };
+    if let Some(wait) = pace.limited_for(now) {
+        for (run, status) in lanes.iter().zip(&mut next.lanes) {
+            // It runs as far as it goes: the limit is the client's and ends by itself.
+            if status.state == LaneState::Running && !run.is_empty() {
+                status.reason = Some("the API's rate limit is used up: all lanes wait".to_owned());
+                status.next_attempt = Some(wait);
+            }
+        }
+    }
     for (lane, status) in Lane::ALL.into_iter().zip(&next.lanes) {
         let held = i64::try_from(status.keys_held).unwrap_or(i64::MAX);
         metrics.keys_held.get_or_create(&LaneLabel { lane: lane.name() }).set(held);

@@ -109,13 +109,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             }
             let mut wake = self.advance(now);
             let times = (now, self.parts.clock.unix_ms());
-            status::publish(
-                &self.parts.metrics,
-                &self.parts.status,
-                &self.lanes,
-                self.pace.budget(now),
-                times,
-            );
+            status::publish(&self.parts.metrics, &self.parts.status, &self.lanes, &self.pace, times);
             if let Some(until) = until {
                 wake = Some(wake.map_or(until, |wake| wake.min(until)));
             }
