@@ -6,6 +6,7 @@ mod common;
 
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use common::{Home, PATIENCE, Sandbox, hold_event, trunkline};
 use nix::sys::signal::{Signal, kill};
@@ -96,4 +97,23 @@ fn the_watchdog_is_fed_while_nothing_can_be_delivered() {
     for _ in 0..3 {
         told.until("WATCHDOG=1");
     }
+}
+
+#[test]
+fn a_long_drain_tells_systemd_no_more_than_the_time_before() {
+    let sandbox = Sandbox::start(&[]);
+    sandbox.set_faults(&json!({"status": 503}));
+    let home = Home::new(&sandbox.addr, "[daemon]\ndrain = \"60s\"\n");
+    let told = Notified::run(&home, Some("30000000"));
+    told.until("READY=1");
+    home.producer().ask(&hold_event(Uuid::new_v4(), 1).1);
+    told.until("STATUS=waiting to deliver conversations: 503");
+
+    told.signal(Signal::SIGTERM);
+    told.until("STOPPING=1");
+    told.socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    // Two seconds, unless there is always one more.
+    let messages = (0..40).filter(|_| told.socket.recv(&mut [0; 8192]).is_ok()).count();
+
+    assert!(messages < 5, "{messages} of 40 times there was a message");
 }

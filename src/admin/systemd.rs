@@ -60,7 +60,8 @@ pub async fn run(house: &House, end: CancellationToken) {
         }
         tokio::select! {
             () = end.cancelled() => return,
-            _ = phase.changed() => {}
+            // Whoever tells of it is gone once it stops: a channel that is closed would be ready at once, for ever.
+            Ok(()) = phase.changed() => {}
             () = tokio::time::sleep(every) => {}
         }
     }
