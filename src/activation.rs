@@ -35,6 +35,17 @@ pub enum ActivationError {
         "systemd handed over a socket named {0:?}; the names are stream, http, admin (FileDescriptorName= in the socket unit)"
     )]
     UnknownName(String),
+    /// Two sockets of one name: a door has one, and clients of the other would wait for ever.
+    #[error(
+        "systemd handed over {found} sockets named {name}; a door takes one: leave one ListenStream= in the socket unit \
+         (an empty ListenStream= before yours takes away those above it)"
+    )]
+    Repeated {
+        /// Their name.
+        name: String,
+        /// How many have it.
+        found: usize,
+    },
     /// The socket is of another kind.
     #[error("the socket named {name} is no {wanted}: {reason}")]
     WrongKind {
@@ -51,20 +62,24 @@ impl Activation {
     /// Takes what the environment names (`LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`).
     ///
     /// # Errors
-    /// If a socket has a name or a kind that no door takes.
+    /// If a socket has a name or a kind that no door takes, or two have one name.
     pub fn from_env() -> Result<Self, ActivationError> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut sockets = ListenFd::from_env();
         let mut taken = Self::default();
-        let mut names = names.split(':');
+        let names: Vec<&str> = names.split(':').take(sockets.len()).collect();
         for at in 0..sockets.len() {
-            let name = names.next().unwrap_or_default().to_owned();
+            let name = names.get(at).copied().unwrap_or_default().to_owned();
+            let found = names.iter().filter(|other| **other == name).count();
             let wrong = |wanted, error: std::io::Error| ActivationError::WrongKind {
                 name: name.clone(),
                 wanted,
                 reason: error.to_string(),
             };
             match name.as_str() {
+                "stream" | "admin" | "http" if found > 1 => {
+                    return Err(ActivationError::Repeated { name, found });
+                }
                 "stream" => {
                     taken.stream =
                         sockets.take_unix_listener(at).map_err(|error| wrong("unix stream socket", error))?;

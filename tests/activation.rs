@@ -72,3 +72,16 @@ fn a_socket_that_no_door_takes_is_a_fault_of_configuration() {
     assert!(said.contains("\"events\"") && said.contains("FileDescriptorName"), "{said}");
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("no unix stream socket"));
 }
+
+#[test]
+fn two_sockets_of_one_name_are_a_fault_of_configuration() {
+    let home = Home::new("127.0.0.1:1", "[ingest.http]\nlisten = \"127.0.0.1:1\"\nallow_anonymous = true\n");
+    let bound = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let (one, two) = (bound(), bound());
+
+    let refused = activated(&home, &[&one, &two], "http:http").wait_with_output().unwrap();
+
+    assert_eq!(refused.status.code(), Some(78), "{refused:?}");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("2 sockets named http") && said.contains("ListenStream="), "{said}");
+}
