@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::io::{Read, Write};
 use std::process::Output;
 
 use common::{Home, Sandbox, accepted, eventually, hold_event, trunkline};
@@ -91,53 +90,6 @@ fn a_running_daemon_adopts_and_sends_at_once() {
     assert_eq!(adopted.status.code(), Some(0), "{adopted:?}");
     eventually("it is delivered", || sandbox.taken().len() == 1);
     assert!(home.log().contains("adopted by an operator"), "{}", home.log());
-}
-
-/// A token of the sandbox, as somebody else would fetch it into `access_token_file`.
-fn token(sandbox: &Sandbox) -> String {
-    let mut stream = std::net::TcpStream::connect(&sandbox.addr).unwrap();
-    let form = "grant_type=client_credentials";
-    write!(
-        stream,
-        "POST /oauth/token HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Basic dGVzdDp0ZXN0\r\n\
-         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
-        sandbox.addr,
-        form.len()
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (_, rest) = answer.split_once("\"access_token\":\"").unwrap();
-    rest.split_once('"').unwrap().0.to_owned()
-}
-
-#[test]
-fn a_token_from_a_file_that_is_of_another_organisation_sends_nothing_of_what_was_queued() {
-    let sandbox = Sandbox::start(&[]);
-    let home = Home::new(&sandbox.addr, "");
-    std::fs::write(home.path().join("token"), token(&sandbox)).unwrap();
-    home.reconfigure(
-        "client_id = \"test\"\nclient_secret = \"test-secret\"",
-        "access_token_file = \"token\"",
-    );
-    let daemon = home.run();
     eventually("the organisation is known", || home.status()["organisation_name"].is_string());
-    sandbox.set_faults(&json!({"status": 503}));
-    assert_eq!(home.producer().ask(&hold_event(Uuid::new_v4(), 1).1), accepted());
-    daemon.sigterm();
-    daemon.wait();
-
-    sandbox.set_faults(&json!({"status": null, "organisation": "11111111-1111-4111-8111-111111111111"}));
-    let _daemon = home.run();
-    eventually("it is held, and for whom is told", || {
-        home.status()["lanes"]["conversations"]["reason"]
-            .as_str()
-            .is_some_and(|reason| reason.contains("1 events were accepted for"))
-    });
-    let before = sandbox.stat("distinct");
-    sandbox.set_faults(&json!({"organisation": null}));
-    home.say(&["reload"]);
-
-    eventually("with the right one it leaves by itself", || sandbox.stat("distinct") == 1);
-    assert_eq!(before, 0);
+    assert!(!home.log().contains("of the same organisation"), "{}", home.log());
 }

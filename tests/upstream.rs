@@ -489,11 +489,41 @@ async fn an_access_token_file_is_read_again_after_a_401() {
 
     assert_eq!(verdict(&client).await, taken());
     std::fs::write(&path, "new-token\n").unwrap();
+    let begun_before = verdict(&client).await;
     assert_eq!(verdict(&client).await, taken());
 
+    // It may be another organisation's: what was begun for the one before is not sent with it.
+    assert_eq!(begun_before, unavailable("the account was changed meanwhile", false));
     let bearers: Vec<_> = server.api_asked().iter().map(|asked| bearer(asked).to_owned()).collect();
     assert_eq!(bearers, ["Bearer old-token", "Bearer old-token", "Bearer new-token"]);
     assert_eq!(server.logins(), 0);
+}
+
+#[tokio::test]
+async fn a_token_that_a_reload_found_in_the_file_sends_nothing_until_it_is_cleared() {
+    let server = Server::start().await;
+    let (_dir, path) = file("old-token");
+    let settings = with_token_file(server.settings(), &path);
+    let client = client(&settings);
+    client.guard();
+    client.log_in().await;
+    client.clear(client.epoch());
+    let before = verdict(&client).await;
+
+    std::fs::write(&path, "new-token").unwrap();
+    client.configure(Client::prepare(&settings).unwrap()).await;
+    let is_cleared = client.is_cleared();
+    let sending = tokio::spawn({
+        let client = client.clone();
+        async move { verdict(&client).await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let asked = server.api_asked().len();
+    client.clear(client.epoch());
+
+    assert_eq!((before, sending.await.unwrap()), (taken(), taken()));
+    assert_eq!((is_cleared, asked), (false, 1));
+    assert_eq!(bearer(&server.api_asked()[1]), "Bearer new-token");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, oneshot};
 
-use super::house::{House, ReloadAnswer, ReloadRequest};
+use super::house::{Adopted, House, ReloadAnswer, ReloadRequest, Request};
 use super::paused;
 use crate::event::Lane;
 use crate::relay::Command;
@@ -77,32 +77,30 @@ impl Desk {
         };
         Ok(ChangeAnswer { message })
     }
+}
 
-    /// Lets what was queued for another account leave for the configured one.
-    pub(super) async fn adopt(&self, house: &House, peer: Peer) -> Result<ChangeAnswer, ChangeError> {
-        let _one = self.0.lock().await;
-        let owner = house.account.borrow().owner.clone();
-        let (ownership, current) = (house.ownership.clone(), owner.clone());
-        let adopted = tokio::task::spawn_blocking(move || ownership.adopt(&current)).await;
-        let before = match adopted {
-            Ok(Ok(before)) => before,
-            Ok(Err(error)) => return Err(ChangeError::Unwritten(error.to_string())),
-            Err(error) => return Err(ChangeError::Unwritten(error.to_string())),
-        };
-        house.commands.send(Command::Release).await.map_err(|_| ChangeError::Stopping)?;
-        let before = before.filter(|before| *before != owner).map(|before| before.to_string());
-        tracing::info!(%owner, before, uid = peer.uid, pid = peer.pid, "adopted by an operator");
-        let message = match before {
-            Some(before) => format!("the queue now belongs to {owner}; before: {before}"),
-            None => format!("the queue belongs to {owner}"),
-        };
-        Ok(ChangeAnswer { message })
-    }
+/// Lets what was queued for another account leave for the configured one.
+pub(super) async fn adopt(house: &House, peer: Peer) -> Result<ChangeAnswer, ChangeError> {
+    let (answer, done) = oneshot::channel();
+    house.requests.send(Request::Adopt(answer)).await.map_err(|_| ChangeError::Stopping)?;
+    let adopted = done.await.map_err(|_| ChangeError::Stopping)?;
+    let Adopted { owner, before } = adopted.map_err(ChangeError::Unwritten)?;
+    let before = before.filter(|before| *before != owner).map(|before| before.to_string());
+    tracing::info!(%owner, before, uid = peer.uid, pid = peer.pid, "adopted by an operator");
+    let message = match before {
+        Some(before) => format!("the queue now belongs to {owner}; before: {before}"),
+        None => format!("the queue belongs to {owner}"),
+    };
+    Ok(ChangeAnswer { message })
 }
 
 /// Has the configuration read again.
 pub(super) async fn reload(house: &House, by: String) -> Result<ReloadAnswer, ChangeError> {
     let (answer, done) = oneshot::channel();
-    house.reloads.send(ReloadRequest { by, answer }).await.map_err(|_| ChangeError::Stopping)?;
+    house
+        .requests
+        .send(Request::Reload(ReloadRequest { by, answer }))
+        .await
+        .map_err(|_| ChangeError::Stopping)?;
     done.await.map_err(|_| ChangeError::Stopping)
 }

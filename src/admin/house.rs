@@ -99,6 +99,24 @@ pub struct ReloadRequest {
     pub answer: oneshot::Sender<ReloadAnswer>,
 }
 
+/// Whose the queue is after an `adopt`, and whose it was.
+#[derive(Debug)]
+pub struct Adopted {
+    /// The account that is configured.
+    pub owner: Owner,
+    /// The one before.
+    pub before: Option<Owner>,
+}
+
+/// What is asked of whoever has the configuration in force: one thing after the other.
+#[derive(Debug)]
+pub enum Request {
+    /// To read the configuration again.
+    Reload(ReloadRequest),
+    /// To send what was queued for another account. The answer is an error if that cannot be written down.
+    Adopt(oneshot::Sender<Result<Adopted, String>>),
+}
+
 /// Handles of the daemon's parts.
 #[derive(Debug)]
 pub struct House {
@@ -130,8 +148,8 @@ pub struct House {
     pub doors: Arc<DoorContext<Writer>>,
     /// Configuration.
     pub settings: watch::Receiver<Settings>,
-    /// Who reads it again.
-    pub reloads: mpsc::Sender<ReloadRequest>,
+    /// Who reads it again, and adopts.
+    pub requests: mpsc::Sender<Request>,
     /// Whether events are taken.
     pub phase: watch::Receiver<Phase>,
     /// The loops' heartbeats.

@@ -36,7 +36,9 @@ mod words;
 
 pub use change::{ChangeAnswer, LaneChoice};
 pub use filter::{Filter, LettersRequest, Mend};
-pub use house::{Account, House, Phase, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest, Settings};
+pub use house::{
+    Account, Adopted, House, Phase, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest, Request, Settings,
+};
 pub use letters::{Letter, LetterOutcome, LettersSummary};
 pub use paused::{read as read_paused, write as write_paused};
 pub use report::{Disk, LaneReport, Report};

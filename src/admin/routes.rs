@@ -169,7 +169,7 @@ async fn resume(State(site): State<Site>, Json(choice): Json<LaneChoice>) -> Res
 }
 
 async fn adopt(State(site): State<Site>) -> Response {
-    changed(site.desk.adopt(&site.house, site.operator()).await)
+    changed(change::adopt(&site.house, site.operator()).await)
 }
 
 async fn reload(State(site): State<Site>) -> Response {

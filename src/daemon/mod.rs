@@ -15,18 +15,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::activation::Activation;
-use crate::admin::{self, Account, House, Phase, ReloadAnswer, ReloadRequest, Vitality};
+use crate::admin::{self, Account, House, Phase, ReloadAnswer, ReloadRequest, Request, Vitality};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Loaded};
 use crate::event::Lane;
 use crate::ingest::{self, DoorContext};
 use crate::metrics::{LaneLabel, LaneReason, Metrics};
-use crate::queue::{Backlog, DeadReason, OpenError, Queue};
+use crate::queue::{DeadReason, OpenError, Queue};
 use crate::relay::{self, LaneState, RelayStatus};
 use crate::shutdown::Shutdown;
 use crate::upstream;
 
 pub use fault::{StartError, StartFault};
+use owner::Custody;
 pub use owner::owner;
 use reload::Reloader;
 use running::{Running, joined};
@@ -76,16 +77,15 @@ impl Start {
     }
 }
 
-/// The running daemon.
 /// Asks for reloads. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Reloads(mpsc::Sender<ReloadRequest>);
+pub struct Reloads(mpsc::Sender<Request>);
 
 impl Reloads {
     /// Has the configuration read again, and says what that did. `None` while stopping.
     pub async fn reload(&self, by: &str) -> Option<ReloadAnswer> {
         let (answer, done) = oneshot::channel();
-        self.0.send(ReloadRequest { by: by.to_owned(), answer }).await.ok()?;
+        self.0.send(Request::Reload(ReloadRequest { by: by.to_owned(), answer })).await.ok()?;
         done.await.ok()
     }
 }
@@ -95,7 +95,7 @@ impl Reloads {
 pub struct Daemon {
     metrics: Arc<Metrics>,
     status: watch::Receiver<RelayStatus>,
-    reloads: mpsc::Sender<ReloadRequest>,
+    requests: mpsc::Sender<Request>,
     task: JoinHandle<()>,
 }
 
@@ -116,18 +116,10 @@ impl Daemon {
         let owner = owner(&config.upstream);
         let withheld = queue.claim(&owner)?;
         let remembered = queue.ownership().owner().filter(|before| before.is_same_client(&owner));
-        // A token from a file may be of another organisation than the one that is known: what is queued waits
-        // until the API has told.
-        let is_unproven = withheld.is_none()
-            && owner.client_id.is_none()
-            && remembered.as_ref().is_some_and(|before| before.organisation.is_some())
-            && Lane::ALL.iter().any(|lane| queue.reader().depth(*lane).events > 0);
-        let withheld = withheld
-            .or_else(|| is_unproven.then(|| "whose access token this is, is not known yet".to_owned()));
         let open = doors::open(&config, activation)?;
         let (status_tx, status) = watch::channel(RelayStatus::default());
         let (commands_tx, commands) = mpsc::channel(16);
-        let (reloads, reload_requests) = mpsc::channel(4);
+        let (requests_tx, requests) = mpsc::channel(4);
         let (phase_tx, phase) = watch::channel(Phase::Starting);
         let account =
             watch::Sender::new(Account { owner: remembered.unwrap_or(owner), organisation_name: None });
@@ -149,13 +141,14 @@ impl Daemon {
             account: account.subscribe(),
             doors: door_context.clone(),
             settings: settings.subscribe(),
-            reloads: reloads.clone(),
+            requests: requests_tx.clone(),
             phase,
             vitality: Arc::new(Vitality::new(clock.mono())),
             queue_dir: config.queue.dir.clone(),
         });
         tell_of_start(&config, withheld.as_deref(), &paused);
-        let reloader = Reloader::new(loaded, load, set_level, &house, account, settings, withheld.is_some());
+        let custody = Custody::new(&house, account, withheld.is_some());
+        let reloader = Reloader::new(loaded, load, set_level, &house, settings, custody);
         let relay = relay::Parts {
             backlog: queue.reader(),
             upstream: client,
@@ -170,14 +163,14 @@ impl Daemon {
             grace: config.daemon.grace,
             drain: config.daemon.drain,
         };
-        let running = Running { house, open, door_context, reloader, reload_requests, phase: phase_tx };
+        let running = Running { house, open, door_context, reloader, requests, phase: phase_tx };
         let task = tokio::spawn(running.run(relay, queue, shutdown));
-        Ok(Self { metrics, status, reloads, task })
+        Ok(Self { metrics, status, requests: requests_tx, task })
     }
 
     /// For whoever may ask for a reload.
     pub fn reloads(&self) -> Reloads {
-        Reloads(self.reloads.clone())
+        Reloads(self.requests.clone())
     }
 
     /// Everything counted.

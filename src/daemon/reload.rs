@@ -4,16 +4,16 @@
 //! changed. What takes a restart keeps its old value and is named.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::owner::{learn_organisation, owner};
+use super::owner::{Custody, owner};
+use super::running::joined;
 use super::{Load, SetLevel};
-use crate::admin::{self, Account, House, Phase, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest};
+use crate::admin::{self, House, Phase, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest, Request};
 use crate::config::{self, Config, Loaded};
 use crate::{ingest, relay, upstream};
 
@@ -26,11 +26,10 @@ pub(super) struct Reloader {
     load: Load,
     set_level: SetLevel,
     house: Arc<House>,
-    account: watch::Sender<Account>,
     settings: watch::Sender<admin::Settings>,
-    /// What is queued may not leave. Shared with whoever learns the organisation.
-    withheld: Arc<AtomicBool>,
-    learning: JoinHandle<()>,
+    custody: Custody,
+    /// `None` while it is decided anew whose the events are.
+    learning: Option<JoinHandle<()>>,
 }
 
 /// What of the configuration the operator's window needs.
@@ -48,31 +47,50 @@ impl Reloader {
         load: Load,
         set_level: SetLevel,
         house: &Arc<House>,
-        account: watch::Sender<Account>,
         settings: watch::Sender<admin::Settings>,
-        is_withheld: bool,
+        custody: Custody,
     ) -> Self {
-        let withheld = Arc::new(AtomicBool::new(is_withheld));
-        let learning = learn(house, &account, &withheld);
-        let house = house.clone();
-        Self { loaded, load, set_level, house, account, settings, withheld, learning }
+        let (house, learning) = (house.clone(), Some(custody.learn()));
+        Self { loaded, load, set_level, house, settings, custody, learning }
     }
 
-    /// Reloads whenever somebody asks, until `stop`.
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<ReloadRequest>, stop: CancellationToken) {
+    /// Reloads and adopts whenever somebody asks, until `stop`.
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>, stop: CancellationToken) {
         while let Some(Some(request)) = stop.run_until_cancelled(requests.recv()).await {
-            admin::tell_reloading();
-            // A stop does not wait for a login host.
-            let Some(answer) = stop.run_until_cancelled(self.reload()).await else { break };
-            tell(&answer, &request.by);
-            self.house.metrics.config_last_reload_success.set(i64::from(!is_refused(&answer)));
-            if *self.house.phase.borrow() == Phase::Accepting {
-                admin::tell_ready();
+            match request {
+                Request::Reload(request) => {
+                    admin::tell_reloading();
+                    // A stop does not wait for a login host.
+                    let Some(answer) = stop.run_until_cancelled(self.reload()).await else { break };
+                    self.answer(request, answer);
+                }
+                Request::Adopt(answer) => {
+                    self.stop_learning().await;
+                    // Who asked may be gone.
+                    let _ = answer.send(self.custody.adopt().await);
+                    self.learning = Some(self.custody.learn());
+                }
             }
-            // Who asked may be gone.
-            let _ = request.answer.send(answer);
         }
-        self.learning.abort();
+        self.stop_learning().await;
+    }
+
+    fn answer(&self, request: ReloadRequest, answer: ReloadAnswer) {
+        tell(&answer, &request.by);
+        self.house.metrics.config_last_reload_success.set(i64::from(!is_refused(&answer)));
+        if *self.house.phase.borrow() == Phase::Accepting {
+            admin::tell_ready();
+        }
+        // Who asked may be gone.
+        let _ = request.answer.send(answer);
+    }
+
+    /// When it returns nobody else decides whose the events are.
+    async fn stop_learning(&mut self) {
+        if let Some(learning) = self.learning.take() {
+            learning.abort();
+            joined(learning.await, "learning the organisation");
+        }
     }
 
     async fn reload(&mut self) -> ReloadAnswer {
@@ -120,28 +138,21 @@ impl Reloader {
     /// the relay has heard so before the new credentials are in force.
     async fn claim(&mut self, config: &Config) -> Result<Option<String>, String> {
         let next = owner(&config.upstream);
-        let before = self.account.borrow().owner.clone();
-        if next.is_same_client(&before) {
+        if next.is_same_client(&self.custody.owner()) {
             return Ok(None);
         }
         // Before anything is changed: it must be able to hear of it.
         if !self.relay_hears().await {
             return Err("the relay does not answer".to_owned());
         }
-        let (ownership, claimed) = (self.house.ownership.clone(), next.clone());
-        let withheld = tokio::task::spawn_blocking(move || ownership.claim(&claimed)).await;
-        let withheld = withheld.map_err(|error| error.to_string())?.map_err(|error| in_full(&error))?;
-        self.learning.abort();
-        self.account.send_replace(Account { owner: next, organisation_name: None });
-        let command = match &withheld {
-            Some(reason) => relay::Command::Withhold(Arc::from(reason.as_str())),
-            None => relay::Command::Release,
-        };
-        self.withheld.store(withheld.is_some(), Ordering::SeqCst);
-        let _ = self.house.commands.send(command).await;
+        self.stop_learning().await;
+        let changed = self.custody.change(next).await;
+        if changed.is_err() {
+            self.learning = Some(self.custody.learn());
+        }
         // If it stops meanwhile it starts nothing new, and the client sends nothing of another account.
         let _ = self.relay_hears().await;
-        Ok(withheld)
+        changed
     }
 
     async fn relay_hears(&self) -> bool {
@@ -170,12 +181,15 @@ impl Reloader {
             drain: config.daemon.drain,
         };
         let _ = self.house.commands.send(relay::Command::Configure(Box::new(relay))).await;
+        let is_other_account = self.learning.is_none();
         let login = self.house.upstream.configure(client).await;
-        if login.is_some() {
-            // Another token may be of another organisation, and what was held for want of a good one goes on.
-            self.learning.abort();
-            self.learning = learn(&self.house, &self.account, &self.withheld);
+        if is_other_account {
             let _ = self.house.commands.send(relay::Command::ForgetLimits).await;
+        }
+        if login.is_some() || is_other_account {
+            // Another token may be of another organisation, and what was held for want of a good one goes on.
+            self.stop_learning().await;
+            self.learning = Some(self.custody.learn());
         }
         if login.is_some() || is_way_new {
             let _ = self.house.commands.send(relay::Command::TryNow).await;
@@ -192,12 +206,6 @@ impl Reloader {
         }
         self.loaded = loaded;
     }
-}
-
-fn learn(house: &House, account: &watch::Sender<Account>, withheld: &Arc<AtomicBool>) -> JoinHandle<()> {
-    let (client, ownership) = (house.upstream.clone(), house.ownership.clone());
-    let commands = house.commands.clone();
-    tokio::spawn(learn_organisation(client, ownership, account.clone(), withheld.clone(), commands))
 }
 
 fn is_refused(answer: &ReloadAnswer) -> bool {
@@ -237,7 +245,7 @@ fn tell(answer: &ReloadAnswer, by: &str) {
 }
 
 /// An error with its causes, in a line.
-fn in_full(error: &dyn std::error::Error) -> String {
+pub(super) fn in_full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

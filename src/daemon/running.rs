@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::doors::Doors;
 use super::reload::Reloader;
 use super::{Totals, totals};
-use crate::admin::{self, House, Phase, ReloadRequest};
+use crate::admin::{self, House, Phase, Request};
 use crate::ingest::{self, DoorContext};
 use crate::queue::{Queue, Reader, Writer};
 use crate::shutdown::Shutdown;
@@ -25,7 +25,7 @@ pub(super) struct Running {
     pub(super) open: Doors,
     pub(super) door_context: Arc<DoorContext<Writer>>,
     pub(super) reloader: Reloader,
-    pub(super) reload_requests: mpsc::Receiver<ReloadRequest>,
+    pub(super) requests: mpsc::Receiver<Request>,
     pub(super) phase: watch::Sender<Phase>,
 }
 
@@ -37,7 +37,7 @@ impl Running {
         queue: Queue,
         shutdown: Shutdown,
     ) {
-        let Self { house, open, door_context, reloader, reload_requests, phase } = self;
+        let Self { house, open, door_context, reloader, requests, phase } = self;
         let (doors_stop, end) = (CancellationToken::new(), CancellationToken::new());
         let mut doors = JoinSet::new();
         doors.spawn(ingest::serve(open.stream, door_context.clone(), doors_stop.clone()));
@@ -50,7 +50,7 @@ impl Running {
         if let Some(metrics) = open.metrics {
             windows.spawn(admin::serve_metrics(metrics, parts, end.clone()));
         }
-        windows.spawn(reloader.run(reload_requests, end.clone()));
+        windows.spawn(reloader.run(requests, end.clone()));
         let (watched, watch_end) = (house.clone(), end.clone());
         windows.spawn(async move { admin::watch_vitality(&watched, watch_end).await });
         let told_end = CancellationToken::new();

@@ -18,6 +18,9 @@ use crate::config;
 /// The reason for which a new token cannot help.
 const IP_NOT_AUTHORIZED: &str = "ip.not.authorized";
 
+/// What was begun for one account is not sent with another's token; whether it may be is decided anew.
+const ACCOUNT_CHANGED: &str = "the account was changed meanwhile";
+
 /// No response has told the server's time yet.
 const SKEW_UNKNOWN: i64 = i64::MIN;
 
@@ -61,6 +64,8 @@ pub enum Me {
         name: String,
         /// Organisation's id.
         id: String,
+        /// The account that this was told of, for [`Client::clear`].
+        epoch: u64,
     },
     /// Why it did not.
     Unknown(String),
@@ -161,6 +166,26 @@ impl Client {
         self.login().borrow().clone()
     }
 
+    /// From now on no account sends anything unless it is cleared: for whoever keeps events that are meant for one.
+    pub fn guard(&self) {
+        self.0.tokens.clearance().guard();
+    }
+
+    /// Lets the account send, and no other.
+    pub fn clear(&self, epoch: u64) {
+        self.0.tokens.clearance().clear(epoch);
+    }
+
+    /// Whether the account now may send.
+    pub fn is_cleared(&self) -> bool {
+        self.0.tokens.clearance().is_cleared()
+    }
+
+    /// The account now. Another number is another client, or a token file with another token.
+    pub fn epoch(&self) -> u64 {
+        self.0.tokens.clearance().epoch()
+    }
+
     /// The API's host, with the port if it is not the scheme's own.
     pub fn host(&self) -> String {
         self.site().host.clone()
@@ -189,10 +214,14 @@ impl Client {
         if let Some(date_ms) = response::date_ms(&raw.headers) {
             self.note_skew(clock.unix_ms().saturating_sub(date_ms));
         }
+        if raw.status == 401 {
+            // While nothing is sent nobody else would find out, and a new one would not be read.
+            tokens.invalidate(&token);
+        }
         let body: serde_json::Value = serde_json::from_slice(&raw.body).unwrap_or_default();
         let field = |name: &str| body["organization"][name].as_str().map(str::to_owned);
         match field("id") {
-            Some(id) => Me::Known { name: field("name").unwrap_or_default(), id },
+            Some(id) => Me::Known { name: field("name").unwrap_or_default(), id, epoch: token.epoch() },
             None => Me::Unknown(format!("status {}, which names no organisation", raw.status)),
         }
     }
@@ -249,14 +278,17 @@ impl fmt::Debug for Client {
 impl Upstream for Client {
     async fn send(&self, request: Outbound) -> Answer {
         let tokens = &self.0.tokens;
-        let epoch = tokens.epoch();
+        let epoch = tokens.clearance().epoch();
         let site = self.site();
         let wire = &site.wire;
         let token = match tokens.token(wire).await {
             Ok(token) if token.epoch() == epoch => token,
-            Ok(_) => return account_changed(),
+            Ok(_) => return unsent(ACCOUNT_CHANGED),
             Err(fault) => return fault.answer(),
         };
+        if !tokens.clearance().may_send(epoch).await {
+            return unsent("whose token this is, is not known yet");
+        }
         let answer = self.post(&site, &request, &token).await;
         let Verdict::Unauthorized { reason } = &answer.verdict else {
             if answer.status.is_some() {
@@ -269,7 +301,7 @@ impl Upstream for Client {
         }
         tokens.invalidate(&token);
         let fresh = match tokens.token(wire).await {
-            Ok(fresh) if fresh.epoch() != epoch => return account_changed(),
+            Ok(fresh) if fresh.epoch() != epoch => return unsent(ACCOUNT_CHANGED),
             Ok(fresh) if fresh.expose() != token.expose() => fresh,
             Ok(_) => return answer,
             Err(fault) => return fault.answer(),
@@ -282,11 +314,10 @@ impl Upstream for Client {
     }
 }
 
-/// What was begun for one account is not sent with another's token; whether it may be is decided anew.
-fn account_changed() -> Answer {
-    let reason = "the account was changed meanwhile".to_owned();
+/// The answer to a request that was not made.
+fn unsent(reason: &str) -> Answer {
     Answer {
-        verdict: Verdict::Unavailable { reason, maybe_taken: false },
+        verdict: Verdict::Unavailable { reason: reason.to_owned(), maybe_taken: false },
         status: None,
         correlation_id: None,
         retry_after: None,

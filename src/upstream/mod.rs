@@ -7,6 +7,7 @@
 //!
 //! Not here: what a verdict does to events and lanes (`relay`), how often to ask (`relay`).
 
+mod clearance;
 mod client;
 mod fault;
 #[cfg(fuzzing)]

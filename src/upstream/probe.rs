@@ -54,7 +54,7 @@ pub async fn probe(client: &Client, settings: &config::Upstream) -> Vec<Finding>
         return findings;
     }
     match client.me().await {
-        Me::Known { name, id } => {
+        Me::Known { name, id, .. } => {
             found("organisation", Ok(format!("{name} ({id})")));
         }
         Me::Unknown(why) => {

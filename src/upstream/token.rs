@@ -8,15 +8,16 @@
 //! - One login at a time; who waited for it gets its outcome, good or bad.
 //! - A token that still holds is used while its successor can't be had.
 //! - After a failed login, and after a fresh token that the API refuses, there is a pause, whoever asks.
+//! - A token from a file that is not the one before counts as another account's, until somebody clears it.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
+use super::clearance::Clearance;
 use super::grant::{self, Fault, FaultKind, Grant};
 use super::secret;
 use super::types::Login;
@@ -48,8 +49,7 @@ impl Token {
 /// The token and how to get one.
 pub(super) struct Tokens {
     account: Mutex<Account>,
-    /// Rises with each change of the account.
-    epoch: AtomicU64,
+    clearance: Clearance,
     clock: Clock,
     /// Held through a login: that is what makes it a single flight.
     attempts: tokio::sync::Mutex<Attempts>,
@@ -90,6 +90,8 @@ struct Attempts {
     paused: Option<(Mono, Fault)>,
     /// The secret of the last login that succeeded, for when its file can't be read at a renewal.
     proven_secret: Option<SecretString>,
+    /// What the token file last held.
+    file_token: Option<SecretString>,
 }
 
 #[derive(Default)]
@@ -120,7 +122,7 @@ impl Tokens {
     pub(super) fn new(endpoints: &Endpoints, credentials: Credentials, clock: Clock) -> Self {
         Self {
             account: Mutex::new(Account::new(endpoints, credentials)),
-            epoch: AtomicU64::new(0),
+            clearance: Clearance::default(),
             clock,
             attempts: tokio::sync::Mutex::default(),
             held: Mutex::default(),
@@ -136,7 +138,7 @@ impl Tokens {
         let next = Account::new(endpoints, credentials);
         let before = std::mem::replace(&mut *self.account(), next.clone());
         if !next.is_same_client(&before) {
-            self.epoch.fetch_add(1, Ordering::SeqCst);
+            self.clearance.change();
             *attempts = Attempts { generation: attempts.generation, ..Attempts::default() };
             *self.held() = Held::default();
             return true;
@@ -162,9 +164,9 @@ impl Tokens {
         self.renew(&mut attempts, wire).await.err().map(|fault| fault.reason)
     }
 
-    /// The account now.
-    pub(super) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::SeqCst)
+    /// Whose token it is, and who may send.
+    pub(super) fn clearance(&self) -> &Clearance {
+        &self.clearance
     }
 
     /// How the last login went, now and from now on.
@@ -243,11 +245,16 @@ impl Tokens {
     /// Keeps what was granted. While the API refuses one fresh token after the other the next login
     /// waits as after a refused one: what is granted and not taken helps nobody.
     fn hold(&self, attempts: &mut Attempts, (grant, lives): (Grant, bool)) -> Token {
+        if !lives {
+            let before = attempts.file_token.replace(grant.token.clone());
+            self.clearance.token_of_file(before.as_ref(), &grant.token);
+        }
         let now = self.clock.mono();
         attempts.failures = 0;
         attempts.paused = None;
         attempts.generation += 1;
-        let token = Token { generation: attempts.generation, epoch: self.epoch(), secret: grant.token };
+        let token =
+            Token { generation: attempts.generation, epoch: self.clearance.epoch(), secret: grant.token };
         let expires_at_ms = lives.then(|| {
             self.clock.unix_ms().saturating_add(i64::try_from(grant.life.as_millis()).unwrap_or(i64::MAX))
         });
