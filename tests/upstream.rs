@@ -435,9 +435,12 @@ async fn a_token_is_renewed_before_it_runs_out_and_used_on_while_that_fails() {
     let young = server.logins();
     clock.advance(Duration::from_secs(1));
     let server = server.on_login([say(503, "")]);
+    let mut told = client.login();
     assert_eq!(verdict(&client).await, taken());
-    let login = client.login().borrow().clone();
+    let login = told.wait_for(|login| login.fault.is_some()).await.unwrap().clone();
     clock.advance(Duration::from_secs(1));
+    assert_eq!(verdict(&client).await, taken());
+    told.wait_for(|login| login.fault.is_none()).await.unwrap();
     assert_eq!(verdict(&client).await, taken());
 
     assert_eq!(young, 1);
@@ -445,7 +448,33 @@ async fn a_token_is_renewed_before_it_runs_out_and_used_on_while_that_fails() {
     assert_eq!(login.expires_at_ms, Some(NOW_MS + 1_000_000));
     assert_eq!(server.logins(), 3);
     let bearers: Vec<_> = server.api_asked().iter().map(|asked| bearer(asked).to_owned()).collect();
-    assert_eq!(bearers, ["Bearer token-1", "Bearer token-1", "Bearer token-1", "Bearer token-2"]);
+    assert_eq!(
+        bearers,
+        ["Bearer token-1", "Bearer token-1", "Bearer token-1", "Bearer token-1", "Bearer token-2"]
+    );
+}
+
+#[tokio::test]
+async fn a_login_host_that_hangs_does_not_hold_up_what_a_good_token_can_send() {
+    let clock = Clock::manual(NOW_MS);
+    let server = Server::start().await;
+    let mut settings = server.settings();
+    settings.request_timeout = Duration::from_secs(3);
+    let client = Client::new(&settings, clock.clone()).unwrap();
+    assert_eq!(verdict(&client).await, taken());
+    clock.advance(Duration::from_secs(900));
+    let server = server.on_login([Reply::Hang]);
+
+    let sent = tokio::time::timeout(Duration::from_secs(1), async {
+        [verdict(&client).await, verdict(&client).await, verdict(&client).await]
+    });
+    let sent = sent.await.expect("nobody waits for the login");
+    let mut told = client.login();
+    let failed = told.wait_for(|login| login.fault.is_some()).await.unwrap().clone();
+
+    assert_eq!(sent, [taken(), taken(), taken()]);
+    assert_eq!(server.logins(), 2);
+    assert_eq!(failed.expires_at_ms, Some(NOW_MS + 1_000_000));
 }
 
 #[tokio::test]

@@ -93,6 +93,7 @@ async fn a_good_token_is_used_on_through_the_pause_after_a_failed_renewal() {
     clock.advance(Duration::from_secs(950));
 
     let renewing = verdict(&client, Lane::Presence).await;
+    client.login().wait_for(|login| login.fault.is_some()).await.unwrap();
     let within_pause = verdict(&client, Lane::Presence).await;
 
     assert_eq!([first, renewing, within_pause], [taken(), taken(), taken()]);

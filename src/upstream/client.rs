@@ -77,14 +77,14 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     site: RwLock<Arc<Site>>,
-    tokens: Tokens,
+    tokens: Arc<Tokens>,
     clock: Clock,
     skew_ms: AtomicI64,
 }
 
 /// Where requests go, and how. Those under way keep the one they began with.
 struct Site {
-    wire: Wire,
+    wire: Arc<Wire>,
     api_url: String,
     host: String,
 }
@@ -94,7 +94,7 @@ impl Site {
         let api = address(&settings.endpoints.api_url, "upstream.api_url")?;
         let login = address(&settings.endpoints.login_url, "upstream.login_url")?;
         Ok(Self {
-            wire: Wire::new(settings, api.is_plain && login.is_plain)?,
+            wire: Arc::new(Wire::new(settings, api.is_plain && login.is_plain)?),
             api_url: settings.endpoints.api_url.trim_end_matches('/').to_owned(),
             host: api.shown,
         })
@@ -122,7 +122,7 @@ impl Client {
     pub fn new(settings: &config::Upstream, clock: Clock) -> Result<Self, ClientError> {
         Ok(Self(Arc::new(Inner {
             site: RwLock::new(Arc::new(Site::new(settings)?)),
-            tokens: Tokens::new(&settings.endpoints, settings.credentials.clone(), clock.clone()),
+            tokens: Arc::new(Tokens::new(&settings.endpoints, settings.credentials.clone(), clock.clone())),
             clock,
             skew_ms: AtomicI64::new(SKEW_UNKNOWN),
         })))
@@ -159,7 +159,7 @@ impl Client {
         self.0.tokens.login()
     }
 
-    /// Gets a token now if there is none, and says how that went.
+    /// Gets a token now if there is none, and says how that went; one that ages is renewed meanwhile.
     pub async fn log_in(&self) -> Login {
         // The outcome is published either way; what is published is what is told.
         let _outcome = self.0.tokens.token(&self.site().wire).await;

@@ -6,12 +6,12 @@
 //!
 //! Invariants
 //! - One login at a time; who waited for it gets its outcome, good or bad.
-//! - A token that still holds is used while its successor can't be had.
+//! - A token that still holds is used while its successor can't be had, and nobody waits for that.
 //! - After a failed login, and after a fresh token that the API refuses, there is a pause, whoever asks.
 //! - A token from a file that is not the one before counts as another account's, until somebody clears it.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -52,7 +52,7 @@ pub(super) struct Tokens {
     clearance: Clearance,
     clock: Clock,
     /// Held through a login: that is what makes it a single flight.
-    attempts: tokio::sync::Mutex<Attempts>,
+    attempts: Arc<tokio::sync::Mutex<Attempts>>,
     held: Mutex<Held>,
     published: watch::Sender<Login>,
 }
@@ -124,7 +124,7 @@ impl Tokens {
             account: Mutex::new(Account::new(endpoints, credentials)),
             clearance: Clearance::default(),
             clock,
-            attempts: tokio::sync::Mutex::default(),
+            attempts: Arc::default(),
             held: Mutex::default(),
             published: watch::Sender::default(),
         }
@@ -176,18 +176,12 @@ impl Tokens {
 
     /// A token that holds, after a login if need be. Never sleeps: within a pause the last fault comes
     /// back at once.
-    pub(super) async fn token(&self, wire: &Wire) -> Result<Token, Fault> {
+    pub(super) async fn token(self: &Arc<Self>, wire: &Arc<Wire>) -> Result<Token, Fault> {
         match self.cached() {
             Cached::Fresh(token) => Ok(token),
             Cached::Ageing(token) => {
-                // Somebody else renews already: no reason to wait for that.
-                let Ok(mut attempts) = self.attempts.try_lock() else {
-                    return Ok(token);
-                };
-                match self.cached() {
-                    Cached::Fresh(token) => Ok(token),
-                    _ => Ok(self.renew(&mut attempts, wire).await.unwrap_or(token)),
-                }
+                self.renew_ahead(wire);
+                Ok(token)
             }
             Cached::Missing => {
                 let mut attempts = self.attempts.lock().await;
@@ -197,6 +191,20 @@ impl Tokens {
                 }
             }
         }
+    }
+
+    /// Renews in a task of its own: a login host that hangs must not hold up what a good token can send. The
+    /// task ends within the timeout of a request, or with the process: it keeps nothing that would be lost.
+    fn renew_ahead(self: &Arc<Self>, wire: &Arc<Wire>) {
+        // Whoever holds the lock is at it.
+        let Ok(mut attempts) = self.attempts.clone().try_lock_owned() else { return };
+        let (tokens, wire) = (self.clone(), wire.clone());
+        tokio::spawn(async move {
+            if matches!(tokens.cached(), Cached::Ageing(_)) {
+                // The outcome is published.
+                let _ = tokens.renew(&mut attempts, &wire).await;
+            }
+        });
     }
 
     /// The API refused this token. Another than the one in use is none of our business any more.
