@@ -88,7 +88,7 @@ async fn delivered_plus_dead_equals_accepted_in_every_weather() {
     let ids = producing.await.unwrap();
     let (sandbox, metrics) = checking.await.unwrap();
     shutdown.stop.cancel();
-    tokio::time::timeout(Duration::from_secs(30), daemon.finished()).await.expect("it stops");
+    tokio::time::timeout(Duration::from_secs(30), daemon.finished()).await.expect("it stops").unwrap();
 
     tokio::task::spawn_blocking(move || {
         let taken: HashSet<String> = sandbox.taken_ids().into_iter().collect();

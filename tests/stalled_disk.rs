@@ -66,5 +66,5 @@ async fn while_a_sync_of_the_dead_letters_hangs_probes_metrics_and_status_are_an
     });
     looking.await.unwrap();
     shutdown.stop.cancel();
-    daemon.finished().await;
+    daemon.finished().await.unwrap();
 }

@@ -88,7 +88,7 @@ async fn show(for_time: Option<Duration>) -> anyhow::Result<Exit> {
     shutdown.stop.cancel();
     let summary = view.summary(outage);
     drop(view);
-    daemon.finished().await;
+    daemon.finished().await?;
     sandbox_stop.cancel();
     serving.await.context("the sandbox failed")?;
     signals.abort();

@@ -46,9 +46,10 @@ pub(super) fn run(path: Option<&Path>) -> anyhow::Result<Exit> {
                 reloads.reload("SIGHUP").await;
             }
         });
-        daemon.finished().await;
+        let ended = daemon.finished().await;
         reloading.abort();
         signals.abort();
+        ended?;
         Ok(Exit::Done)
     })
 }

@@ -30,6 +30,13 @@ pub enum StartError {
     Client(#[from] upstream::ClientError),
 }
 
+/// A task of the daemon failed. Nothing that was accepted is lost by it.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "a task of the daemon failed, which is a fault in trunkline: the log says which; start it again and report it"
+)]
+pub struct Crashed;
+
 /// Kinds of [`StartError`] that a caller tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartFault {

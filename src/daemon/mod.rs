@@ -26,11 +26,11 @@ use crate::relay::{self, LaneState, RelayStatus};
 use crate::shutdown::Shutdown;
 use crate::upstream;
 
-pub use fault::{StartError, StartFault};
+pub use fault::{Crashed, StartError, StartFault};
 use owner::Custody;
 pub use owner::owner;
 use reload::Reloader;
-use running::{Running, joined};
+use running::Running;
 
 /// How many events came to which end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub struct Daemon {
     metrics: Arc<Metrics>,
     status: watch::Receiver<RelayStatus>,
     requests: mpsc::Sender<Request>,
-    task: JoinHandle<()>,
+    task: JoinHandle<bool>,
 }
 
 impl Daemon {
@@ -203,8 +203,18 @@ impl Daemon {
     }
 
     /// Returns when every task has ended after a stop.
-    pub async fn finished(self) {
-        joined(self.task.await, "daemon");
+    ///
+    /// # Errors
+    /// If one panicked, or ended without a stop. What was accepted lies on disk all the same.
+    pub async fn finished(self) -> Result<(), Crashed> {
+        match self.task.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Crashed),
+            Err(error) => {
+                tracing::error!(%error, "the daemon ended in a panic");
+                Err(Crashed)
+            }
+        }
     }
 }
 
