@@ -100,3 +100,18 @@ async fn a_batch_that_the_api_calls_too_large_makes_the_next_ones_smaller() {
     assert!(house.dead().is_empty());
     assert!(house.sent_ids().iter().filter(|ids| ids[0] > 400).all(|ids| ids.len() <= 60));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_whose_events_all_expired_in_an_outage_has_nothing_to_wait_for() {
+    let mut aging = config();
+    aging.event_max_age[LANE.index()] = Duration::from_secs(60);
+    let house = House::start(aging, [event(1, 1)], |_| soon(unavailable(503)));
+
+    house.status(LANE, |lane| lane.state == LaneState::BackingOff).await;
+    house.settled(1).await;
+    let idle = house.status(LANE, |lane| lane.state == LaneState::Running).await;
+    house.append(Envelope { accepted_at_ms: i64::MAX, ..event(2, 2) });
+    let failing = house.status(LANE, |lane| lane.state == LaneState::BackingOff).await;
+
+    assert_eq!((idle.reason, failing.reason.as_deref()), (None, Some("503")));
+}

@@ -144,6 +144,15 @@ impl Hold {
         self.floor = None;
     }
 
+    /// Nothing is left that could show whether the fault is over, as after all has expired: what comes next
+    /// will. It still waits as long as it was to.
+    pub(super) fn rest(&mut self) {
+        if self.state == LaneState::BackingOff {
+            self.state = LaneState::Running;
+            self.reason = None;
+        }
+    }
+
     /// A fault that somebody must mend: probes until it is.
     pub(super) fn held(&mut self, state: LaneState, reason: String, now: Mono) -> Told {
         self.failures += 1;

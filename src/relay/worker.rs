@@ -262,6 +262,9 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                 run.events_settling -= done.settlements.len();
                 run.waiting_for_room -= usize::from(done.waits_for_room);
                 run.order.settled(done.keys.into_iter());
+                if run.is_empty() {
+                    run.hold.rest();
+                }
                 self.notes.dead_letters(done.lane, &done.settlements, now);
             }
             Ok(Event::NotSettled(unsettled)) => self.settle_again(*unsettled),
