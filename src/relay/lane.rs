@@ -237,8 +237,8 @@ impl LaneRun {
             (LaneState::BackingOff, Some("the dead letters have used a quarter of queue.max_size".to_owned()))
         } else if self.events_settling >= SETTLING_MAX {
             (LaneState::BackingOff, Some("outcomes cannot be written to the queue".to_owned()))
-        } else if self.hold.state() == LaneState::Running && self.order.is_crowded() {
-            (LaneState::BackingOff, Some("too many keys waiting".to_owned()))
+        } else if let (LaneState::Running, Some(crowd)) = (self.hold.state(), self.order.crowd()) {
+            (LaneState::BackingOff, Some(crowd.to_owned()))
         } else {
             (self.hold.state(), self.hold.reason().map(str::to_owned))
         };

@@ -85,11 +85,13 @@ impl Order {
         self.suspects.iter().map(|suspects| suspects.items.len()).sum()
     }
 
-    /// Too many keys wait, or too many events are suspects: nothing new is read.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.parked.len() + self.freed.len() >= PARKED_KEYS_MAX
-            || self.waiting.len() >= PARKED_KEYS_MAX
-            || self.suspect_events() >= SUSPECTS_MAX
+    /// Of what too much is in hand, so that nothing new is read.
+    pub(super) fn crowd(&self) -> Option<&'static str> {
+        if self.suspect_events() >= SUSPECTS_MAX {
+            return Some("requests are refused as a whole: the events that cause it are sought");
+        }
+        let keys = (self.parked.len() + self.freed.len()).max(self.waiting.len());
+        (keys >= PARKED_KEYS_MAX).then_some("too many keys waiting")
     }
 
     /// The read that is needed next: freed keys first, they have waited longest.
@@ -97,7 +99,7 @@ impl Order {
         if let Some(cursor) = self.cursor {
             return Some(ReadPlan::Rescan(cursor));
         }
-        (!self.is_crowded()).then_some(ReadPlan::Frontier(self.next))
+        self.crowd().is_none().then_some(ReadPlan::Frontier(self.next))
     }
 
     /// Takes in what `plan` read. A rescan during which the cursor went back is void: events before
