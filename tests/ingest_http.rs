@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingest_support::{House, event, line};
+use ingest_support::{AdminContext, event, line};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -20,11 +20,11 @@ const TOKEN: &str = "a-token-for-tests";
 const PRESENCE: &str = "/api/v2/events/users/presence";
 
 /// A door that wants the token.
-fn house() -> House {
+fn house() -> AdminContext {
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
     std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
-    House::over(dir, ingest_support::Memory::new(), |config| {
+    AdminContext::over(dir, ingest_support::Memory::new(), |config| {
         config.http.listen = Some("127.0.0.1:0".to_owned());
         config.http.token_file = Some(token);
     })
@@ -196,7 +196,7 @@ async fn a_changed_token_is_taken_without_a_restart() {
 
 #[tokio::test]
 async fn anonymous_producers_get_in_only_if_the_operator_says_so() {
-    let house = House::new(|config| {
+    let house = AdminContext::new(|config| {
         config.http.listen = Some("127.0.0.1:0".to_owned());
         config.http.allow_anonymous = true;
     });
@@ -228,7 +228,7 @@ async fn a_full_queue_is_503_with_a_wait_and_only_if_nothing_was_accepted() {
 
 #[tokio::test]
 async fn more_than_a_hundred_events_are_taken_and_more_than_a_thousand_are_not() {
-    let house = House::new(|config| {
+    let house = AdminContext::new(|config| {
         config.max_line = 1 << 20;
         config.http.listen = Some("127.0.0.1:0".to_owned());
         config.http.allow_anonymous = true;
@@ -283,7 +283,7 @@ async fn chunked_and_long_bodies_keep_to_the_limit() {
 #[tokio::test]
 async fn long_bodies_that_come_in_parts_at_the_same_time_are_all_taken() {
     let (length, count) = (200 * 1024, 12);
-    let house = House::new(|config| {
+    let house = AdminContext::new(|config| {
         (config.max_line, config.max_pending) = (256 * 1024, 512 * 1024);
         config.http.listen = Some("127.0.0.1:0".to_owned());
         config.http.allow_anonymous = true;
@@ -316,7 +316,7 @@ async fn a_unix_socket_tells_who_the_producer_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("http.sock");
     let listen = format!("unix:{}", path.display());
-    let house = House::new(|config| {
+    let house = AdminContext::new(|config| {
         config.http.listen = Some(listen);
         config.http.allow_anonymous = true;
     });

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ingest_support::{House, line, until};
+use ingest_support::{AdminContext, line, until};
 use tokio::runtime::Runtime;
 use trunkline::cli::send::{self, Refused, SendError, SendOptions, SendReport};
 use uuid::Uuid;
@@ -22,7 +22,7 @@ fn options(socket: &Path, file: PathBuf) -> SendOptions {
 
 #[tokio::test]
 async fn good_and_bad_lines_are_counted_and_the_bad_ones_told() {
-    let house = House::new(|_| {});
+    let house = AdminContext::new(|_| {});
     let file = house.dir.path().join("lines");
     std::fs::write(&file, format!("{}\n\nbad\n{}", line(Uuid::new_v4()), line(Uuid::new_v4()))).unwrap();
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -41,7 +41,7 @@ async fn a_restart_in_the_middle_loses_nothing_and_doubles_nothing() {
     let killed = Runtime::new().unwrap();
     let house = {
         let _inside = killed.enter();
-        House::new(|config| config.max_unacked = 8)
+        AdminContext::new(|config| config.max_unacked = 8)
     };
     let path = house.path.clone();
     let file = house.dir.path().join("lines");
@@ -56,7 +56,7 @@ async fn a_restart_in_the_middle_loses_nothing_and_doubles_nothing() {
     until(|| !path.exists()).await;
     let dir = house.dir;
     memory.gate.send_replace(true);
-    let _house = House::over(dir, memory.clone(), |_| {});
+    let _house = AdminContext::over(dir, memory.clone(), |_| {});
     let report = sending.await.unwrap().unwrap();
 
     assert_eq!(report, SendReport { accepted: 300, refused: 0 });
@@ -65,7 +65,7 @@ async fn a_restart_in_the_middle_loses_nothing_and_doubles_nothing() {
 
 #[tokio::test]
 async fn a_file_that_is_not_there_is_told_before_anything_is_sent() {
-    let house = House::new(|_| {});
+    let house = AdminContext::new(|_| {});
     let (file, missing) = (house.dir.path().join("lines"), house.dir.path().join("missing"));
     std::fs::write(&file, line(Uuid::new_v4())).unwrap();
 
@@ -81,7 +81,7 @@ async fn a_file_that_is_not_there_is_told_before_anything_is_sent() {
 
 #[tokio::test]
 async fn what_came_before_a_file_that_breaks_off_is_answered_and_counted() {
-    let house = House::new(|config| config.max_unacked = 8);
+    let house = AdminContext::new(|config| config.max_unacked = 8);
     let file = house.dir.path().join("lines");
     let lines: String = (0..300).map(|_| line(Uuid::new_v4())).collect();
     std::fs::write(&file, lines + "bad\n").unwrap();

@@ -4,14 +4,14 @@ mod ingest_support;
 
 use std::os::unix::fs::PermissionsExt;
 
-use ingest_support::{House, OK, bind, event, ingest, line, until};
+use ingest_support::{AdminContext, OK, bind, event, ingest, line, until};
 use trunkline::queue::AppendError;
 use trunkline::socket::BindError;
 use uuid::Uuid;
 
 #[tokio::test]
 async fn bad_lines_get_their_answers_and_good_lines_around_them_arrive() {
-    let house = House::new(|_| {});
+    let house = AdminContext::new(|_| {});
     let mut producer = house.producer().await;
     let ids = [(); 3].map(|()| Uuid::new_v4());
     let mixed = format!("{{\"userPresenceEvents\":[{},{{}}],\"nope\":[{{}}]}}\n", event(ids[1]));
@@ -36,7 +36,7 @@ async fn bad_lines_get_their_answers_and_good_lines_around_them_arrive() {
 
 #[tokio::test]
 async fn a_half_closed_connection_gets_all_answers_in_order() {
-    let house = House::new(|_| {});
+    let house = AdminContext::new(|_| {});
     let mut producer = house.producer().await;
     house.memory.gate.send_replace(false);
 
@@ -57,7 +57,7 @@ async fn a_half_closed_connection_gets_all_answers_in_order() {
 
 #[tokio::test]
 async fn reading_pauses_at_max_unacked() {
-    let house = House::new(|config| config.max_unacked = 3);
+    let house = AdminContext::new(|config| config.max_unacked = 3);
     let mut producer = house.producer().await;
     house.memory.gate.send_replace(false);
 
@@ -77,7 +77,7 @@ async fn reading_pauses_at_max_unacked() {
 #[tokio::test]
 async fn unanswered_bytes_stay_below_max_pending() {
     let one = line(Uuid::new_v4()).len() - 1;
-    let house = House::new(|config| config.max_pending = 2 * one);
+    let house = AdminContext::new(|config| config.max_pending = 2 * one);
     let mut producers = [house.producer().await, house.producer().await, house.producer().await];
     house.memory.gate.send_replace(false);
 
@@ -99,7 +99,7 @@ async fn unanswered_bytes_stay_below_max_pending() {
 
 #[tokio::test]
 async fn a_full_queue_is_told_as_retryable_with_array_and_index() {
-    let house = House::new(|_| {});
+    let house = AdminContext::new(|_| {});
     let mut producer = house.producer().await;
     *house.memory.fault.lock().unwrap() = Some(AppendError::Full { max_bytes: 7 });
     let early = Uuid::new_v4();
@@ -117,7 +117,7 @@ async fn a_full_queue_is_told_as_retryable_with_array_and_index() {
 
 #[tokio::test]
 async fn a_stop_answers_what_was_read_and_removes_the_file() {
-    let house = House::new(|_| {});
+    let house = AdminContext::new(|_| {});
     let mut producer = house.producer().await;
     house.memory.gate.send_replace(false);
     producer.send(line(Uuid::new_v4())).await;
@@ -134,7 +134,7 @@ async fn a_stop_answers_what_was_read_and_removes_the_file() {
 
 #[tokio::test]
 async fn a_hundred_hostile_connections_change_nothing_for_a_good_one() {
-    let house = House::new(|_| {});
+    let house = AdminContext::new(|_| {});
     let mut hostile = Vec::new();
     for number in 0..100 {
         let mut producer = house.producer().await;
@@ -190,7 +190,7 @@ async fn what_is_no_socket_stays_where_it_is() {
 
 #[tokio::test]
 async fn a_uid_that_is_not_listed_is_turned_away() {
-    let house = House::new(|config| config.stream.allow_uids = vec!["4294967".to_owned()]);
+    let house = AdminContext::new(|config| config.stream.allow_uids = vec!["4294967".to_owned()]);
     let mut producer = house.producer().await;
 
     let answers = producer.rest().await;
@@ -200,7 +200,7 @@ async fn a_uid_that_is_not_listed_is_turned_away() {
 
 #[tokio::test]
 async fn unknown_fields_go_through_and_are_counted_by_array() {
-    let house = House::new(|_| {});
+    let house = AdminContext::new(|_| {});
     let mut producer = house.producer().await;
     let line = line(Uuid::new_v4()).replacen("\"userId\"", "\"newerField\":1,\"userId\"", 1);
 

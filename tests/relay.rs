@@ -9,7 +9,8 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, Strategy};
 use relay_support::{
-    Entry, House, START_MS, answer, check_order, config, event, invalid, soon, taken, unavailable, weather,
+    AdminContext, Entry, START_MS, answer, check_order, config, event, invalid, soon, taken, unavailable,
+    weather,
 };
 use trunkline::event::{Array, Envelope, Lane};
 use trunkline::queue::DeadReason::{Attempts, Expired, InvalidAlone, Rejected, TooLarge};
@@ -30,7 +31,7 @@ fn forbidden() -> Answer {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_listed_is_delivered_and_what_is_listed_is_rejected() {
-    let house = House::start(config(), (1..=3).map(|id| event(id, 1)), |_| soon(taken(&[(2, false)])));
+    let house = AdminContext::start(config(), (1..=3).map(|id| event(id, 1)), |_| soon(taken(&[(2, false)])));
 
     house.settled(3).await;
 
@@ -40,7 +41,7 @@ async fn what_is_not_listed_is_delivered_and_what_is_listed_is_rejected() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retryable_event_comes_again_and_later_ones_of_its_key_wait_for_it() {
-    let house = House::start(config(), [event(1, 1), event(2, 2)], |sent| {
+    let house = AdminContext::start(config(), [event(1, 1), event(2, 2)], |sent| {
         soon(if sent.number < 3 && sent.ids.contains(&1) { taken(&[(1, true)]) } else { taken(&[]) })
     });
 
@@ -58,7 +59,7 @@ async fn a_retryable_event_comes_again_and_later_ones_of_its_key_wait_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_400_halves_the_batch_until_only_the_culprit_is_dead() {
-    let house = House::start(config(), (1..=100).map(|id| event(id, 1 + id as u64 % 7)), |sent| {
+    let house = AdminContext::start(config(), (1..=100).map(|id| event(id, 1 + id as u64 % 7)), |sent| {
         soon(if sent.ids.contains(&37) { invalid("bad") } else { taken(&[]) })
     });
 
@@ -71,7 +72,7 @@ async fn a_400_halves_the_batch_until_only_the_culprit_is_dead() {
 #[tokio::test(start_paused = true)]
 async fn suspects_named_in_a_400_stand_alone_at_once() {
     let name = uuid::Uuid::from_u128(3).to_string();
-    let house = House::start(config(), (1..=5).map(|id| event(id, 1)), move |sent| {
+    let house = AdminContext::start(config(), (1..=5).map(|id| event(id, 1)), move |sent| {
         soon(if sent.ids.contains(&3) { invalid(&format!("event {name} is bad")) } else { taken(&[]) })
     });
 
@@ -84,7 +85,7 @@ async fn suspects_named_in_a_400_stand_alone_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_413_halves_and_alone_it_is_too_large() {
     let too_large = || answer(413, Verdict::TooLarge { message: "big".into() });
-    let house = House::start(config(), (1..=8).map(|id| event(id, id as u64)), move |sent| {
+    let house = AdminContext::start(config(), (1..=8).map(|id| event(id, id as u64)), move |sent| {
         soon(if sent.ids.contains(&5) { too_large() } else { taken(&[]) })
     });
 
@@ -96,7 +97,7 @@ async fn a_413_halves_and_alone_it_is_too_large() {
 #[tokio::test(start_paused = true)]
 async fn an_error_of_a_strange_id_is_found_by_halving() {
     let stranger = EventError { event_id: Some("who".into()), message: "bad".into(), retryable: false };
-    let house = House::start(config(), (1..=8).map(|id| event(id, id as u64)), move |sent| {
+    let house = AdminContext::start(config(), (1..=8).map(|id| event(id, id as u64)), move |sent| {
         let errors = if sent.ids.contains(&6) { vec![stranger.clone()] } else { Vec::new() };
         soon(answer(200, Verdict::Taken { errors }))
     });
@@ -109,7 +110,7 @@ async fn an_error_of_a_strange_id_is_found_by_halving() {
 #[tokio::test(start_paused = true)]
 async fn after_a_409_the_events_come_again_and_the_lane_runs() {
     let conflict = || answer(409, Verdict::Conflict { message: "busy".into() });
-    let house = House::start(config(), [event(1, 1), event(2, 2)], move |sent| {
+    let house = AdminContext::start(config(), [event(1, 1), event(2, 2)], move |sent| {
         soon(if sent.number == 0 { conflict() } else { taken(&[]) })
     });
 
@@ -132,7 +133,7 @@ async fn faults_keep_the_events_say_why_and_pass() {
         (unavailable, LaneState::BackingOff, Duration::ZERO),
         (Verdict::NotTheApi, LaneState::BackingOff, Duration::ZERO),
     ] {
-        let house = House::start(config(), (1..=3).map(|id| event(id, 1)), move |sent| {
+        let house = AdminContext::start(config(), (1..=3).map(|id| event(id, 1)), move |sent| {
             soon(if sent.number < 4 { answer(404, verdict.clone()) } else { taken(&[]) })
         });
 
@@ -150,7 +151,7 @@ async fn faults_keep_the_events_say_why_and_pass() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_whose_own_probe_failed_stays_held_alone_while_the_lane_runs() {
-    let house = House::start(config(), (1..=3).map(|id| event(id, id as u64)), |sent| {
+    let house = AdminContext::start(config(), (1..=3).map(|id| event(id, id as u64)), |sent| {
         let refused = sent.ids.contains(&1) && sent.number < 12;
         soon(if refused { forbidden() } else { taken(&[]) })
     });
@@ -170,7 +171,7 @@ async fn a_key_whose_own_probe_failed_stays_held_alone_while_the_lane_runs() {
 
 #[tokio::test(start_paused = true)]
 async fn probes_of_a_held_lane_take_the_keys_in_turn() {
-    let house = House::start(config(), (1..=3).map(|id| event(id, id as u64)), |sent| {
+    let house = AdminContext::start(config(), (1..=3).map(|id| event(id, id as u64)), |sent| {
         soon(if sent.ids.iter().any(|id| *id != 3) { forbidden() } else { taken(&[]) })
     });
 
@@ -181,7 +182,7 @@ async fn probes_of_a_held_lane_take_the_keys_in_turn() {
 
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_the_least_wait() {
-    let house = House::start(config(), [event(1, 1)], |sent| {
+    let house = AdminContext::start(config(), [event(1, 1)], |sent| {
         let busy = Answer { retry_after: Some(30 * SECOND), ..unavailable(503) };
         soon(if sent.number == 0 { busy } else { taken(&[]) })
     });
@@ -194,7 +195,7 @@ async fn retry_after_is_the_least_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_a_day_costs_no_event() {
-    let house = House::start(config(), (1..=200).map(|id| event(id, id as u64 % 9)), |sent| {
+    let house = AdminContext::start(config(), (1..=200).map(|id| event(id, id as u64 % 9)), |sent| {
         soon(if sent.start < 24 * 60 * MINUTE { unavailable(503) } else { taken(&[]) })
     });
 
@@ -206,7 +207,8 @@ async fn an_outage_of_a_day_costs_no_event() {
 
 #[tokio::test(start_paused = true)]
 async fn a_backlog_leaves_in_full_batches() {
-    let house = House::start(config(), (1..=1000).map(|id| event(id, id as u64)), |_| (SECOND, taken(&[])));
+    let house =
+        AdminContext::start(config(), (1..=1000).map(|id| event(id, id as u64)), |_| (SECOND, taken(&[])));
 
     house.settled(1000).await;
 
@@ -215,7 +217,7 @@ async fn a_backlog_leaves_in_full_batches() {
 
 #[tokio::test(start_paused = true)]
 async fn in_a_quiet_lane_an_event_leaves_at_once_and_otherwise_after_the_linger() {
-    let house = House::start(config(), [event(1, 1)], |_| soon(taken(&[])));
+    let house = AdminContext::start(config(), [event(1, 1)], |_| soon(taken(&[])));
     house.settled(1).await;
 
     house.append(event(2, 2));
@@ -232,7 +234,7 @@ async fn in_a_quiet_lane_an_event_leaves_at_once_and_otherwise_after_the_linger(
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_relay_reads_next_to_nothing() {
-    let house = House::start(config(), [event(1, 1)], |_| soon(taken(&[])));
+    let house = AdminContext::start(config(), [event(1, 1)], |_| soon(taken(&[])));
     house.settled(1).await;
 
     tokio::time::sleep(60 * MINUTE).await;
@@ -243,8 +245,9 @@ async fn an_idle_relay_reads_next_to_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_forbidden_lane_does_not_stop_another() {
     let events = [event(1, 1), in_lane(Lane::Presence, event(2, 1)), in_lane(Lane::Presence, event(3, 1))];
-    let house =
-        House::start(config(), events, |sent| soon(if sent.lane == LANE { forbidden() } else { taken(&[]) }));
+    let house = AdminContext::start(config(), events, |sent| {
+        soon(if sent.lane == LANE { forbidden() } else { taken(&[]) })
+    });
 
     house.settled(2).await;
 
@@ -254,7 +257,7 @@ async fn a_forbidden_lane_does_not_stop_another() {
 
 #[tokio::test(start_paused = true)]
 async fn a_paused_lane_sends_nothing_until_it_is_resumed() {
-    let house = House::start(config(), [], |_| soon(taken(&[])));
+    let house = AdminContext::start(config(), [], |_| soon(taken(&[])));
     house.commands.send(Command::Pause(Some(LANE))).await.unwrap();
     house.status(LANE, |status| status.state == LaneState::Paused).await;
 
@@ -273,7 +276,8 @@ async fn a_paused_lane_sends_nothing_until_it_is_resumed() {
 async fn a_stop_settles_what_is_in_flight_and_starts_nothing_new() {
     let mut small = config();
     (small.batch_max_events, small.max_in_flight) = (1, 2);
-    let house = House::start(small, (1..=4).map(|id| event(id, id as u64)), |_| (5 * SECOND, taken(&[])));
+    let house =
+        AdminContext::start(small, (1..=4).map(|id| event(id, id as u64)), |_| (5 * SECOND, taken(&[])));
 
     house.started(2).await;
     let log = house.stop().await;
@@ -285,7 +289,7 @@ async fn a_stop_settles_what_is_in_flight_and_starts_nothing_new() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_waits_no_longer_than_the_grace() {
-    let house = House::start(config(), [event(1, 1)], |_| (MINUTE, taken(&[])));
+    let house = AdminContext::start(config(), [event(1, 1)], |_| (MINUTE, taken(&[])));
     house.started(1).await;
     let stopped_at = tokio::time::Instant::now();
 
@@ -299,7 +303,7 @@ async fn a_stop_waits_no_longer_than_the_grace() {
 async fn no_minute_sees_more_starts_than_configured() {
     let mut slow = config();
     (slow.requests_per_minute, slow.burst, slow.batch_max_events) = (30, 10, 1);
-    let house = House::start(slow, (1..=200).map(|id| event(id, id as u64)), |_| soon(taken(&[])));
+    let house = AdminContext::start(slow, (1..=200).map(|id| event(id, id as u64)), |_| soon(taken(&[])));
 
     house.settled(200).await;
 
@@ -313,7 +317,7 @@ async fn an_event_over_its_lanes_age_is_expired_and_never_sent() {
     let mut aging = config();
     aging.event_max_age[LANE.index()] = MINUTE;
     let old = Envelope { accepted_at_ms: START_MS - 61_000, ..event(1, 1) };
-    let house = House::start(aging, [old, event(2, 1)], |_| soon(taken(&[])));
+    let house = AdminContext::start(aging, [old, event(2, 1)], |_| soon(taken(&[])));
 
     house.settled(2).await;
 
@@ -323,7 +327,7 @@ async fn an_event_over_its_lanes_age_is_expired_and_never_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_storage_fault_while_settling_sends_nothing_twice() {
-    let house = House::start(config(), [event(1, 1)], |_| soon(taken(&[])));
+    let house = AdminContext::start(config(), [event(1, 1)], |_| soon(taken(&[])));
     house.fail_settling(3);
 
     house.append(event(2, 1));
@@ -338,7 +342,7 @@ async fn a_storage_fault_while_settling_sends_nothing_twice() {
 #[tokio::test(start_paused = true)]
 async fn a_suspect_goes_before_a_later_event_of_its_key_that_waits() {
     let stranger = EventError { event_id: None, message: "busy".into(), retryable: true };
-    let house = House::start(config(), (1..=3).map(|id| event(id, 1)), move |sent| {
+    let house = AdminContext::start(config(), (1..=3).map(|id| event(id, 1)), move |sent| {
         let mut answer = taken(&[(2, true)]);
         if let Verdict::Taken { errors } = &mut answer.verdict {
             errors.push(stranger.clone());
@@ -353,7 +357,7 @@ async fn a_suspect_goes_before_a_later_event_of_its_key_that_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_stays_retryable_is_dead_after_twenty_attempts_and_the_time() {
-    let house = House::start(config(), [event(1, 1)], |_| soon(taken(&[(1, true)])));
+    let house = AdminContext::start(config(), [event(1, 1)], |_| soon(taken(&[(1, true)])));
 
     house.settled(1).await;
 
@@ -387,7 +391,7 @@ proptest::proptest! {
         let log = runtime.unwrap().block_on(async {
             let mut config = config();
             config.batch_max_events = size;
-            let house = House::start(config, [], move |sent| match codes.get(sent.number) {
+            let house = AdminContext::start(config, [], move |sent| match codes.get(sent.number) {
                 Some((code, delay)) => (Duration::from_millis(*delay), weather(*code, &sent.ids)),
                 None => soon(taken(&[])),
             });

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, Strategy};
 use relay_support::{
-    Entry, House, START_MS, Sent, answer, check_order, config, event, invalid, soon, taken, unavailable,
+    AdminContext, Entry, START_MS, Sent, answer, check_order, config, event, invalid, soon, taken,
+    unavailable,
 };
 use trunkline::event::{Array, Envelope};
 use trunkline::queue::DeadReason::{self, InvalidAlone, TooLarge};
@@ -68,7 +69,7 @@ async fn one_culprit_costs_two_requests_for_each_halving_at_most_wherever_it_sta
         let mut worst = 0;
         for culprit in 1..=size {
             let events = (1..=size).map(|id| event(id, u64::try_from(id).unwrap()));
-            let house = House::start(config(), events, move |sent| {
+            let house = AdminContext::start(config(), events, move |sent| {
                 soon(judge(&sent.ids, &HashMap::from([(culprit, InvalidAlone)])))
             });
             house.settled(usize::try_from(size).unwrap()).await;
@@ -164,7 +165,7 @@ impl Outcome {
         let events: HashMap<u128, Envelope> = numbered().map(|(id, draw)| (id, envelope(id, draw))).collect();
         let (delays_ms, outages, known) = (case.delays_ms.clone(), case.outages.clone(), culprits.clone());
         let limits = trunkline::config::Relay { batch_max_events: case.batch_max_events, ..config() };
-        let house = House::start(limits, [], move |sent| {
+        let house = AdminContext::start(limits, [], move |sent| {
             let is_out = outages.get(sent.number).copied().unwrap_or(false);
             let answer = if is_out { unavailable(503) } else { judge(&sent.ids, &known) };
             (Duration::from_millis(delays_ms[sent.number % delays_ms.len()]), answer)

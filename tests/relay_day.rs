@@ -15,7 +15,7 @@ use trunkline::config;
 use trunkline::event::{Array, Door, Envelope, Key, Lane};
 use trunkline::metrics::Metrics;
 use trunkline::queue::{Backlog, LaneDepth, Page, QueueError, Seq, Settlement, Stored};
-use trunkline::relay::{Parts, RelayStatus, run};
+use trunkline::relay::{Deps, RelayStatus, run};
 use trunkline::shutdown::Shutdown;
 use trunkline::upstream::{Answer, Outbound, Upstream, Verdict};
 use uuid::Uuid;
@@ -180,7 +180,7 @@ fn start(fake: &Fake) -> (Shutdown, mpsc::Sender<trunkline::relay::Command>, tok
     let (status, _) = watch::channel(RelayStatus::default());
     let (commands_tx, commands) = mpsc::channel(1);
     let shutdown = Shutdown::default();
-    let task = tokio::spawn(run(Parts {
+    let task = tokio::spawn(run(Deps {
         backlog: fake.clone(),
         upstream: fake.clone(),
         config: config(),

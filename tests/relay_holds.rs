@@ -4,7 +4,7 @@ mod relay_support;
 
 use std::time::Duration;
 
-use relay_support::{House, answer, config, event, invalid, soon, taken, unavailable};
+use relay_support::{AdminContext, answer, config, event, invalid, soon, taken, unavailable};
 use trunkline::event::{Envelope, Lane};
 use trunkline::relay::{Command, LaneState};
 use trunkline::upstream::Verdict;
@@ -13,7 +13,8 @@ const LANE: Lane = Lane::Conversations;
 
 #[tokio::test(start_paused = true)]
 async fn what_is_withheld_leaves_only_after_its_release() {
-    let house = House::start_withheld(Some("for client A"), config(), [event(1, 1)], |_| soon(taken(&[])));
+    let house =
+        AdminContext::start_withheld(Some("for client A"), config(), [event(1, 1)], |_| soon(taken(&[])));
 
     let held = house.status(LANE, |lane| lane.state == LaneState::Misconfigured).await;
     let before = house.sent().len();
@@ -26,7 +27,7 @@ async fn what_is_withheld_leaves_only_after_its_release() {
 #[tokio::test(start_paused = true)]
 async fn a_lane_whose_dead_letters_find_no_room_holds_alone_and_goes_on_by_itself() {
     let presence = Envelope { lane: Lane::Presence, ..event(3, 3) };
-    let house = House::start(config(), [event(1, 1)], |sent| {
+    let house = AdminContext::start(config(), [event(1, 1)], |sent| {
         let is_first = sent.ids.contains(&1);
         soon(if is_first { taken(&[(1, false)]) } else { taken(&[]) })
     });
@@ -48,7 +49,7 @@ async fn a_lane_whose_dead_letters_find_no_room_holds_alone_and_goes_on_by_itsel
 #[tokio::test(start_paused = true)]
 async fn while_the_host_is_down_one_probe_at_a_time_leaves_for_all_lanes_and_then_all_go_on_at_once() {
     let events = Lane::ALL.map(|lane| Envelope { lane, ..event(lane as u128 + 1, 1) });
-    let house = House::start(config(), events, |sent| {
+    let house = AdminContext::start(config(), events, |sent| {
         let is_down = sent.start < Duration::from_secs(3_600);
         (Duration::from_secs(2), if is_down { unavailable(503) } else { taken(&[]) })
     });
@@ -70,7 +71,7 @@ async fn while_the_host_is_down_one_probe_at_a_time_leaves_for_all_lanes_and_the
 async fn a_search_for_a_culprit_takes_at_most_every_second_request_and_few_in_all() {
     let one_at_a_time = trunkline::config::Relay { max_in_flight: 1, ..config() };
     let events = (1..=2_000).map(|id| event(id, u64::try_from(id).unwrap()));
-    let house = House::start(one_at_a_time, events, |sent| {
+    let house = AdminContext::start(one_at_a_time, events, |sent| {
         soon(if sent.ids.contains(&37) { invalid("one of them") } else { taken(&[]) })
     });
 
@@ -87,7 +88,7 @@ async fn a_search_for_a_culprit_takes_at_most_every_second_request_and_few_in_al
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_the_api_calls_too_large_makes_the_next_ones_smaller() {
     let events = (1..=400).map(|id| event(id, u64::try_from(id).unwrap()));
-    let house = House::start(config(), events, |sent| {
+    let house = AdminContext::start(config(), events, |sent| {
         let code = "max.batch.size.surpassed".to_owned();
         let too_many = Verdict::Invalid { code, message: "too many".to_owned(), hints: Vec::new() };
         soon(if sent.ids.len() > 60 { answer(400, too_many) } else { taken(&[]) })
@@ -105,7 +106,7 @@ async fn a_batch_that_the_api_calls_too_large_makes_the_next_ones_smaller() {
 async fn a_lane_whose_events_all_expired_in_an_outage_has_nothing_to_wait_for() {
     let mut aging = config();
     aging.event_max_age[LANE.index()] = Duration::from_secs(60);
-    let house = House::start(aging, [event(1, 1)], |_| soon(unavailable(503)));
+    let house = AdminContext::start(aging, [event(1, 1)], |_| soon(unavailable(503)));
 
     house.status(LANE, |lane| lane.state == LaneState::BackingOff).await;
     house.settled(1).await;

@@ -7,7 +7,9 @@ mod relay_support;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use relay_support::{House, START_MS, answer, check_order, config, event, invalid, soon, taken, unavailable};
+use relay_support::{
+    AdminContext, START_MS, answer, check_order, config, event, invalid, soon, taken, unavailable,
+};
 
 use trunkline::event::{Envelope, Key, Lane};
 use trunkline::queue::DeadReason::{Attempts, Rejected};
@@ -24,7 +26,7 @@ fn all_retryable(ids: &[u128]) -> Answer {
 #[tokio::test(start_paused = true)]
 async fn a_lane_whose_events_are_all_called_retryable_for_half_a_day_loses_none() {
     let paced = trunkline::config::Relay { requests_per_minute: 300, burst: 10, ..config() };
-    let house = House::start(paced, (1..=300).map(|id| event(id, id as u64)), |sent| {
+    let house = AdminContext::start(paced, (1..=300).map(|id| event(id, id as u64)), |sent| {
         soon(if sent.start < 12 * HOUR { all_retryable(&sent.ids) } else { taken(&[]) })
     });
 
@@ -37,7 +39,7 @@ async fn a_lane_whose_events_are_all_called_retryable_for_half_a_day_loses_none(
 async fn a_few_sick_events_in_a_quiet_lane_are_asked_for_ever_more_rarely_and_given_up() {
     for count in 1..=3 {
         let events = (1..=count).map(|id| event(id, id as u64));
-        let house = House::start(config(), events, |sent| soon(all_retryable(&sent.ids)));
+        let house = AdminContext::start(config(), events, |sent| soon(all_retryable(&sent.ids)));
 
         tokio::time::sleep(HOUR).await;
         let requests = house.sent().len();
@@ -55,7 +57,7 @@ async fn sick_events_take_little_of_the_rate_from_a_busy_lane() {
     let paced = trunkline::config::Relay { requests_per_minute: 300, burst: 10, ..config() };
     let sick = (1..=3).map(|id| Envelope { lane: Lane::Presence, ..event(id, id as u64) });
     let good = (1_001..=121_000).map(|id| event(id, id as u64));
-    let house = House::start(paced, sick.chain(good), |sent| {
+    let house = AdminContext::start(paced, sick.chain(good), |sent| {
         soon(if sent.lane == Lane::Presence { all_retryable(&sent.ids) } else { taken(&[]) })
     });
 
@@ -70,7 +72,7 @@ async fn sick_events_take_little_of_the_rate_from_a_busy_lane() {
 async fn what_is_in_hand_stays_bounded_while_every_request_is_a_400_and_the_others_have_their_turns() {
     let paced = trunkline::config::Relay { requests_per_minute: 300, burst: 10, ..config() };
     let events = (1..=40_000).map(|id| event(id, id as u64));
-    let house = House::start(paced, events, |_| soon(invalid("one of them is bad")));
+    let house = AdminContext::start(paced, events, |_| soon(invalid("one of them is bad")));
 
     tokio::time::sleep(240 * SECOND).await;
     let early = house.sent_ids().concat().into_iter().collect::<HashSet<u128>>().len();
@@ -83,7 +85,7 @@ async fn what_is_in_hand_stays_bounded_while_every_request_is_a_400_and_the_othe
 }
 
 /// What of the first `count` events of key 1 is in memory, by looking at every hundredth.
-async fn in_memory(house: &House, count: u64) -> usize {
+async fn in_memory(house: &AdminContext, count: u64) -> usize {
     let mut found = 0;
     for seq in (1..=count).step_by(100) {
         let (answer, place) = tokio::sync::oneshot::channel();
@@ -96,7 +98,7 @@ async fn in_memory(house: &House, count: u64) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn events_behind_a_key_that_waited_come_into_memory_a_few_at_a_time_and_all_are_delivered() {
-    let house = House::start(config(), (1..=20_000).map(|id| event(id, 1)), |sent| {
+    let house = AdminContext::start(config(), (1..=20_000).map(|id| event(id, 1)), |sent| {
         let again = sent.ids.contains(&1) && sent.start < 600 * SECOND;
         (SECOND, if again { all_retryable(&sent.ids) } else { taken(&[]) })
     });
@@ -119,7 +121,7 @@ async fn events_behind_a_key_that_waited_come_into_memory_a_few_at_a_time_and_al
 async fn a_held_key_does_not_hold_its_lane_after_an_outage() {
     let briefly = trunkline::config::Relay { retry_max: SECOND, ..config() };
     let (down, up) = (300 * SECOND..480 * SECOND, 480 * SECOND);
-    let house = House::start(briefly, [event(1, 1), event(2, 2)], move |sent| {
+    let house = AdminContext::start(briefly, [event(1, 1), event(2, 2)], move |sent| {
         let forbidden = answer(403, Verdict::Forbidden { reason: "403".into() });
         let is_held = sent.ids.contains(&1);
         soon(match () {
@@ -144,7 +146,7 @@ async fn a_held_key_does_not_hold_its_lane_after_an_outage() {
 
 #[tokio::test(start_paused = true)]
 async fn the_only_event_that_an_answer_does_not_name_is_asked_about_alone() {
-    let house = House::start(config(), [event(1, 1), event(2, 2)], |sent| {
+    let house = AdminContext::start(config(), [event(1, 1), event(2, 2)], |sent| {
         let mut answer = taken(&[(1, false)]);
         if let Verdict::Taken { errors } = &mut answer.verdict {
             errors.push(EventError { event_id: None, message: "of event 1, too".into(), retryable: false });
@@ -166,7 +168,7 @@ async fn expired_events_use_none_of_the_rate() {
     let old =
         (1..=30_000).map(|id| Envelope { lane: Lane::Presence, accepted_at_ms, ..event(id, id as u64) });
     let good = (100_001..=140_000).map(|id| event(id, id as u64));
-    let house = House::start(aging, old.chain(good), |_| soon(taken(&[])));
+    let house = AdminContext::start(aging, old.chain(good), |_| soon(taken(&[])));
 
     tokio::time::sleep(60 * SECOND).await;
 
@@ -182,7 +184,7 @@ async fn a_later_event_leaves_only_after_the_expired_one_is_settled() {
     aging.event_max_age[Lane::Conversations.index()] = 60 * SECOND;
     let all = [Envelope { accepted_at_ms: START_MS - 61_000, ..event(1, 1) }, event(2, 1), event(3, 3)];
     let by_id = all.iter().map(|event| (event.event_id.as_u128(), event.clone())).collect();
-    let house = House::start(aging, all, |_| soon(taken(&[])));
+    let house = AdminContext::start(aging, all, |_| soon(taken(&[])));
 
     house.settled(3).await;
 
@@ -191,7 +193,7 @@ async fn a_later_event_leaves_only_after_the_expired_one_is_settled() {
 
 /// How long presence's events wait, one each `every`, while the endpoint of conversations hangs.
 async fn waits_beside_a_lane_that_hangs(every: Duration, count: u128) -> Vec<Duration> {
-    let house = House::start(config(), (1..=5_000).map(|id| event(id, id as u64)), |sent| {
+    let house = AdminContext::start(config(), (1..=5_000).map(|id| event(id, id as u64)), |sent| {
         let hangs = sent.lane == Lane::Conversations;
         if hangs { (30 * SECOND, Answer { status: None, ..unavailable(0) }) } else { soon(taken(&[])) }
     });
@@ -224,7 +226,7 @@ async fn with_fewer_slots_than_lanes_all_lanes_deliver() {
         let lanes = Lane::ALL.into_iter().flat_map(|lane| {
             (1..=300).map(move |id| Envelope { lane, ..event(1_000 * (lane as u128 + 1) + id, id as u64) })
         });
-        let house = House::start(few, lanes, |_| (SECOND, taken(&[])));
+        let house = AdminContext::start(few, lanes, |_| (SECOND, taken(&[])));
 
         house.settled(1_200).await;
 
@@ -234,7 +236,7 @@ async fn with_fewer_slots_than_lanes_all_lanes_deliver() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rate_window_without_end_is_believed_for_a_few_minutes() {
-    let house = House::start(config(), [event(1, 1)], |sent| {
+    let house = AdminContext::start(config(), [event(1, 1)], |sent| {
         let reset = Duration::from_secs(1_800_000_000);
         let window = RateWindow { count: 300, allowed: 300, reset };
         soon(Answer { rate: (sent.number == 0).then_some(window), ..taken(&[]) })
@@ -249,7 +251,7 @@ async fn a_rate_window_without_end_is_believed_for_a_few_minutes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_the_limit_asks_of_all_lanes_is_told_and_ends_with_another_account() {
-    let house = House::start(config(), [event(1, 1)], |sent| {
+    let house = AdminContext::start(config(), [event(1, 1)], |sent| {
         let limited = Answer { retry_after: Some(6 * HOUR), ..unavailable(429) };
         soon(if sent.number == 0 { limited } else { taken(&[]) })
     });

@@ -69,13 +69,13 @@ impl Sink for Memory {
 }
 
 /// A door with its sink.
-struct House {
+struct AdminContext {
     memory: Memory,
     context: Arc<DoorContext<Memory>>,
     routes: Router,
 }
 
-impl House {
+impl AdminContext {
     fn new(allow_anonymous: bool) -> Self {
         let token_file = std::env::temp_dir().join(format!("trunkline-fuzz-token-{}", std::process::id()));
         std::fs::write(&token_file, TOKEN).unwrap();
@@ -108,7 +108,7 @@ impl House {
     }
 }
 
-static HOUSES: LazyLock<[House; 2]> = LazyLock::new(|| [House::new(false), House::new(true)]);
+static HOUSES: LazyLock<[AdminContext; 2]> = LazyLock::new(|| [AdminContext::new(false), AdminContext::new(true)]);
 
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap());
@@ -206,7 +206,7 @@ fn check_headers(headers: &HeaderMap) {
 
 /// The status that a lane's path must answer with.
 fn events(
-    house: &House,
+    house: &AdminContext,
     lane: Lane,
     method: &Method,
     headers: &HeaderMap,
@@ -254,7 +254,7 @@ fn is_too_long(headers: &HeaderMap, body: &[u8], max: usize) -> bool {
 }
 
 /// Whoever is not listed is with the sink, and nobody else.
-fn check_taken(house: &House, lane: Lane, body: &Bytes, says: u8, stored: &[Envelope], json: &Value) {
+fn check_taken(house: &AdminContext, lane: Lane, body: &Bytes, says: u8, stored: &[Envelope], json: &Value) {
     let parsed = house.parse(body).unwrap();
     let given: Vec<_> = parsed.events.iter().map(|event| (&event.array, event.event_time_ms)).collect();
     let got: Vec<_> = stored.iter().map(|event| (&event.array, event.event_time_ms)).collect();

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, oneshot};
 
-use super::house::{Adopted, House, ReloadAnswer, ReloadRequest, Request};
+use super::context::{AdminContext, Adopted, ReloadAnswer, ReloadRequest, Request};
 use super::paused;
 use crate::event::Lane;
 use crate::relay::Command;
@@ -43,7 +43,7 @@ impl Desk {
     /// Pauses or resumes: first on disk, then in force.
     pub(super) async fn pause(
         &self,
-        house: &House,
+        house: &AdminContext,
         choice: &LaneChoice,
         pause: bool,
         peer: Peer,
@@ -80,7 +80,7 @@ impl Desk {
 }
 
 /// Lets what was queued for another account leave for the configured one.
-pub(super) async fn adopt(house: &House, peer: Peer) -> Result<ChangeAnswer, ChangeError> {
+pub(super) async fn adopt(house: &AdminContext, peer: Peer) -> Result<ChangeAnswer, ChangeError> {
     let (answer, done) = oneshot::channel();
     house.requests.send(Request::Adopt(answer)).await.map_err(|_| ChangeError::Stopping)?;
     let adopted = done.await.map_err(|_| ChangeError::Stopping)?;
@@ -95,7 +95,7 @@ pub(super) async fn adopt(house: &House, peer: Peer) -> Result<ChangeAnswer, Cha
 }
 
 /// Has the configuration read again.
-pub(super) async fn reload(house: &House, by: String) -> Result<ReloadAnswer, ChangeError> {
+pub(super) async fn reload(house: &AdminContext, by: String) -> Result<ReloadAnswer, ChangeError> {
     let (answer, done) = oneshot::channel();
     house
         .requests

@@ -1,13 +1,13 @@
 //! Gauges that are true at the moment of a scrape: set just before the text is made.
 
-use super::house::House;
+use super::context::AdminContext;
 use crate::event::{Door, Lane};
 use crate::metrics::{DoorLabel, LaneLabel, LaneReason, LaneStateLabel};
 use crate::queue::{Backlog, DeadReason};
 use crate::relay::LaneState;
 
 /// Brings the gauges that show a state up to now.
-pub(super) fn refresh(house: &House) {
+pub(super) fn refresh(house: &AdminContext) {
     let metrics = &house.metrics;
     let now_ms = house.clock.unix_ms();
     let relay = house.relay.borrow().clone();

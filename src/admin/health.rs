@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::house::Phase;
+use super::context::Phase;
 use super::report::Report;
-use crate::queue::{AppendError, Vitals};
+use crate::queue::{AppendError, QueueHealth};
 
 /// Why no event is accepted now; `None`: they are.
-pub(super) fn not_ready(phase: Phase, vitals: &Vitals) -> Option<String> {
+pub(super) fn not_ready(phase: Phase, vitals: &QueueHealth) -> Option<String> {
     match phase {
         Phase::Starting => return Some("starting".to_owned()),
         Phase::Stopping => return Some("stopping".to_owned()),
@@ -35,7 +35,7 @@ fn size(bytes: u64) -> String {
 pub(super) fn troubles(
     not_ready: Option<&str>,
     report: &Report,
-    vitals: &Vitals,
+    vitals: &QueueHealth,
     late_after: Duration,
 ) -> Vec<String> {
     let mut troubles: Vec<String> =

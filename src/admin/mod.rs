@@ -17,10 +17,11 @@
 
 mod change;
 pub mod client;
+mod context;
 mod filter;
 mod gauges;
 mod health;
-mod house;
+mod heartbeat;
 mod letters;
 mod paused;
 mod rates;
@@ -28,22 +29,22 @@ mod report;
 mod report_of;
 mod routes;
 mod server;
+mod summary;
 mod systemd;
 mod trace;
 mod trace_of;
-mod vitality;
-mod words;
 
 pub use change::{ChangeAnswer, LaneChoice};
-pub use filter::{Filter, LettersRequest, Mend};
-pub use house::{
-    Account, Adopted, House, Phase, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest, Request, Settings,
+pub use context::{
+    Account, AdminContext, Adopted, Phase, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest, Request,
+    Settings,
 };
+pub use filter::{Filter, LettersRequest, Mend};
+pub use heartbeat::{Heartbeat, watch as watch_vitality};
 pub use letters::{Letter, LetterOutcome, LettersSummary};
 pub use paused::{read as read_paused, write as write_paused};
 pub use report::{Disk, LaneReport, Report};
 pub use server::{Parts, serve, serve_metrics};
+pub use summary::{count, span, thousands};
 pub use systemd::{ready as tell_ready, reloading as tell_reloading, run as tell_systemd};
 pub use trace::{Trace, TracePart, TraceState};
-pub use vitality::{Vitality, watch as watch_vitality};
-pub use words::{count, span, thousands};

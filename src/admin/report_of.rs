@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::context::{AdminContext, Phase};
 use super::health;
-use super::house::{House, Phase};
+use super::heartbeat::sample;
 use super::report::{Disk, LaneReport, Report};
-use super::vitality::sample;
-use super::words;
+use super::summary;
 use crate::event::{Door, Lane};
 use crate::metrics::{DoorLabel, LaneReason, Metrics};
-use crate::queue::{Backlog, DeadReason, LaneDepth, Vitals};
+use crate::queue::{Backlog, DeadReason, LaneDepth, QueueHealth};
 use crate::relay::LaneStatus;
 
 /// Letters that end within this time are told ahead. Source: the interface.
@@ -19,7 +19,7 @@ const TOLD_AHEAD: Duration = Duration::from_secs(3 * 24 * 3_600);
 const ASK_FOR: Duration = Duration::from_secs(2);
 
 /// How the queue is now.
-pub(super) async fn vitals(house: &House) -> Vitals {
+pub(super) async fn vitals(house: &AdminContext) -> QueueHealth {
     if let Ok(Some(vitals)) = tokio::time::timeout(ASK_FOR, house.caretaker.vitals()).await {
         house.vitality.note_queue(vitals.clone(), house.clock.mono());
     }
@@ -27,7 +27,7 @@ pub(super) async fn vitals(house: &House) -> Vitals {
 }
 
 /// Everything that `/status` says.
-pub(super) async fn report(house: &House) -> Report {
+pub(super) async fn report(house: &AdminContext) -> Report {
     let vitals = vitals(house).await;
     let dead = house.dead_letters.clone();
     // A disk that stalls must not keep the operator from being told so.
@@ -40,7 +40,7 @@ pub(super) async fn report(house: &House) -> Report {
 }
 
 /// The same from what is at hand, without asking anybody.
-pub(super) fn gather(house: &House, vitals: &Vitals, oldest_letter_ms: Option<i64>) -> Report {
+pub(super) fn gather(house: &AdminContext, vitals: &QueueHealth, oldest_letter_ms: Option<i64>) -> Report {
     let now_ms = house.clock.unix_ms();
     let now = sample(house);
     let relay = house.relay.borrow().clone();
@@ -71,7 +71,7 @@ pub(super) fn gather(house: &House, vitals: &Vitals, oldest_letter_ms: Option<i6
         .filter(|_| !settings.dead_letters_max_age.is_zero())
         .map(|died_ms| died_ms.saturating_add(ms(settings.dead_letters_max_age)).saturating_sub(now_ms));
     let mut report = Report {
-        state: words::worst(&relay).name().to_owned(),
+        state: summary::worst(&relay).name().to_owned(),
         words: Vec::new(),
         ready: true,
         healthy: true,
@@ -117,7 +117,7 @@ pub(super) fn gather(house: &House, vitals: &Vitals, oldest_letter_ms: Option<i6
     report.ready = not_ready.is_none();
     report.reasons = health::troubles(not_ready.as_deref(), &report, vitals, settings.late_after);
     report.healthy = report.reasons.is_empty();
-    report.words = words::of(&report, *house.phase.borrow() == Phase::Stopping);
+    report.words = summary::of(&report, *house.phase.borrow() == Phase::Stopping);
     report
 }
 

@@ -18,8 +18,8 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::change::{self, ChangeError, Desk, LaneChoice};
+use super::context::{AdminContext, Phase, ReloadAnswer};
 use super::filter::{Filter, LettersRequest};
-use super::house::{House, Phase, ReloadAnswer};
 use super::letters::{self, LettersSummary, Lines};
 use super::{gauges, health, report_of, trace_of};
 use crate::socket::Peer;
@@ -32,7 +32,7 @@ const LINES_WAITING: usize = 64;
 /// What a connection's requests need.
 #[derive(Clone, Debug)]
 pub(super) struct Site {
-    pub(super) house: Arc<House>,
+    pub(super) house: Arc<AdminContext>,
     pub(super) desk: Arc<Desk>,
     /// `None` on TCP.
     pub(super) peer: Option<Peer>,

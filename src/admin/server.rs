@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::change::Desk;
-use super::house::House;
+use super::context::AdminContext;
 use super::routes::{self, Site};
 use crate::socket::{Peer, UnixSocket};
 
@@ -31,13 +31,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What both servers need.
 #[derive(Clone, Debug)]
 pub struct Parts {
-    house: Arc<House>,
+    house: Arc<AdminContext>,
     desk: Arc<Desk>,
 }
 
 impl Parts {
     /// Of the daemon's parts.
-    pub fn new(house: Arc<House>) -> Self {
+    pub fn new(house: Arc<AdminContext>) -> Self {
         Self { house, desk: Arc::default() }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
-use super::house::{House, Phase};
+use super::context::{AdminContext, Phase};
 use super::report_of;
 
 /// Pace of the status line, and of the watchdog if systemd asks for a slower one.
@@ -34,7 +34,7 @@ pub fn ready() {
 }
 
 /// Keeps systemd informed until `stop`, and on until `end`: a long drain is no hang.
-pub async fn run(house: &House, end: CancellationToken) {
+pub async fn run(house: &AdminContext, end: CancellationToken) {
     let is_told = std::env::var_os("NOTIFY_SOCKET").is_some();
     if !is_told {
         return;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::house::House;
+use super::context::AdminContext;
 use super::trace::{Trace, TracePart, TraceState};
 use crate::event::{Envelope, Lane};
 use crate::queue::{Backlog, EventIds, Fate, LedgerEntry, QueueError, Stored};
@@ -22,7 +22,7 @@ const PLACE_WITHIN: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// If the queue cannot be read.
-pub(super) async fn trace(house: &House, id: &str) -> Result<Trace, QueueError> {
+pub(super) async fn trace(house: &AdminContext, id: &str) -> Result<Trace, QueueError> {
     // The queue first: what settles meanwhile is in the ledger then, and counts as that.
     let (mut waits, mut is_cut) = (Vec::new(), false);
     for lane in Lane::ALL {
@@ -63,7 +63,11 @@ pub(super) async fn trace(house: &House, id: &str) -> Result<Trace, QueueError> 
 
 /// Unsettled events of a lane that carry the id. Reads the whole lane, page by page, between the relay's
 /// own reads.
-async fn queued_in(house: &House, lane: Lane, id: &str) -> Result<Vec<(Stored, EventIds)>, QueueError> {
+async fn queued_in(
+    house: &AdminContext,
+    lane: Lane,
+    id: &str,
+) -> Result<Vec<(Stored, EventIds)>, QueueError> {
     let event_id = Uuid::try_parse(id).ok();
     let (mut found, mut from) = (Vec::new(), 0);
     loop {
@@ -88,7 +92,7 @@ async fn queued_in(house: &House, lane: Lane, id: &str) -> Result<Vec<(Stored, E
     }
 }
 
-async fn place_of(house: &House, stored: &Stored) -> Option<Place> {
+async fn place_of(house: &AdminContext, stored: &Stored) -> Option<Place> {
     let (answer, place) = oneshot::channel();
     let (lane, seq, key) = (stored.event.lane, stored.seq, stored.event.key);
     let asked = async {
@@ -98,7 +102,7 @@ async fn place_of(house: &House, stored: &Stored) -> Option<Place> {
     tokio::time::timeout(PLACE_WITHIN, asked).await.ok().flatten()
 }
 
-fn waiting(house: &House, stored: &Stored, ids: EventIds, place: Option<Place>) -> TracePart {
+fn waiting(house: &AdminContext, stored: &Stored, ids: EventIds, place: Option<Place>) -> TracePart {
     let (lane, seq) = (stored.event.lane, stored.seq);
     let status = house.relay.borrow().lanes[lane.index()].clone();
     let lane_waits = status.next_attempt;

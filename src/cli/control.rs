@@ -6,7 +6,7 @@ use crate::admin::client::ClientError;
 use crate::admin::{ChangeAnswer, LaneChoice, ReloadAnswer, ReloadLogin};
 
 use super::args::LaneArgs;
-use super::daemon_at::{Where, explained};
+use super::locate::{Where, explained};
 use super::{Exit, async_runtime, complain, queue, say};
 
 /// Pauses or resumes.

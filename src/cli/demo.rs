@@ -20,7 +20,7 @@ use crate::sandbox::{Faults, Handle, Options, Sandbox};
 use crate::shutdown::Shutdown;
 
 use super::demo_calls::Call;
-use super::words::thousands;
+use super::summary::thousands;
 use super::{Exit, async_runtime};
 
 /// Calls that are on the line at once.

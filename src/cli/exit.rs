@@ -8,8 +8,8 @@ use crate::config::ConfigError;
 use crate::daemon::{StartError, StartFault};
 use crate::queue::OpenError;
 
-use super::daemon_at::Denied;
 use super::emit::EmitError;
+use super::locate::Denied;
 use super::send::SendError;
 
 /// How a command ended. The numbers are an interface.

@@ -10,8 +10,8 @@ use crate::admin::{Filter, Letter, LetterOutcome, LettersRequest, LettersSummary
 use crate::clock::Clock;
 
 use super::args::{FilterArgs, LettersCommand};
-use super::daemon_at::{Where, explained};
-use super::words::thousands;
+use super::locate::{Where, explained};
+use super::summary::thousands;
 use super::{Exit, async_runtime, complain, is_read, say};
 
 /// Runs a subcommand.

@@ -11,22 +11,22 @@ mod access;
 mod args;
 pub mod config;
 mod control;
-mod daemon_at;
 pub mod demo;
 mod demo_calls;
 pub mod emit;
 mod exit;
 mod letters;
+mod locate;
 mod logging;
-mod pages;
+mod man;
 mod queue;
 mod run;
 pub mod sandbox;
 pub mod send;
 mod status;
+mod summary;
 mod top;
 mod trace;
-mod words;
 
 pub use exit::Exit;
 
@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
 fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
     use args::{Command, ConfigCommand, QueueCommand};
     let config = parsed.config.as_deref();
-    let at = daemon_at::Where { config, admin: parsed.admin.as_deref() };
+    let at = locate::Where { config, admin: parsed.admin.as_deref() };
     match parsed.command {
         Command::Status(options) => status::run(at, &options),
         Command::Top(options) => top::run(at, options.interval.into()),
@@ -62,8 +62,8 @@ fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
         Command::Pause(options) => control::lanes(at, "/pause", &options),
         Command::Resume(options) => control::lanes(at, "/resume", &options),
         Command::Reload => control::reload(at),
-        Command::Completions { shell } => pages::completions(&args::completions(shell)),
-        Command::Man => pages::man(),
+        Command::Completions { shell } => man::completions(&args::completions(shell)),
+        Command::Man => man::man(),
         Command::Run => run::run(config),
         Command::Demo(options) => demo::run(options.for_time.map(Into::into)),
         Command::Sandbox(options) => async_runtime()?.block_on(run::sandbox((*options).into())),

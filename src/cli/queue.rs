@@ -14,7 +14,7 @@ use crate::event::{Lane, one_line};
 use crate::queue::{self, Inspection};
 
 use super::args::ExportArgs;
-use super::daemon_at::contact;
+use super::locate::contact;
 use super::{Exit, complain, is_read, say};
 
 /// The directory that was named, else the configuration's.

@@ -14,8 +14,8 @@ use crate::event::catalogue::types;
 use crate::shutdown::{self, Shutdown};
 
 use super::args::{self, EmitArgs, SendArgs};
-use super::daemon_at::contact;
 use super::emit::{self, build, describe};
+use super::locate::contact;
 use super::send::{self, SendError};
 use super::{Exit, async_runtime, complain, config, logging, sandbox, say};
 

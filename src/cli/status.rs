@@ -7,8 +7,8 @@ use crate::admin::{LaneReport, Report};
 use crate::event::Lane;
 
 use super::args::StatusArgs;
-use super::daemon_at::{Where, explained};
-use super::words::{bytes, events, span};
+use super::locate::{Where, explained};
+use super::summary::{bytes, events, span};
 use super::{Exit, async_runtime, complain, say};
 
 /// Asks and prints.

@@ -15,9 +15,9 @@ use crate::admin::Report;
 use crate::admin::client::Client;
 use crate::event::Lane;
 
-use super::daemon_at::{Where, explained};
+use super::locate::{Where, explained};
 use super::status::facts;
-use super::words::span;
+use super::summary::span;
 use super::{Exit, async_runtime, complain};
 
 /// Points kept for a sparkline: a wide terminal.

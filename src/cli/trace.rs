@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use crate::admin::{Trace, TracePart, TraceState};
 
 use super::args::TraceArgs;
-use super::daemon_at::{Where, explained};
-use super::words::{span, time};
+use super::locate::{Where, explained};
+use super::summary::{span, time};
 use super::{Exit, async_runtime, complain, say};
 
 /// Asks and prints. [`Exit::Failed`] if nothing is known of the id.

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::activation::Activation;
-use crate::admin::{self, Account, House, Phase, ReloadAnswer, ReloadRequest, Request, Vitality};
+use crate::admin::{self, Account, AdminContext, Heartbeat, Phase, ReloadAnswer, ReloadRequest, Request};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Loaded};
 use crate::event::Lane;
@@ -126,7 +126,7 @@ impl Daemon {
         let settings = watch::Sender::new(reload::operator_settings(&config));
         let door_context =
             Arc::new(DoorContext::new(door_settings, queue.writer(), clock.clone(), metrics.clone()));
-        let house = Arc::new(House {
+        let house = Arc::new(AdminContext {
             clock: clock.clone(),
             started_ms: clock.unix_ms(),
             metrics: metrics.clone(),
@@ -143,13 +143,13 @@ impl Daemon {
             settings: settings.subscribe(),
             requests: requests_tx.clone(),
             phase,
-            vitality: Arc::new(Vitality::new(clock.mono())),
+            vitality: Arc::new(Heartbeat::new(clock.mono())),
             queue_dir: config.queue.dir.clone(),
         });
         tell_of_start(&config, withheld.as_deref(), &paused);
         let custody = Custody::new(&house, account, withheld.is_some());
         let reloader = Reloader::new(loaded, load, set_level, &house, settings, custody);
-        let relay = relay::Parts {
+        let relay = relay::Deps {
             backlog: queue.reader(),
             upstream: client,
             config: config.relay,

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::reload::in_full;
-use crate::admin::{Account, Adopted, House};
+use crate::admin::{Account, AdminContext, Adopted};
 use crate::queue::{Owner, Ownership};
 use crate::{relay, upstream};
 
@@ -51,7 +51,7 @@ pub(super) struct Custody {
 
 impl Custody {
     /// Before the relay runs: it withholds already if `is_withheld`.
-    pub(super) fn new(house: &House, account: watch::Sender<Account>, is_withheld: bool) -> Self {
+    pub(super) fn new(house: &AdminContext, account: watch::Sender<Account>, is_withheld: bool) -> Self {
         let client = house.upstream.clone();
         client.guard();
         if !is_withheld {

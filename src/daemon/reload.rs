@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::owner::{Custody, owner};
 use super::running::joined;
 use super::{Load, SetLevel};
-use crate::admin::{self, House, Phase, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest, Request};
+use crate::admin::{
+    self, AdminContext, Phase, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest, Request,
+};
 use crate::config::{self, Config, Loaded};
 use crate::{ingest, relay, upstream};
 
@@ -25,7 +27,7 @@ pub(super) struct Reloader {
     loaded: Loaded,
     load: Load,
     set_level: SetLevel,
-    house: Arc<House>,
+    house: Arc<AdminContext>,
     settings: watch::Sender<admin::Settings>,
     custody: Custody,
     /// `None` while it is decided anew whose the events are.
@@ -46,7 +48,7 @@ impl Reloader {
         loaded: Loaded,
         load: Load,
         set_level: SetLevel,
-        house: &Arc<House>,
+        house: &Arc<AdminContext>,
         settings: watch::Sender<admin::Settings>,
         custody: Custody,
     ) -> Self {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::doors::Doors;
 use super::reload::Reloader;
 use super::{Totals, totals};
-use crate::admin::{self, House, Phase, Request};
+use crate::admin::{self, AdminContext, Phase, Request};
 use crate::ingest::{self, DoorContext};
 use crate::queue::{Queue, Reader, Writer};
 use crate::shutdown::Shutdown;
@@ -26,7 +26,7 @@ const WINDOW: &str = "the operator's window";
 
 /// What is built and does not run yet.
 pub(super) struct Running {
-    pub(super) house: Arc<House>,
+    pub(super) house: Arc<AdminContext>,
     pub(super) open: Doors,
     pub(super) door_context: Arc<DoorContext<Writer>>,
     pub(super) reloader: Reloader,
@@ -38,7 +38,7 @@ impl Running {
     /// Runs until all is stopped. `false` if a task panicked or ended by itself.
     pub(super) async fn run(
         self,
-        relay: relay::Parts<Reader, upstream::Client>,
+        relay: relay::Deps<Reader, upstream::Client>,
         queue: Queue,
         shutdown: Shutdown,
     ) -> bool {

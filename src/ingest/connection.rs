@@ -21,7 +21,7 @@ use crate::event::{Door, ErrorBody, Refusal};
 use crate::queue::{AppendError, Appended};
 use crate::socket::Peer;
 
-use super::{DoorContext, Frame, Framer, PendingBytes, Sink, Taken, take};
+use super::{DoorContext, Frame, Framer, Intake, PendingBytes, Sink, take};
 
 /// Unread answers of a connection above which its next line waits. A socket's own buffer is about as
 /// large; 256 connections then hold 64 MiB at the very most.
@@ -59,7 +59,7 @@ struct Waiting {
 
 enum Outcome {
     Known(Bytes),
-    Asked { taken: Taken, results: Results, pending: PendingBytes },
+    Asked { taken: Intake, results: Results, pending: PendingBytes },
 }
 
 /// What an unfinished line above [`SHORT_LINE`] holds.

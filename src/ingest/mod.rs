@@ -22,9 +22,9 @@ mod allowed;
 mod connection;
 mod framing;
 mod http;
-mod notes;
+mod intake;
+mod log_throttle;
 mod stream;
-mod taking;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -34,9 +34,9 @@ pub use framing::{Frame, Framer};
 #[cfg(fuzzing)]
 pub use http::fuzzing;
 pub use http::{HttpListener, serve_http};
-pub use notes::Notes;
+pub use intake::{Intake, take};
+pub use log_throttle::LogThrottle;
 pub use stream::serve;
-pub use taking::{Taken, take};
 
 use crate::clock::Clock;
 use crate::config;
@@ -108,14 +108,14 @@ pub struct DoorContext<S> {
     /// Shared by all doors.
     pub admission: Arc<Admission>,
     /// Throttled log lines.
-    pub notes: Notes,
+    pub notes: LogThrottle,
 }
 
 impl<S: Sink> DoorContext<S> {
     /// A context with `settings` and the limits that they name.
     pub fn new(settings: Settings, sink: S, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let admission = Admission::new(settings.config.max_pending, settings.config.max_connections);
-        let notes = Notes::new(clock.clone());
+        let notes = LogThrottle::new(clock.clone());
         let settings = RwLock::new(Arc::new(settings));
         Self { settings, sink, clock, metrics, admission, notes }
     }

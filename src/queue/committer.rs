@@ -15,15 +15,15 @@ use crate::config;
 use crate::event::{Door, Envelope, Lane};
 use crate::metrics::{LaneLabel, Metrics};
 
-use super::aging::Aging;
-use super::dedupe::Dedupe;
-use super::entry::{Fate, LedgerEntry};
-use super::idents::Identity;
 use super::job::{AppendResult, Job, Replaying, Settling, Slot, WaitingAppend};
-use super::letter::DeadLetter;
-use super::limits::Limits;
-use super::shared::Shared;
-use super::types::{AppendError, Appended, Outcome, QueueError, ReplayError, Seq, Settlement, Vitals};
+use super::types::{AppendError, Appended, Outcome, QueueError, QueueHealth, ReplayError, Seq, Settlement};
+use crate::queue::format::entry::{Fate, LedgerEntry};
+use crate::queue::format::letter::DeadLetter;
+use crate::queue::log::ids::Identity;
+use crate::queue::state::dedupe::Dedupe;
+use crate::queue::state::limits::Limits;
+use crate::queue::state::retention::Aging;
+use crate::queue::state::shared::Shared;
 
 /// Events in one commit at most: bounds how long the first of them waits.
 const MAX_GROUP: usize = 8_192;
@@ -58,7 +58,7 @@ impl Committer {
             // A question about our health is no work: it neither ends the quiet nor puts off what is due.
             let wait = pace.saturating_sub(self.clock.mono().since(looked_after));
             match jobs.recv_timeout(if is_rested { wait } else { pace }) {
-                Ok(Job::Vitals(answer)) => {
+                Ok(Job::QueueHealth(answer)) => {
                     let _ = answer.send(self.vitals());
                 }
                 Ok(job) => {
@@ -88,7 +88,7 @@ impl Committer {
         self.clock.mono()
     }
 
-    fn vitals(&mut self) -> Vitals {
+    fn vitals(&mut self) -> QueueHealth {
         self.limits.look();
         let now = self.clock.mono();
         let is_fresh = |at: &Mono| now.since(*at) < FAULT_COUNTS_FOR;
@@ -104,7 +104,7 @@ impl Committer {
                 Lane::ALL.into_iter().filter(is_full).collect()
             }
         };
-        Vitals { refusal, full_lanes, settling_fails: self.settling_fails }
+        QueueHealth { refusal, full_lanes, settling_fails: self.settling_fails }
     }
 
     /// The directory and what was built for the window of repeats stay as they are.
@@ -148,7 +148,7 @@ impl Committer {
                     let Replaying { letter, event, answer } = *replaying;
                     let _ = answer.send(self.replay(letter, event));
                 }
-                Job::Vitals(answer) => {
+                Job::QueueHealth(answer) => {
                     let _ = answer.send(self.vitals());
                 }
                 Job::Configure(config) => self.configure(&config),
@@ -266,7 +266,7 @@ impl Committer {
 
     fn settle(&mut self, settles: Vec<Settling>) {
         let now_ms = self.clock.unix_ms();
-        // Settled before, and told so in vain: its letter may have ended since.
+        // Bitmap before, and told so in vain: its letter may have ended since.
         let shared = self.shared.clone();
         let is_new = |settlement: &&Settlement| {
             matches!(settlement.outcome, Outcome::Dead { .. })

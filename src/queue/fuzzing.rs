@@ -6,16 +6,16 @@ use std::path::Path;
 
 use crate::event::Lane;
 
-use super::chunk::{self, Kind};
-use super::entry::{self, LedgerEntry};
-use super::header::{self, Header};
-use super::idents;
-use super::letter::{self, DeadLetter};
-use super::mark::{self, Mark};
-use super::raw::RawFile;
-use super::record;
-use super::settled::Settled;
 use super::types::{Outcome, Seq, Settlement, Stored};
+use crate::queue::format::bitmap::Bitmap;
+use crate::queue::format::chunk::{self, Kind};
+use crate::queue::format::entry::{self, LedgerEntry};
+use crate::queue::format::event;
+use crate::queue::format::letter::{self, DeadLetter};
+use crate::queue::format::snapshot::{self, Snapshot};
+use crate::queue::log::header::{self, Header};
+use crate::queue::log::ids;
+use crate::queue::log::raw::RawFile;
 
 /// What a chunk holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,14 +34,14 @@ pub enum Records {
 /// do not fit the format.
 pub fn decode(raw: &[u8]) -> Option<(Range<Seq>, Option<Records>)> {
     let chunk = chunk::decode(raw).ok()?;
-    let marks = |marks: Vec<Mark>| {
+    let marks = |marks: Vec<Snapshot>| {
         marks.into_iter().map(|mark| (mark.row, mark.first, mark.end, mark.bitmap)).collect()
     };
     let records = match chunk.kind {
-        Kind::Events(lane) => record::decode(&chunk).map(|events| Records::Events(lane, events)),
+        Kind::Events(lane) => event::decode(&chunk).map(|events| Records::Events(lane, events)),
         Kind::Letters => letter::decode(&chunk).map(Records::Letters),
         Kind::Entries => entry::decode(&chunk).map(Records::Entries),
-        Kind::Snapshot => mark::decode_marks(&chunk).map(marks).map(Records::Marks),
+        Kind::Snapshot => snapshot::decode_marks(&chunk).map(marks).map(Records::Marks),
     };
     Some((chunk.first..chunk.end(), records.ok()))
 }
@@ -56,7 +56,7 @@ pub fn encode(first: Seq, records: Records) -> Vec<u8> {
     match records {
         Records::Events(lane, events) => {
             let events: Vec<_> = events.into_iter().map(|stored| stored.event).collect();
-            record::encode(lane, first, &events)
+            event::encode(lane, first, &events)
         }
         Records::Letters(letters) => {
             let count = letters.len();
@@ -68,7 +68,8 @@ pub fn encode(first: Seq, records: Records) -> Vec<u8> {
         }
         Records::Marks(marks) => {
             let count = marks.len();
-            let mark = |(row, first, end, bitmap)| mark::encode_mark(&Mark { row, first, end, bitmap });
+            let mark =
+                |(row, first, end, bitmap)| snapshot::encode_mark(&Snapshot { row, first, end, bitmap });
             let records: Vec<_> = marks.into_iter().map(mark).collect();
             chunk::encode(Kind::Snapshot, first, count, &records.concat())
         }
@@ -103,12 +104,12 @@ pub fn header(dir: &Path, row: u8) -> Option<(Seq, Option<Seq>)> {
 
 /// First number and count of what the file `ids` in `dir` lists.
 pub fn idents(dir: &Path) -> Option<(Seq, usize)> {
-    idents::read(&dir.join(idents::FILE)).map(|(first, idents)| (first, idents.len()))
+    ids::read(&dir.join(ids::FILE)).map(|(first, idents)| (first, idents.len()))
 }
 
 /// The bitmap of a segment at `first` that takes over what `bitmap` says of numbers before `end`.
 pub fn merged(first: Seq, end: Seq, bitmap: &[u8]) -> Vec<u8> {
-    let mut settled = Settled::new(first);
+    let mut settled = Bitmap::new(first);
     settled.merge(bitmap, end);
     settled.bitmap()
 }

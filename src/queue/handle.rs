@@ -10,12 +10,14 @@ use tokio::sync::oneshot;
 use crate::config;
 use crate::event::{Envelope, Lane};
 
-use super::entry::{Fate, LedgerEntry};
 use super::job::{AppendResult, Job, Replaying, Settling, WaitingAppend};
-use super::ledger;
-use super::letter::DeadLetter;
-use super::shared::Shared;
-use super::types::{AppendError, Backlog, LaneDepth, Page, QueueError, ReplayError, Seq, Settlement, Vitals};
+use super::types::{
+    AppendError, Backlog, LaneDepth, Page, QueueError, QueueHealth, ReplayError, Seq, Settlement,
+};
+use crate::queue::format::entry::{Fate, LedgerEntry};
+use crate::queue::format::letter::DeadLetter;
+use crate::queue::state::ledger;
+use crate::queue::state::shared::Shared;
 
 /// A read that waits for the reading thread.
 pub(super) type ReadJob = (Lane, Seq, (usize, usize), oneshot::Sender<Result<Page, QueueError>>);
@@ -105,9 +107,9 @@ pub struct Caretaker {
 impl Caretaker {
     /// What the queue would say to a producer now; comes after the commit under way. `None` once the
     /// queue is closed.
-    pub async fn vitals(&self) -> Option<Vitals> {
+    pub async fn vitals(&self) -> Option<QueueHealth> {
         let (answer, vitals) = oneshot::channel();
-        self.jobs.send(Job::Vitals(answer)).ok()?;
+        self.jobs.send(Job::QueueHealth(answer)).ok()?;
         vitals.await.ok()
     }
 

@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 use crate::config;
 use crate::event::{Envelope, Lane};
 
-use super::entry::Fate;
-use super::letter::DeadLetter;
-use super::types::{AppendError, Appended, QueueError, ReplayError, Seq, Settlement, Vitals};
+use super::types::{AppendError, Appended, QueueError, QueueHealth, ReplayError, Seq, Settlement};
+use crate::queue::format::entry::Fate;
+use crate::queue::format::letter::DeadLetter;
 
 /// One an event, in order.
 pub(super) type AppendResult = Vec<Result<Appended, AppendError>>;
@@ -29,7 +29,7 @@ pub(super) enum Job {
     /// Accepts a dead letter's event again and ends the letter.
     Replay(Box<Replaying>),
     /// Says what it would say to a producer.
-    Vitals(oneshot::Sender<Vitals>),
+    QueueHealth(oneshot::Sender<QueueHealth>),
     /// Keeps to these limits from now on.
     Configure(Box<config::Queue>),
     Close,
@@ -63,7 +63,7 @@ impl Job {
             Job::Settle(settle) => settle.settlements.len(),
             Job::EndLetters { letters, .. } => letters.len(),
             Job::Replay(_) => 1,
-            Job::Vitals(_) | Job::Configure(_) | Job::Close => 0,
+            Job::QueueHealth(_) | Job::Configure(_) | Job::Close => 0,
         }
     }
 }

@@ -13,26 +13,26 @@ use crate::config;
 use crate::event::Lane;
 use crate::metrics::Metrics;
 
-use super::aging::Aging;
 use super::committer::Committer;
-use super::dead::Dead;
-use super::dedupe::Dedupe;
 use super::handle::{Caretaker, DeadLetters, LedgerReader, ReadJob, Reader, Writer};
 use super::job::Job;
-use super::keeper::{self, Chore, Keeper};
-use super::ledger::{Ledger, Recovered};
-use super::limits::Limits;
-use super::log::Log;
-use super::owner::Owner;
-use super::quarantine::Quarantine;
-use super::recall::recall;
-use super::recovery::open_row;
-use super::row::Row;
-use super::segment::RowId;
-use super::settled::Settled;
-use super::shared::Shared;
-use super::store::make_dir;
 use super::types::{OpenError, QueueError, Seq};
+use crate::queue::format::bitmap::Bitmap;
+use crate::queue::log::append::SegmentedLog;
+use crate::queue::log::maintenance::{self, Chore, Maintenance};
+use crate::queue::log::quarantine::Quarantine;
+use crate::queue::log::recovery::open_row;
+use crate::queue::log::segment::LogId;
+use crate::queue::log::store::make_dir;
+use crate::queue::state::dead::Dead;
+use crate::queue::state::dedupe::Dedupe;
+use crate::queue::state::lane::LaneLog;
+use crate::queue::state::ledger::{Ledger, Recovered};
+use crate::queue::state::limits::Limits;
+use crate::queue::state::owner::Owner;
+use crate::queue::state::rebuild_dedupe::recall;
+use crate::queue::state::retention::Aging;
+use crate::queue::state::shared::Shared;
 
 /// The open queue. One process at a time holds a directory.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub struct Queue {
     shared: Arc<Shared>,
     jobs: Sender<Job>,
     reads: Sender<Option<ReadJob>>,
-    keeper: Keeper,
+    keeper: Maintenance,
     threads: Vec<JoinHandle<()>>,
     keeping: Option<JoinHandle<()>>,
     _lock: Flock<fs::File>,
@@ -59,14 +59,14 @@ impl Queue {
         let lock = lock(dir)?;
         let quarantine = Arc::new(Quarantine::new(dir.join("quarantine")));
         let (chores, chore_queue) = channel();
-        let keeper = Keeper::new(chores);
+        let keeper = Maintenance::new(chores);
         let open = |id| open_row(dir, id, config.segment_bytes, &quarantine, keeper.clone());
-        let ledger = Ledger::new(open(RowId::Ledger)?, config.keep_ledger, config.keep_ledger_size);
+        let ledger = Ledger::new(open(LogId::Ledger)?, config.keep_ledger, config.keep_ledger_size);
         let mut rows = Vec::new();
         for lane in Lane::ALL {
-            rows.push(open(RowId::Lane(lane))?);
+            rows.push(open(LogId::Lane(lane))?);
         }
-        rows.push(open(RowId::Dead)?);
+        rows.push(open(LogId::Dead)?);
         for fault in settle_what_was(&ledger.recover(), &mut rows) {
             tracing::error!(fault, "a part of the queue is gone");
         }
@@ -77,9 +77,12 @@ impl Queue {
         let mut dedupe = Dedupe::new(config.dedupe_window);
         recall(&rows, &dead, &ledger, &ids_dir, clock.unix_ms(), config.dedupe_window, &mut dedupe);
         let ids_dir = dedupe.is_on().then_some(ids_dir);
-        let logs: Vec<Log> =
-            Lane::ALL.into_iter().zip(rows).map(|(lane, row)| Log::new(row, lane, ids_dir.clone())).collect();
-        let logs: [Log; Lane::ALL.len()] = logs.try_into().expect("one a lane");
+        let logs: Vec<LaneLog> = Lane::ALL
+            .into_iter()
+            .zip(rows)
+            .map(|(lane, row)| LaneLog::new(row, lane, ids_dir.clone()))
+            .collect();
+        let logs: [LaneLog; Lane::ALL.len()] = logs.try_into().expect("one a lane");
         let shared = Arc::new(Shared::new(dir.clone(), logs, dead, ledger, quarantine, keeper.clone()));
         let limits = Limits::new(config, shared.clone(), clock.clone());
         let aging = Aging::new(config.dead_letters_max_age, config.dedupe_window);
@@ -98,7 +101,7 @@ impl Queue {
         };
         let (reads, read_queue) = channel::<Option<ReadJob>>();
         let reading = shared.clone();
-        let keeping = spawn("queue-keep", move || keeper::run(&chore_queue))?;
+        let keeping = spawn("queue-keep", move || maintenance::run(&chore_queue))?;
         let threads = vec![
             spawn("queue-commit", move || committer.run(&job_queue))?,
             spawn("queue-read", move || {
@@ -248,18 +251,18 @@ pub(super) fn lock(dir: &Path) -> Result<Flock<fs::File>, OpenError> {
 }
 
 /// Takes over what the ledger says was settled. Gives what is gone without reason, in words.
-pub(super) fn settle_what_was(recovered: &Recovered, rows: &mut [Row]) -> Vec<String> {
+pub(super) fn settle_what_was(recovered: &Recovered, rows: &mut [SegmentedLog]) -> Vec<String> {
     let mut missing = Vec::new();
     for mark in &recovered.marks {
         let Some(row) = rows.iter_mut().find(|row| row.id.id() == mark.row) else { continue };
         if !row.merge(mark) && mark.end > mark.first {
-            let mut settled = Settled::new(mark.first);
+            let mut settled = Bitmap::new(mark.first);
             settled.merge(&mark.bitmap, mark.end);
             missing.push((row.id, mark.first, mark.end, settled));
         }
     }
     for entry in &recovered.entries {
-        let id = if entry.fate.is_of_a_letter() { RowId::Dead } else { RowId::Lane(entry.lane) };
+        let id = if entry.fate.is_of_a_letter() { LogId::Dead } else { LogId::Lane(entry.lane) };
         if let Some(row) = rows.iter_mut().find(|row| row.id == id) {
             row.raise_next(entry.seq);
             row.mark_settled(&[entry.seq]);
@@ -270,7 +273,7 @@ pub(super) fn settle_what_was(recovered: &Recovered, rows: &mut [Row]) -> Vec<St
             }
         }
     }
-    let lost = |(id, first, end, settled): (RowId, Seq, Seq, Settled)| {
+    let lost = |(id, first, end, settled): (LogId, Seq, Seq, Bitmap)| {
         let lost = (end - first).saturating_sub(settled.count());
         (lost > 0).then(|| {
             format!(

@@ -15,49 +15,25 @@
 //!
 //! Not here: when to send (`relay`), how to send (`upstream`).
 
-mod aging;
-mod chunk;
 mod committer;
-mod dead;
-mod dedupe;
-mod entry;
+mod format;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handle;
-mod header;
-mod idents;
 mod job;
-mod keeper;
-mod ledger;
-mod letter;
 mod lifecycle;
-mod limits;
 mod log;
-mod mark;
 mod offline;
-mod owner;
-mod page;
-mod quarantine;
-mod raw;
-mod recall;
-mod record;
-mod recovery;
-mod row;
-mod segment;
-mod settled;
-mod shared;
-mod shelf;
-mod store;
-mod survey;
+mod state;
 mod types;
 
-pub use entry::{EventIds, Fate, LedgerEntry};
+pub use format::entry::{EventIds, Fate, LedgerEntry};
+pub use format::letter::DeadLetter;
 pub use handle::{Caretaker, DeadLetters, LedgerReader, Reader, Ticket, Writer};
-pub use letter::DeadLetter;
 pub use lifecycle::{Ownership, Queue, adopt};
-pub use offline::{Inspection, RowReport};
-pub use owner::{Owner, replace_file};
+pub use offline::{Inspection, LogReport};
+pub use state::owner::{Owner, replace_file};
 pub use types::{
-    AppendError, Appended, Backlog, DeadReason, LaneDepth, OpenError, Outcome, Page, QueueError, ReplayError,
-    Seq, Settlement, Stored, Vitals,
+    AppendError, Appended, Backlog, DeadReason, LaneDepth, OpenError, Outcome, Page, QueueError, QueueHealth,
+    ReplayError, Seq, Settlement, Stored,
 };

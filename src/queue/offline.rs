@@ -10,31 +10,31 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::event::Lane;
 
-use super::chunk;
-use super::keeper::Keeper;
-use super::ledger::Ledger;
-use super::letter::{self, DeadLetter};
 use super::lifecycle::settle_what_was;
-use super::raw::RawFile;
-use super::record;
-use super::row::Row;
-use super::segment::{RowId, Segment};
-use super::survey::{Found, cut, measure, scan, survey};
 use super::types::{OpenError, Seq, Stored};
+use crate::queue::format::chunk;
+use crate::queue::format::event;
+use crate::queue::format::letter::{self, DeadLetter};
+use crate::queue::log::append::SegmentedLog;
+use crate::queue::log::maintenance::Maintenance;
+use crate::queue::log::raw::RawFile;
+use crate::queue::log::segment::{LogId, Segment};
+use crate::queue::log::survey::{Found, cut, measure, scan, survey};
+use crate::queue::state::ledger::Ledger;
 
 /// A directory as it was found.
 #[derive(Debug)]
 pub struct Inspection {
     /// Lanes in their order, then the dead letters.
-    rows: Vec<Row>,
+    rows: Vec<SegmentedLog>,
     faults: Vec<String>,
-    reports: Vec<RowReport>,
+    reports: Vec<LogReport>,
     _lock: Option<Flock<fs::File>>,
 }
 
 /// What a row holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RowReport {
+pub struct LogReport {
     /// A lane's name, `dead` or `ledger`.
     pub name: &'static str,
     /// Segments.
@@ -62,7 +62,7 @@ impl Inspection {
         }
         let lock = lock_if_there(dir)?;
         let (mut faults, mut reports, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        for id in Lane::ALL.map(RowId::Lane).into_iter().chain([RowId::Dead, RowId::Ledger]) {
+        for id in Lane::ALL.map(LogId::Lane).into_iter().chain([LogId::Dead, LogId::Ledger]) {
             let (row, report) = inspect(dir, id, &mut faults)?;
             rows.push(row);
             reports.push(report);
@@ -82,7 +82,7 @@ impl Inspection {
     }
 
     /// By row: the lanes, the dead letters, the ledger.
-    pub fn reports(&self) -> &[RowReport] {
+    pub fn reports(&self) -> &[LogReport] {
         &self.reports
     }
 
@@ -93,7 +93,7 @@ impl Inspection {
     pub fn events<E>(&self, lane: Lane, mut take: impl FnMut(Stored) -> Result<(), E>) -> Result<(), E> {
         each_chunk(&self.rows[lane.index()], |segment, raw| {
             let chunk = chunk::decode(raw);
-            for stored in chunk.and_then(|chunk| record::decode(&chunk)).unwrap_or_default() {
+            for stored in chunk.and_then(|chunk| event::decode(&chunk)).unwrap_or_default() {
                 if is_held(segment, stored.seq) {
                     take(stored)?;
                 }
@@ -124,7 +124,10 @@ fn is_held(segment: &Segment, seq: Seq) -> bool {
 }
 
 /// One segment in memory at a time.
-fn each_chunk<E>(row: &Row, mut take: impl FnMut(&Segment, &[u8]) -> Result<(), E>) -> Result<(), E> {
+fn each_chunk<E>(
+    row: &SegmentedLog,
+    mut take: impl FnMut(&Segment, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
     for segment in row.segments.iter().filter(|segment| segment.unsettled() > 0) {
         let Ok(Some(raw)) = scan(row.id, segment.first, &segment.dir) else { continue };
         for place in raw.places() {
@@ -149,10 +152,14 @@ fn lock_if_there(dir: &Path) -> Result<Option<Flock<fs::File>>, OpenError> {
     }
 }
 
-fn inspect(queue: &Path, id: RowId, faults: &mut Vec<String>) -> Result<(Row, RowReport), OpenError> {
+fn inspect(
+    queue: &Path,
+    id: LogId,
+    faults: &mut Vec<String>,
+) -> Result<(SegmentedLog, LogReport), OpenError> {
     let dir = id.dir(queue);
     let mut report =
-        RowReport { name: id.name(), segments: 0, chunks: 0, records: 0, unsettled: 0, bytes: 0 };
+        LogReport { name: id.name(), segments: 0, chunks: 0, records: 0, unsettled: 0, bytes: 0 };
     let mut segments = Vec::new();
     let found = if dir.is_dir() { survey(&dir, id)? } else { Vec::new() };
     for found in found {
@@ -175,7 +182,7 @@ fn inspect(queue: &Path, id: RowId, faults: &mut Vec<String>) -> Result<(Row, Ro
     let mut kept = Vec::new();
     for ((mut segment, is_closed), limit) in segments.into_iter().zip(limits) {
         report.segments += 1;
-        report.bytes += super::raw::allocated(&segment.dir);
+        report.bytes += crate::queue::log::raw::allocated(&segment.dir);
         match read_segment(id, &mut segment, is_closed, limit) {
             Ok(raw) => {
                 report.chunks += raw.places().len();
@@ -208,11 +215,11 @@ fn inspect(queue: &Path, id: RowId, faults: &mut Vec<String>) -> Result<(Row, Ro
         kept.push(segment);
     }
     let (chores, _) = channel();
-    Ok((Row::new(id, dir, kept, 0, u64::MAX, Keeper::new(chores)), report))
+    Ok((SegmentedLog::new(id, dir, kept, 0, u64::MAX, Maintenance::new(chores)), report))
 }
 
 fn read_segment(
-    id: RowId,
+    id: LogId,
     segment: &mut Segment,
     is_closed: bool,
     limit: Option<Seq>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::event::{Envelope, Lane};
 
-use super::store::StoreError;
+use crate::queue::log::store::StoreError;
 
 /// Position of an event in its lane. Starts at 1; 0 is before everything.
 pub type Seq = u64;
@@ -166,7 +166,7 @@ pub struct LaneDepth {
 
 /// What the queue would say to a producer now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Vitals {
+pub struct QueueHealth {
     /// Why no event of any lane is accepted.
     pub refusal: Option<AppendError>,
     /// Lanes that have used their share; the others go on.

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::hold::{Told, Trouble};
-use super::item::{Item, Suspects};
 use super::lane::LaneRun;
-use super::plan::{Effect, Plan, plan};
 use super::settling;
 use super::status::LaneState;
 use super::worker::Worker;
@@ -15,6 +12,9 @@ use crate::clock::Mono;
 use crate::event::Lane;
 use crate::metrics::LaneLabel;
 use crate::queue::Backlog;
+use crate::relay::decide::breaker::{Told, Trouble};
+use crate::relay::decide::item::{Item, Suspects};
+use crate::relay::decide::plan::{Effect, Plan, plan};
 use crate::upstream::{Answer, Upstream};
 
 impl<B: Backlog, U: Upstream> Worker<B, U> {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::backoff::Backoff;
 use super::worker::Worker;
 use crate::config;
 use crate::event::{Key, Lane};
 use crate::queue::{Backlog, Seq};
+use crate::relay::decide::backoff::Backoff;
 use crate::upstream::Upstream;
 
 /// What may be asked of the relay.

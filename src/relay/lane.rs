@@ -4,15 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batch::Limits;
-use super::hold::{Hold, Licence};
-use super::item::Item;
-use super::order::{Order, ReadPlan};
-use super::plan::Patience;
 use super::status::{LaneState, LaneStatus};
 use crate::clock::Mono;
 use crate::config;
 use crate::event::Lane;
+use crate::relay::decide::batch::Limits;
+use crate::relay::decide::breaker::{LaneBreaker, SendPermit};
+use crate::relay::decide::item::Item;
+use crate::relay::decide::order::{Order, ReadPlan};
+use crate::relay::decide::plan::GiveUpPolicy;
 use crate::upstream::Verdict;
 
 /// Ready events below which more are read. With one read more and the suspects four lanes stay under 20,000.
@@ -33,7 +33,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(super) struct LaneRun {
     pub(super) lane: Lane,
     pub(super) order: Order,
-    pub(super) hold: Hold,
+    pub(super) hold: LaneBreaker,
     pub(super) limits: Limits,
     pub(super) paused: bool,
     /// Why nothing may leave until an operator releases it.
@@ -57,7 +57,7 @@ pub(super) struct LaneRun {
 }
 
 /// What a lane would send now.
-pub(super) enum Wish {
+pub(super) enum NextAction {
     Nothing,
     /// Not yet; ask again then.
     At(Mono),
@@ -69,7 +69,7 @@ impl LaneRun {
         Self {
             lane,
             order: Order::default(),
-            hold: Hold::default(),
+            hold: LaneBreaker::default(),
             limits: Limits {
                 max_events: config.batch_max_events,
                 max_bytes: config.batch_max_size,
@@ -119,24 +119,24 @@ impl LaneRun {
     }
 
     /// Whether a request of this lane should start.
-    pub(super) fn wish(&mut self, now: Mono) -> Wish {
+    pub(super) fn wish(&mut self, now: Mono) -> NextAction {
         let is_held = self.paused || self.withheld.is_some() || self.waiting_for_room > 0;
         if is_held || self.events_settling >= SETTLING_MAX {
-            return Wish::Nothing;
+            return NextAction::Nothing;
         }
         let single = match self.hold.licence(now) {
-            Licence::NotBefore(at) => return Wish::At(at),
-            Licence::OneEvent | Licence::OneRequest if self.requests > 0 => return Wish::Nothing,
-            Licence::OneEvent => true,
+            SendPermit::NotBefore(at) => return NextAction::At(at),
+            SendPermit::OneEvent | SendPermit::OneRequest if self.requests > 0 => return NextAction::Nothing,
+            SendPermit::OneEvent => true,
             _ => false,
         };
         if self.order.has_due_suspects(now) {
-            return Wish::Send;
+            return NextAction::Send;
         }
         match self.batch_due(now, single) {
-            None => Wish::Nothing,
-            Some(due) if due <= now => Wish::Send,
-            Some(due) => Wish::At(due),
+            None => NextAction::Nothing,
+            Some(due) if due <= now => NextAction::Send,
+            Some(due) => NextAction::At(due),
         }
     }
 
@@ -154,7 +154,7 @@ impl LaneRun {
 
     /// Takes the next request's events in hand.
     pub(super) fn take(&mut self, now: Mono) -> Vec<Item> {
-        let single = self.hold.licence(now) == Licence::OneEvent;
+        let single = self.hold.licence(now) == SendPermit::OneEvent;
         // Finding a culprit takes at most every second request: the others' events go on.
         let others_turn = self.suspects_last
             && !single
@@ -181,8 +181,8 @@ impl LaneRun {
     }
 
     /// What the lane's state makes of an answer.
-    pub(super) fn patience(&self, retry_for: Duration) -> Patience {
-        Patience { retry_for, lane_is_unwell: self.is_unwell(), lane_is_let_in: self.is_let_in() }
+    pub(super) fn patience(&self, retry_for: Duration) -> GiveUpPolicy {
+        GiveUpPolicy { retry_for, lane_is_unwell: self.is_unwell(), lane_is_let_in: self.is_let_in() }
     }
 
     /// The lane itself is not held, though it may wait.
@@ -190,7 +190,7 @@ impl LaneRun {
         !matches!(self.hold.state(), LaneState::Forbidden | LaneState::Misconfigured)
     }
 
-    /// Notes how many of a request's events were called retryable.
+    /// LogThrottle how many of a request's events were called retryable.
     pub(super) fn note(&mut self, now: Mono, events: usize, retryable: usize) {
         self.recent.push_back((now, events, retryable));
         while self.recent.front().is_some_and(|(at, ..)| now.since(*at) > MINUTE) {

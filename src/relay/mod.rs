@@ -12,31 +12,21 @@
 //!   with it in one request as `batch` allows.
 //! - No event is dropped because the upstream is unwell.
 //! - A lane's backlog or fault never stops another lane.
-//! - Deciding is pure (`batch`, `pace`, `backoff`, `order`, `plan`, `hold`, `host`, `expiry`, `share`); `worker` is the
-//!   only loop, `answers` and `command` are its hands.
+//! - Deciding is pure (`decide/`); `worker` is the only loop, `answers` and `command` are its hands.
 //!
 //! Not here: how a request is made (`upstream`), how an outcome is stored (`queue`).
 
 mod answers;
-mod backoff;
-mod batch;
 mod command;
-mod expiry;
-mod hold;
-mod host;
-mod item;
+mod decide;
+mod deps;
 mod lane;
-mod notes;
-mod order;
-mod pace;
-mod parts;
-mod plan;
+mod log_throttle;
 mod settling;
-mod share;
 mod status;
 mod worker;
 
 pub use command::{Command, Place, Question, Settings};
-pub use parts::Parts;
+pub use deps::Deps;
 pub use status::{LaneState, LaneStatus, RelayStatus};
 pub use worker::run;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::item::Item;
 use crate::event::{Key, Lane};
 use crate::metrics::{HttpStatus, LaneHttpStatus, LaneLabel, LaneReason, Metrics};
 use crate::queue::{Backlog, Outcome, QueueError, Settlement};
+use crate::relay::decide::item::Item;
 use crate::upstream::Answer;
 
 /// Wait after a storage fault; doubles from the first to the second.

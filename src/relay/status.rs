@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::lane::LaneRun;
-use super::pace::Pace;
 use crate::clock::Mono;
 use crate::event::Lane;
 use crate::metrics::{LaneLabel, Metrics};
+use crate::relay::decide::pace::Pace;
 
 /// Whether a lane delivers, and if not, why not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

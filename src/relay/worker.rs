@@ -5,22 +5,22 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
-use super::batch;
-use super::expiry::{Expiry, Look};
-use super::host::Host;
-use super::item::Item;
-use super::lane::{LaneRun, Wish};
-use super::notes::Notes;
-use super::order::ReadPlan;
-use super::pace::Pace;
-use super::parts::Parts;
+use super::deps::Deps;
+use super::lane::{LaneRun, NextAction};
+use super::log_throttle::LogThrottle;
 use super::settling::{self, Unsettled};
-use super::share::Share;
 use super::status::{self, LaneState};
 use crate::clock::Mono;
 use crate::event::{Key, Lane};
 use crate::queue::{Backlog, DeadReason, Outcome, Page, QueueError};
+use crate::relay::decide::backoff::Backoff;
+use crate::relay::decide::batch;
+use crate::relay::decide::expiry::{Expiry, Look};
+use crate::relay::decide::host_breaker::HostBreaker;
+use crate::relay::decide::item::Item;
+use crate::relay::decide::order::ReadPlan;
+use crate::relay::decide::pace::Pace;
+use crate::relay::decide::share::Share;
 use crate::upstream::{Answer, Outbound, Upstream};
 
 /// One read of the backlog.
@@ -38,7 +38,7 @@ enum Event {
 
 /// Sends until `stop`, then finishes what is in flight within `grace`. What was not settled then is
 /// read again at the next start.
-pub async fn run<B: Backlog, U: Upstream>(parts: Parts<B, U>) {
+pub async fn run<B: Backlog, U: Upstream>(parts: Deps<B, U>) {
     let stop = parts.shutdown.stop.clone();
     let now_token = parts.shutdown.now.clone();
     let mut worker = Worker::new(parts);
@@ -50,20 +50,20 @@ pub async fn run<B: Backlog, U: Upstream>(parts: Parts<B, U>) {
 }
 
 pub(super) struct Worker<B, U> {
-    pub(super) parts: Parts<B, U>,
+    pub(super) parts: Deps<B, U>,
     pub(super) lanes: [LaneRun; Lane::ALL.len()],
     pub(super) pace: Pace,
     share: Share,
     pub(super) backoff: Backoff,
-    pub(super) host: Host,
+    pub(super) host: HostBreaker,
     expiry: Expiry,
-    notes: Notes,
+    notes: LogThrottle,
     pub(super) in_flight: usize,
     tasks: JoinSet<Event>,
 }
 
 impl<B: Backlog, U: Upstream> Worker<B, U> {
-    fn new(parts: Parts<B, U>) -> Self {
+    fn new(parts: Deps<B, U>) -> Self {
         let config = &parts.config;
         let now = parts.clock.mono();
         Self {
@@ -75,9 +75,9 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             pace: Pace::new(config.requests_per_minute, config.burst, now),
             share: Share::default(),
             backoff: Backoff { initial: config.retry_initial, max: config.retry_max },
-            host: Host::default(),
+            host: HostBreaker::default(),
             expiry: Expiry::new(now, parts.clock.unix_ms()),
-            notes: Notes::default(),
+            notes: LogThrottle::default(),
             in_flight: 0,
             tasks: JoinSet::new(),
             parts,
@@ -144,12 +144,12 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             let mut chosen = None;
             for lane in self.share.turns().into_iter().filter(|lane| has_slot[lane.index()]) {
                 match self.lanes[lane.index()].wish(now) {
-                    Wish::Send => {
+                    NextAction::Send => {
                         chosen = Some(lane);
                         break;
                     }
-                    Wish::At(at) => wake_at(at),
-                    Wish::Nothing => {}
+                    NextAction::At(at) => wake_at(at),
+                    NextAction::Nothing => {}
                 }
             }
             let Some(lane) = chosen else { break };

@@ -7,11 +7,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
+use super::http::{End, Unsent, Wire, address};
 use super::probe::SKEW_MAX_SECONDS;
 use super::response::{self, Body};
 use super::token::{Token, Tokens};
 use super::types::{Answer, Login, Outbound, Upstream, Verdict};
-use super::wire::{End, Unsent, Wire, address};
 use crate::clock::Clock;
 use crate::config;
 

@@ -13,6 +13,7 @@ mod fault;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod grant;
+mod http;
 mod probe;
 mod response;
 mod secret;
@@ -20,7 +21,6 @@ mod secret;
 mod tests;
 mod token;
 mod types;
-mod wire;
 
 pub use client::{Client, ClientError, Me, Prepared};
 pub use probe::{Finding, probe};

@@ -70,7 +70,7 @@ pub async fn probe(client: &Client, settings: &config::Upstream) -> Vec<Finding>
 }
 
 async fn resolve(url: &str) -> Result<String, String> {
-    let (host, port) = super::wire::host_and_port(url).ok_or("no host in the address")?;
+    let (host, port) = super::http::host_and_port(url).ok_or("no host in the address")?;
     let looked_up = tokio::net::lookup_host((host.as_str(), port)).await;
     match looked_up.map(|mut addresses| addresses.next()) {
         Ok(Some(address)) => Ok(format!("{host} is {}", address.ip())),

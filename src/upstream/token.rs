@@ -19,9 +19,9 @@ use tokio::sync::watch;
 
 use super::clearance::Clearance;
 use super::grant::{self, Fault, FaultKind, Grant};
+use super::http::Wire;
 use super::secret;
 use super::types::Login;
-use super::wire::Wire;
 use crate::clock::{Clock, Mono};
 use crate::config::{Credentials, Endpoints};
 

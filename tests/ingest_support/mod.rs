@@ -91,7 +91,7 @@ pub(crate) fn bind(config: &config::Stream) -> Result<UnixSocket, BindError> {
     UnixSocket::bind(&config.path, config.mode, config.group.as_deref())
 }
 
-pub(crate) struct House {
+pub(crate) struct AdminContext {
     pub(crate) dir: TempDir,
     pub(crate) path: PathBuf,
     pub(crate) memory: Memory,
@@ -102,7 +102,7 @@ pub(crate) struct House {
     tasks: Vec<JoinHandle<()>>,
 }
 
-impl House {
+impl AdminContext {
     pub(crate) fn new(change: impl FnOnce(&mut config::Ingest)) -> Self {
         Self::over(tempfile::tempdir().unwrap(), Memory::new(), change)
     }

@@ -18,7 +18,7 @@ use trunkline::config;
 use trunkline::event::{Array, Door, Envelope, Key, Lane};
 use trunkline::metrics::Metrics;
 use trunkline::queue::{Backlog, DeadReason, LaneDepth, Outcome, Page, QueueError, Seq, Settlement, Stored};
-use trunkline::relay::{Command, LaneStatus, Parts, RelayStatus, run};
+use trunkline::relay::{Command, Deps, LaneStatus, RelayStatus, run};
 use trunkline::shutdown::Shutdown;
 use trunkline::upstream::{Answer, EventError, Outbound, Upstream, Verdict};
 use uuid::Uuid;
@@ -210,7 +210,7 @@ pub(crate) fn soon(answer: Answer) -> (Duration, Answer) {
 }
 
 /// The relay with its fakes. Aborts the process if real time shows that a loop never rests.
-pub(crate) struct House {
+pub(crate) struct AdminContext {
     world: Arc<World>,
     pub(crate) commands: mpsc::Sender<Command>,
     status: watch::Receiver<RelayStatus>,
@@ -220,7 +220,7 @@ pub(crate) struct House {
     _alive: std::sync::mpsc::Sender<()>,
 }
 
-impl House {
+impl AdminContext {
     pub(crate) fn start(
         config: config::Relay,
         events: impl IntoIterator<Item = Envelope>,
@@ -257,7 +257,7 @@ impl House {
         let (status_tx, status) = watch::channel(RelayStatus::default());
         let (commands, commands_rx) = mpsc::channel(16);
         let (shutdown, metrics) = (Shutdown::default(), Arc::new(Metrics::new()));
-        let task = tokio::spawn(run(Parts {
+        let task = tokio::spawn(run(Deps {
             backlog: FakeBacklog(world.clone()),
             upstream: FakeUpstream(world.clone()),
             config,

@@ -1,0 +1,97 @@
+//! Log lines about producers' faults, held back so that a faulty producer cannot fill the log.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::{Clock, Mono};
+use crate::event::{Door, Unknown};
+use crate::socket::Peer;
+
+/// One line a second for each reason, as the interface promises.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Unknown fields that are remembered as logged. Beyond it they are only counted.
+const MAX_UNKNOWN: usize = 512;
+
+/// Decides what is logged now.
+#[derive(Debug)]
+pub struct LogThrottle {
+    clock: Clock,
+    refusals: Mutex<HashMap<(Door, &'static str), Held>>,
+    unknown: Mutex<HashSet<(String, String)>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    logged_at: Mono,
+    since: u64,
+}
+
+impl LogThrottle {
+    /// Nothing logged yet.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, refusals: Mutex::default(), unknown: Mutex::default() }
+    }
+
+    /// Logs a refusal unless the same reason was logged within the last second.
+    pub fn refused(&self, door: Door, peer: Peer, reason: &'static str) {
+        if let Some(held_back) = self.due(door, reason) {
+            tracing::warn!(door = door.name(), uid = peer.uid, pid = peer.pid, reason, held_back, "refused");
+        }
+    }
+
+    /// Warns about events that are ahead of our clock.
+    pub fn ahead(&self, door: Door, peer: Peer) {
+        if let Some(held_back) = self.due(door, "ahead") {
+            let door = door.name();
+            tracing::warn!(door, uid = peer.uid, pid = peer.pid, held_back, "events ahead of our clock");
+        }
+    }
+
+    /// Logs a field or value that the table does not have, once.
+    pub fn unknown(&self, unknown: &Unknown) {
+        let key = (unknown.array.name().to_owned(), unknown.field.clone());
+        let mut logged = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < MAX_UNKNOWN && logged.insert(key) {
+            let (array, field) = (unknown.array.name(), &unknown.field);
+            tracing::info!(array, field, kind = ?unknown.kind, "not in our table, forwarded as it came");
+        }
+    }
+
+    /// `Some(how many were held back)` if a line is due.
+    fn due(&self, door: Door, reason: &'static str) -> Option<u64> {
+        let now = self.clock.mono();
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(held) = refusals.get_mut(&(door, reason)) else {
+            refusals.insert((door, reason), Held { logged_at: now, since: 0 });
+            return Some(0);
+        };
+        if now.since(held.logged_at) < QUIET {
+            held.since += 1;
+            return None;
+        }
+        held.logged_at = now;
+        Some(std::mem::take(&mut held.since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_logged_once_a_second_and_tells_what_it_held_back() {
+        let clock = Clock::manual(1_000);
+        let notes = LogThrottle::new(clock.clone());
+
+        let at_once = [(); 3].map(|()| notes.due(Door::Stream, "missing"));
+        let other = notes.due(Door::Stream, "too_large");
+        clock.advance(QUIET);
+        let later = notes.due(Door::Stream, "missing");
+
+        assert_eq!(at_once, [Some(0), None, None]);
+        assert_eq!(other, Some(0));
+        assert_eq!(later, Some(2));
+    }
+}

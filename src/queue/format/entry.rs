@@ -1,0 +1,375 @@
+//! What the ledger keeps of an event: ids and times, never the body. Pure.
+//!
+//! ```text
+//! entry:    settled_at i64 · accepted_at i64 · seq u64 · event_id 16 · lane u8 · fate u8 · reason u8
+//!           · door u8 · uid u32 · array u16 (0xFFFF: text follows) · status u16 · attempts u32
+//!           · correlation_id id · five ids: conversation, communication, interaction, user, agent
+//! id:       0: none · 1: UUID, 16 bytes · 2: text, u16 + n · 3: the one of the entry before
+//! ```
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::event::{Array, Door, Envelope, KnownArray, Lane, catalogue};
+
+use super::chunk::{Chunk, ChunkError, Cursor, Kind, put_text};
+use crate::queue::types::{DeadReason, Seq};
+
+const INLINE_NAME: u16 = u16::MAX;
+/// An id is a UUID; anything longer than this is cut.
+const MAX_ID: u16 = 256;
+
+/// What became of an event or of its dead letter. The discriminant stands on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The API took it.
+    Delivered,
+    /// It went to the dead letters.
+    Dead(DeadReason),
+    /// An operator discarded the dead letter.
+    Discarded,
+    /// An operator sent the dead letter again: it was accepted anew.
+    Replayed,
+    /// The event came again while it lay in the dead letters.
+    Superseded,
+    /// The dead letter was older than `queue.dead_letters_max_age`.
+    AgedOut,
+}
+
+impl Fate {
+    fn ids(self) -> [u8; 2] {
+        match self {
+            Fate::Delivered => [0, 0],
+            Fate::Dead(reason) => [1, reason as u8],
+            Fate::Discarded => [2, 0],
+            Fate::Replayed => [3, 0],
+            Fate::Superseded => [4, 0],
+            Fate::AgedOut => [5, 0],
+        }
+    }
+
+    fn from_ids([fate, reason]: [u8; 2]) -> Option<Fate> {
+        match fate {
+            0 => Some(Fate::Delivered),
+            1 => DeadReason::from_id(reason).map(Fate::Dead),
+            2 => Some(Fate::Discarded),
+            3 => Some(Fate::Replayed),
+            4 => Some(Fate::Superseded),
+            5 => Some(Fate::AgedOut),
+            _ => None,
+        }
+    }
+
+    /// Whether the number is that of a dead letter, not of an event in its lane.
+    pub(crate) fn is_of_a_letter(self) -> bool {
+        !matches!(self, Fate::Delivered | Fate::Dead(_))
+    }
+}
+
+/// Ids by which an operator looks for a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventIds {
+    /// `conversationId`
+    pub conversation: Option<Arc<str>>,
+    /// `communicationId`
+    pub communication: Option<Arc<str>>,
+    /// `interactionId`
+    pub interaction: Option<Arc<str>>,
+    /// `userId`
+    pub user: Option<Arc<str>>,
+    /// `agentId`
+    pub agent: Option<Arc<str>>,
+}
+
+/// The fields of an event that are ids, wherever they stand in it. Raw: one that is of another shape,
+/// which an array's unknown fields may be, must not hide the others.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct IdFields<'a> {
+    #[serde(borrow)]
+    conversation_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    communication_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    interaction_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    agent_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    source_configuration: Option<&'a RawValue>,
+}
+
+impl<'a> IdFields<'a> {
+    fn read(json: &'a [u8]) -> Self {
+        // Serde takes an array for a struct too.
+        let object = json.starts_with(b"{").then(|| serde_json::from_slice(json).ok());
+        object.flatten().unwrap_or_default()
+    }
+}
+
+impl EventIds {
+    /// The ids in an event's body. What is no such text is passed over.
+    pub fn of_body(body: &[u8]) -> EventIds {
+        let fields = IdFields::read(body);
+        let nested = fields.source_configuration.map(|nested| IdFields::read(nested.get().as_bytes()));
+        let text = |id: Option<&RawValue>| serde_json::from_str::<String>(id?.get()).ok().map(Arc::from);
+        EventIds {
+            conversation: text(fields.conversation_id),
+            communication: text(fields.communication_id),
+            interaction: text(fields.interaction_id).or_else(|| text(nested?.interaction_id)),
+            user: text(fields.user_id),
+            agent: text(fields.agent_id),
+        }
+    }
+
+    /// Whether one of them is `id`, case folded.
+    pub fn contains(&self, id: &str) -> bool {
+        self.all().into_iter().flatten().any(|found| found.eq_ignore_ascii_case(id))
+    }
+
+    fn all(&self) -> [Option<&str>; 5] {
+        [&self.conversation, &self.communication, &self.interaction, &self.user, &self.agent]
+            .map(Option::as_deref)
+    }
+}
+
+/// One line of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerEntry {
+    /// When it was settled, milliseconds since 1970.
+    pub settled_at_ms: i64,
+    /// When it was accepted.
+    pub accepted_at_ms: i64,
+    /// Its lane.
+    pub lane: Lane,
+    /// Position in its lane; of a dead letter, its number there.
+    pub seq: Seq,
+    /// Its `eventId`.
+    pub event_id: Uuid,
+    /// Its array.
+    pub array: Array,
+    /// Way it came in.
+    pub door: Door,
+    /// The producer's uid; `u32::MAX` unknown.
+    pub uid: u32,
+    /// What became of it.
+    pub fate: Fate,
+    /// Requests it stood in.
+    pub attempts: u32,
+    /// HTTP status of the last answer.
+    pub status: Option<u16>,
+    /// `ININ-Correlation-Id` of the last answer.
+    pub correlation_id: Option<Arc<str>>,
+    /// What it belongs to.
+    pub ids: EventIds,
+}
+
+impl LedgerEntry {
+    /// Bytes that it takes at most.
+    pub(crate) fn size(&self) -> usize {
+        let id = |id: Option<&str>| 17 + id.map_or(0, str::len).min(usize::from(MAX_ID));
+        let ids: usize = self.ids.all().into_iter().map(id).sum();
+        64 + self.array.name().len() + id(self.correlation_id.as_deref()) + ids
+    }
+
+    /// Whether the entry carries this id, case folded.
+    pub(crate) fn is_about(&self, id: &str, event_id: Option<Uuid>) -> bool {
+        event_id == Some(self.event_id) || self.ids.contains(id)
+    }
+
+    /// What is known from the event itself.
+    pub(crate) fn of(event: &Envelope, seq: Seq, fate: Fate, now_ms: i64) -> Self {
+        Self {
+            settled_at_ms: now_ms,
+            accepted_at_ms: event.accepted_at_ms,
+            lane: event.lane,
+            seq,
+            event_id: event.event_id,
+            array: event.array.clone(),
+            door: event.door,
+            uid: event.uid,
+            fate,
+            attempts: 0,
+            status: None,
+            correlation_id: None,
+            ids: EventIds::of_body(&event.body),
+        }
+    }
+}
+
+/// Encodes entries that will stand in one chunk.
+pub(crate) fn encode(entries: &[LedgerEntry]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(entries.len() * 140);
+    let mut before: [Option<&str>; 6] = [None; 6];
+    for entry in entries {
+        out.extend_from_slice(&entry.settled_at_ms.to_le_bytes());
+        out.extend_from_slice(&entry.accepted_at_ms.to_le_bytes());
+        out.extend_from_slice(&entry.seq.to_le_bytes());
+        out.extend_from_slice(entry.event_id.as_bytes());
+        let [fate, reason] = entry.fate.ids();
+        out.extend_from_slice(&[entry.lane as u8, fate, reason, entry.door as u8]);
+        out.extend_from_slice(&entry.uid.to_le_bytes());
+        match &entry.array {
+            Array::Known(known) => out.extend_from_slice(&known.0.id.to_le_bytes()),
+            Array::Extra(name) => {
+                out.extend_from_slice(&INLINE_NAME.to_le_bytes());
+                put_text(name, u16::MAX, &mut out);
+            }
+        }
+        out.extend_from_slice(&entry.status.unwrap_or(0).to_le_bytes());
+        out.extend_from_slice(&entry.attempts.to_le_bytes());
+        let [conversation, communication, interaction, user, agent] = entry.ids.all();
+        let ids = [entry.correlation_id.as_deref(), conversation, communication, interaction, user, agent];
+        for (at, id) in ids.into_iter().enumerate() {
+            put_id(id, before[at], &mut out);
+        }
+        before = ids;
+    }
+    out
+}
+
+fn put_id(id: Option<&str>, before: Option<&str>, out: &mut Vec<u8>) {
+    let Some(id) = id else { return out.push(0) };
+    if before == Some(id) {
+        return out.push(3);
+    }
+    match Uuid::try_parse(id) {
+        // Only what comes back letter by letter.
+        Ok(uuid) if uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == id => {
+            out.push(1);
+            out.extend_from_slice(uuid.as_bytes());
+        }
+        _ => {
+            out.push(2);
+            put_text(id, MAX_ID, out);
+        }
+    }
+}
+
+/// The entries of a chunk.
+pub(crate) fn decode(chunk: &Chunk<'_>) -> Result<Vec<LedgerEntry>, ChunkError> {
+    if chunk.kind != Kind::Entries {
+        return Err(ChunkError::Record);
+    }
+    let mut cursor = Cursor(chunk.records);
+    let mut before: [Option<Arc<str>>; 6] = Default::default();
+    (0..chunk.count).map(|_| decode_entry(&mut cursor, &mut before)).collect()
+}
+
+fn decode_entry(
+    cursor: &mut Cursor<'_>,
+    before: &mut [Option<Arc<str>>; 6],
+) -> Result<LedgerEntry, ChunkError> {
+    let settled_at_ms = i64::from_le_bytes(cursor.array()?);
+    let accepted_at_ms = i64::from_le_bytes(cursor.array()?);
+    let seq = u64::from_le_bytes(cursor.array()?);
+    let event_id = Uuid::from_bytes(cursor.array()?);
+    let [lane, fate, reason, door] = cursor.array()?;
+    let uid = u32::from_le_bytes(cursor.array()?);
+    let array = match u16::from_le_bytes(cursor.array()?) {
+        INLINE_NAME => Array::Extra(Arc::from(cursor.text()?)),
+        id => Array::Known(KnownArray(catalogue::by_id(id).ok_or(ChunkError::Record)?)),
+    };
+    let status = u16::from_le_bytes(cursor.array()?);
+    let attempts = u32::from_le_bytes(cursor.array()?);
+    for id in before.iter_mut() {
+        *id = match cursor.array()? {
+            [0] => None,
+            [1] => Some(Arc::from(Uuid::from_bytes(cursor.array()?).to_string())),
+            [2] => Some(Arc::from(cursor.text()?)),
+            [3] => id.take(),
+            _ => return Err(ChunkError::Record),
+        };
+    }
+    let [correlation_id, conversation, communication, interaction, user, agent] = before.clone();
+    Ok(LedgerEntry {
+        settled_at_ms,
+        accepted_at_ms,
+        lane: Lane::from_id(lane).ok_or(ChunkError::Record)?,
+        seq,
+        event_id,
+        array,
+        door: Door::from_id(door).ok_or(ChunkError::Record)?,
+        uid,
+        fate: Fate::from_ids([fate, reason]).ok_or(ChunkError::Record)?,
+        attempts,
+        status: (status != 0).then_some(status),
+        correlation_id,
+        ids: EventIds { conversation, communication, interaction, user, agent },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::Catalogue;
+
+    fn id() -> impl Strategy<Value = Option<Arc<str>>> {
+        proptest::option::of(prop_oneof![
+            "[a-z0-9-]{0,300}".prop_map(Arc::from),
+            Just(Arc::from("0b5a2a3e-6c9f-4a53-8f5e-7d1c2b3a4d5e")),
+        ])
+    }
+
+    fn entry() -> impl Strategy<Value = LedgerEntry> {
+        (any::<(i64, u64, u128, u32, u16)>(), id(), id(), id()).prop_map(|(numbers, a, b, c)| LedgerEntry {
+            settled_at_ms: numbers.0,
+            accepted_at_ms: numbers.0,
+            lane: Lane::Presence,
+            seq: numbers.1,
+            event_id: Uuid::from_u128(numbers.2),
+            array: Catalogue::new(&[]).find("userPresenceEvents").unwrap().array(),
+            door: Door::Http,
+            uid: numbers.3,
+            fate: Fate::Dead(DeadReason::Attempts),
+            attempts: numbers.3,
+            status: (numbers.4 != 0).then_some(numbers.4),
+            correlation_id: a,
+            ids: EventIds { conversation: b, user: c, ..EventIds::default() },
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn entries_are_read_as_they_were_written_and_are_no_larger_than_they_say(
+            entries in proptest::collection::vec(entry(), 0..20),
+        ) {
+            let raw = encode(&entries);
+            let whole = crate::queue::format::chunk::encode(Kind::Entries, 1, entries.len(), &raw);
+
+            let read = decode(&crate::queue::format::chunk::decode(&whole).unwrap()).unwrap();
+
+            prop_assert!(raw.len() <= entries.iter().map(LedgerEntry::size).sum());
+            for (read, written) in read.iter().zip(&entries) {
+                prop_assert_eq!((read.seq, read.fate, read.status), (written.seq, written.fate, written.status));
+                let cut = |id: &Option<Arc<str>>| id.as_deref().map(|id| id[..id.len().min(256)].to_owned());
+                prop_assert_eq!(cut(&read.correlation_id), cut(&written.correlation_id));
+                prop_assert_eq!(cut(&read.ids.conversation), cut(&written.ids.conversation));
+            }
+            prop_assert_eq!(read.len(), entries.len());
+        }
+    }
+
+    #[test]
+    fn an_id_is_found_whatever_stands_in_the_place_of_others() {
+        let body = br#"{"userId":7,"conversationId":"c","agentId":null,"sourceConfiguration":["a","b","c"]}"#;
+
+        let ids = EventIds::of_body(body);
+
+        assert_eq!(ids, EventIds { conversation: Some("c".into()), ..EventIds::default() });
+    }
+
+    #[test]
+    fn an_interaction_is_found_in_the_event_and_in_its_source_configuration() {
+        let of = |body: &str| EventIds::of_body(body.as_bytes()).interaction;
+
+        assert_eq!(of(r#"{"interactionId":"i"}"#).as_deref(), Some("i"));
+        assert_eq!(of(r#"{"sourceConfiguration":{"interactionId":"i"}}"#).as_deref(), Some("i"));
+    }
+}

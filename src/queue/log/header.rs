@@ -1,0 +1,175 @@
+//! A segment's `header` file: what the segment is, and, once it is closed, what it holds.
+//!
+//! ```text
+//!   0  magic 8 · version u32 · row u8 · 0 0 0 · first u64 · previous_end u64 · crc32c u32
+//! 512  magic 8 · first u64 · end u64 · bytes u64 · oldest i64 · newest i64 · disk u64 · crc32c u32
+//! ```
+//! The file has its full size from the start: closing a segment needs no space, and a write that tears
+//! hits one of the two halves only.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::queue::format::chunk::Cursor;
+use crate::queue::types::Seq;
+
+const MAGIC: [u8; 8] = *b"TRKSEGM\x01";
+const CLOSING_MAGIC: [u8; 8] = *b"TRKDONE\x01";
+/// Format of everything under a segment. A newer one is refused.
+pub(crate) const VERSION: u32 = 1;
+const SIZE: usize = 1024;
+const CLOSING_AT: usize = 512;
+
+/// `previous_end` of a header that was written anew, or after a segment that could not be read whole: the
+/// segment before counts as far as it reaches.
+pub(crate) const UNKNOWN_END: Seq = Seq::MAX;
+
+/// What a header file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Header {
+    /// The segment's first number, and the last one synced in the segment before.
+    Valid { first: Seq, previous_end: Seq },
+    /// Written by a newer build.
+    Newer(u32),
+    /// Not readable as a header.
+    Damaged,
+    /// No file.
+    Missing,
+}
+
+/// What a closed segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closing {
+    /// One past the last number that was synced.
+    pub(crate) end: Seq,
+    /// Bytes of chunks.
+    pub(crate) bytes: u64,
+    /// Least and greatest time of its records, milliseconds since 1970.
+    pub(crate) oldest_ms: i64,
+    pub(crate) newest_ms: i64,
+    /// Bytes that the directory takes on disk.
+    pub(crate) disk: u64,
+}
+
+/// Writes a fresh header and syncs it.
+pub(crate) fn write(dir: &Path, row: u8, first: Seq, previous_end: Seq) -> io::Result<()> {
+    let mut out = Vec::with_capacity(SIZE);
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&[row, 0, 0, 0]);
+    out.extend_from_slice(&first.to_le_bytes());
+    out.extend_from_slice(&previous_end.to_le_bytes());
+    seal(&mut out);
+    out.resize(SIZE, 0);
+    // Under another name first: a kill leaves a whole header or none.
+    let new = dir.join("header.new");
+    let file = File::create(&new)?;
+    file.write_all_at(&out, 0)?;
+    file.sync_all()?;
+    fs::rename(new, dir.join("header"))
+}
+
+/// Writes what the closed segment holds, in place, and syncs it.
+pub(crate) fn close(dir: &Path, first: Seq, closing: &Closing) -> io::Result<()> {
+    let mut out = CLOSING_MAGIC.to_vec();
+    for number in [first, closing.end, closing.bytes] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.extend_from_slice(&closing.oldest_ms.to_le_bytes());
+    out.extend_from_slice(&closing.newest_ms.to_le_bytes());
+    out.extend_from_slice(&closing.disk.to_le_bytes());
+    seal(&mut out);
+    let file = File::options().write(true).open(dir.join("header"))?;
+    file.write_all_at(&out, CLOSING_AT as u64)?;
+    file.sync_data()
+}
+
+fn seal(out: &mut Vec<u8>) {
+    let crc = crc32c::crc32c(out);
+    out.extend_from_slice(&crc.to_le_bytes());
+}
+
+/// Reads the header of a segment of `row`, and its closing if there is a whole one.
+pub(crate) fn read(dir: &Path, row: u8) -> (Header, Option<Closing>) {
+    let raw = match fs::read(dir.join("header")) {
+        Ok(raw) => raw,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return (Header::Missing, None),
+        Err(_) => return (Header::Damaged, None),
+    };
+    let header = raw.get(..36).map_or(Header::Damaged, |part| read_header(part, row));
+    let Header::Valid { first, .. } = header else { return (header, None) };
+    let closing = raw.get(CLOSING_AT..CLOSING_AT + 60).and_then(|part| read_closing(part, first));
+    (header, closing)
+}
+
+fn checked<'a>(raw: &'a [u8], magic: &[u8; 8]) -> Option<Cursor<'a>> {
+    let (part, crc) = raw.split_at_checked(raw.len() - 4)?;
+    let is_ours = part.starts_with(magic) && crc32c::crc32c(part).to_le_bytes() == crc;
+    is_ours.then(|| Cursor(&part[magic.len()..]))
+}
+
+fn read_header(raw: &[u8], row: u8) -> Header {
+    // Damage is looked for first: a flipped bit is no newer version. Later formats keep these fields.
+    let parsed = checked(raw, &MAGIC).and_then(|mut cursor| {
+        let version = u32::from_le_bytes(cursor.array().ok()?);
+        let [found, ..]: [u8; 4] = cursor.array().ok()?;
+        let first = u64::from_le_bytes(cursor.array().ok()?);
+        let previous_end = u64::from_le_bytes(cursor.array().ok()?);
+        (found == row).then_some((version, first, previous_end))
+    });
+    match parsed {
+        None => Header::Damaged,
+        Some((version, ..)) if version > VERSION => Header::Newer(version),
+        Some((_, first, previous_end)) => Header::Valid { first, previous_end },
+    }
+}
+
+fn read_closing(raw: &[u8], first: Seq) -> Option<Closing> {
+    let mut cursor = checked(raw, &CLOSING_MAGIC)?;
+    let mut number = || Some(u64::from_le_bytes(cursor.array().ok()?));
+    let (same_first, end, bytes) = (number()?, number()?, number()?);
+    let (oldest, newest, disk) = (number()?, number()?, number()?);
+    let closing =
+        Closing { end, bytes, oldest_ms: oldest.cast_signed(), newest_ms: newest.cast_signed(), disk };
+    (same_first == first && end >= first).then_some(closing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLOSING: Closing = Closing { end: 130, bytes: 9, oldest_ms: -5, newest_ms: 6, disk: 4096 };
+
+    #[test]
+    fn a_header_is_read_as_it_was_written_and_closing_it_needs_no_space() {
+        let dir = tempfile::tempdir().unwrap();
+
+        write(dir.path(), 2, 100, 99).unwrap();
+        let before = read(dir.path(), 2);
+        close(dir.path(), 100, &CLOSING).unwrap();
+
+        let header = Header::Valid { first: 100, previous_end: 99 };
+        assert_eq!(before, (header, None));
+        assert_eq!(read(dir.path(), 2), (header, Some(CLOSING)));
+        assert_eq!(read(dir.path(), 1).0, Header::Damaged);
+        assert_eq!(fs::metadata(dir.path().join("header")).unwrap().len(), 1024);
+    }
+
+    #[test]
+    fn no_flipped_bit_goes_unseen() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), 2, 100, 99).unwrap();
+        close(dir.path(), 100, &CLOSING).unwrap();
+        let whole = fs::read(dir.path().join("header")).unwrap();
+
+        for bit in (0..36 * 8).chain(512 * 8..572 * 8) {
+            let mut raw = whole.clone();
+            raw[bit / 8] ^= 1 << (bit % 8);
+            fs::write(dir.path().join("header"), &raw).unwrap();
+            let (header, closing) = read(dir.path(), 2);
+            assert!(header == Header::Damaged || closing.is_none(), "bit {bit}");
+        }
+    }
+}

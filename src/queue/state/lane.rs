@@ -1,0 +1,102 @@
+//! A lane's log: its row of segments, what is settled in it, what it holds.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::event::{Envelope, Lane};
+
+use crate::queue::format::chunk::{HEAD, runs_that_fit};
+use crate::queue::format::event;
+use crate::queue::log::append::{self, Pending, SegmentedLog};
+use crate::queue::log::ids::{IdEntry, Identity};
+use crate::queue::log::segment::Segment;
+use crate::queue::log::store::{Store, StoreError};
+use crate::queue::types::{LaneDepth, Seq};
+
+/// A segment is left after this long even if it is not full: settled bodies leave the disk.
+const MAX_AGE_MS: i64 = 5 * 60_000;
+
+#[derive(Debug)]
+pub(crate) struct LaneLog {
+    pub(crate) row: SegmentedLog,
+    lane: Lane,
+    /// Nothing before it is unsettled.
+    oldest: Seq,
+    /// When an event was last accepted.
+    pub(crate) last_accepted_ms: Option<i64>,
+    /// Where `ids` files of deleted segments go; `None`: nothing is deduplicated.
+    ids_dir: Option<PathBuf>,
+}
+
+impl LaneLog {
+    pub(crate) fn new(row: SegmentedLog, lane: Lane, ids_dir: Option<PathBuf>) -> Self {
+        Self { row, lane, oldest: 0, last_accepted_ms: None, ids_dir }
+    }
+
+    /// Puts events into the newest segment; not durable before the store that comes back was flushed
+    /// and [`LaneLog::committed`] was called.
+    pub(crate) fn append(&mut self, events: &[Envelope]) -> Result<(Pending, Arc<Store>), StoreError> {
+        let runs = runs_that_fit(events.iter().map(event::record_len));
+        let largest = events.iter().map(event::record_len).max().unwrap_or(0) + HEAD;
+        self.row.make_room(largest)?;
+        let (mut at, mut seq) = (0, self.row.next);
+        let mut chunks = Vec::with_capacity(runs.len());
+        for length in runs {
+            chunks.push((seq, length, event::encode(self.lane, seq, &events[at..at + length])));
+            at += length;
+            seq += length as Seq;
+        }
+        let ident = |event: &Envelope| IdEntry {
+            identity: Identity::of(event),
+            at_ms: event.accepted_at_ms,
+            lane: self.lane as u8,
+        };
+        let idents = if self.ids_dir.is_some() { events.iter().map(ident).collect() } else { Vec::new() };
+        let times = events.iter().map(|event| event.accepted_at_ms);
+        let times = (times.clone().min().unwrap_or_default(), times.max().unwrap_or_default());
+        let pending = self.row.put(&chunks, idents, times)?;
+        let store = self.row.live().ok_or_else(|| StoreError("no segment to sync".to_owned()))?;
+        Ok((pending, store))
+    }
+
+    /// Deletes closed segments that are settled.
+    pub(crate) fn delete_settled(&mut self) {
+        let ids_dir = self.ids_dir.clone();
+        let lane = self.lane;
+        let ids_to = |segment: &Segment| {
+            let name = format!("{}-{}", lane.name(), append::name_of(segment.first));
+            ids_dir.as_ref().map(|dir| dir.join(name))
+        };
+        self.row.delete_where(ids_to, Segment::is_settled);
+    }
+
+    /// Lets bodies leave the disk when all is settled and nothing comes, or after some minutes.
+    pub(crate) fn rest(&mut self, is_quiet: bool, now_ms: i64) -> Result<(), StoreError> {
+        let Some(newest) = self.row.segments.last() else { return Ok(()) };
+        let is_old = now_ms.saturating_sub(newest.oldest_ms) > MAX_AGE_MS && newest.settled.count() > 0;
+        let is_done = is_quiet && newest.is_settled();
+        if newest.count() > 0 && (is_done || (is_old && newest.live.is_some())) {
+            self.row.roll(0)?;
+            self.delete_settled();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn depth(&mut self) -> LaneDepth {
+        let (mut events, mut bytes) = (0, 0);
+        let mut oldest = None;
+        for segment in &self.row.segments {
+            let unsettled = segment.unsettled();
+            events += unsettled;
+            bytes += segment.unsettled_bytes();
+            if unsettled > 0 && oldest.is_none() {
+                let from = self.oldest.max(segment.first);
+                oldest = (from..segment.end).find(|seq| !segment.settled.contains(*seq));
+                self.oldest = oldest.unwrap_or(segment.end);
+                oldest = oldest.map(|seq| segment.time_at(seq).cast_unsigned());
+            }
+        }
+        let oldest_ms = oldest.map(u64::cast_signed);
+        LaneDepth { events, bytes, oldest_ms, last_accepted_ms: self.last_accepted_ms }
+    }
+}

@@ -1,0 +1,91 @@
+//! For whom the queued events were accepted.
+//!
+//! `owner` is a JSON object of one line, replaced as a whole. Sending one organisation's calls to another
+//! cannot be undone, so a directory remembers.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::queue::log::store::sync_dir;
+use crate::queue::types::OpenError;
+
+const FILE: &str = "owner";
+
+/// The account that queued events are meant for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Region's name, or the API's base URL where that was set.
+    pub region: String,
+    /// OAuth client id; `None` with an access token from a file.
+    pub client_id: Option<String>,
+    /// Organisation's id, once a login told it.
+    pub organisation: Option<String>,
+}
+
+impl Owner {
+    /// Whether events of `self` may leave as `other`. What is not known on both sides does not count.
+    pub fn fits(&self, other: &Owner) -> bool {
+        match (&self.organisation, &other.organisation) {
+            // The same organisation may get a new client.
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => self.is_same_client(other),
+        }
+    }
+
+    /// The same client of the same region.
+    pub fn is_same_client(&self, other: &Owner) -> bool {
+        self.region == other.region && self.client_id == other.client_id
+    }
+
+    /// Reads the directory's owner; `None` if it has none or it cannot be understood.
+    pub(crate) fn read(dir: &Path) -> Option<Owner> {
+        let raw = fs::read(dir.join(FILE)).ok()?;
+        serde_json::from_slice(&raw)
+            .inspect_err(|error| {
+                tracing::error!(%error, path = %dir.join(FILE).display(), "the queue's owner cannot be read");
+            })
+            .ok()
+    }
+
+    /// Writes it whole and durable.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), OpenError> {
+        let write = || {
+            let mut line = serde_json::to_vec(self)?;
+            line.push(b'\n');
+            replace_file(dir, FILE, &line)
+        };
+        write().map_err(|error: io::Error| OpenError::from_io(dir, &error))
+    }
+}
+
+/// Replaces a small file of the directory as a whole; durable when it returns.
+///
+/// # Errors
+/// If it cannot be written; the one before is still there then.
+pub fn replace_file(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let new = dir.join(format!("{name}.new"));
+    let mut file = File::create(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&new, dir.join(name))?;
+    sync_dir(dir)
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.client_id {
+            Some(client) => write!(f, "client {client} in {}", self.region)?,
+            None => write!(f, "the holder of the access token in {}", self.region)?,
+        }
+        match &self.organisation {
+            Some(organisation) => write!(f, " (organisation {organisation})"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The rows, shared between the thread that writes, the one that reads, and the operator's commands.
+//!
+//! No lock is held over the sync of an append; a lane's is while its next segment begins, some
+//! milliseconds. Where two locks are held, the ledger's is taken first.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::event::{Envelope, Lane};
+
+use super::dead::{Counts, Dead};
+use super::lane::LaneLog;
+use super::ledger::Ledger;
+use crate::queue::format::entry::{Fate, LedgerEntry};
+use crate::queue::format::letter::DeadLetter;
+use crate::queue::format::snapshot::Snapshot;
+use crate::queue::log::maintenance::{Chore, Maintenance};
+use crate::queue::log::quarantine::Quarantine;
+use crate::queue::log::raw::allocated;
+use crate::queue::log::source::{Chunks, Source, read_chunks};
+use crate::queue::log::store::StoreError;
+use crate::queue::types::{LaneDepth, Page, QueueError, Seq};
+
+/// Space kept for settling when the disk is full.
+pub(crate) const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    logs: [Mutex<LaneLog>; Lane::ALL.len()],
+    dead: Mutex<Dead>,
+    /// Of `dead`, without its lock.
+    pub(crate) dead_counts: Counts,
+    ledger: Mutex<Ledger>,
+    pub(crate) quarantine: Arc<Quarantine>,
+    pub(crate) keeper: Maintenance,
+    depths: [Mutex<LaneDepth>; Lane::ALL.len()],
+    ends: [watch::Sender<Seq>; Lane::ALL.len()],
+}
+
+impl Shared {
+    pub(crate) fn new(
+        dir: PathBuf,
+        logs: [LaneLog; Lane::ALL.len()],
+        dead: Dead,
+        ledger: Ledger,
+        quarantine: Arc<Quarantine>,
+        keeper: Maintenance,
+    ) -> Self {
+        let ends = std::array::from_fn(|at| watch::Sender::new(logs[at].row.visible_end()));
+        let shared = Self {
+            dir,
+            logs: logs.map(Mutex::new),
+            dead_counts: dead.counts(),
+            dead: Mutex::new(dead),
+            ledger: Mutex::new(ledger),
+            quarantine,
+            keeper,
+            depths: Default::default(),
+            ends,
+        };
+        for lane in Lane::ALL {
+            shared.publish(lane, &mut shared.log(lane));
+        }
+        shared
+    }
+
+    pub(crate) fn log(&self, lane: Lane) -> MutexGuard<'_, LaneLog> {
+        locked(&self.logs[lane.index()])
+    }
+
+    pub(crate) fn dead(&self) -> MutexGuard<'_, Dead> {
+        locked(&self.dead)
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        locked(&self.ledger)
+    }
+
+    /// One past the last visible event, as it moves.
+    pub(crate) fn end(&self, lane: Lane) -> watch::Receiver<Seq> {
+        self.ends[lane.index()].subscribe()
+    }
+
+    /// As of the last change; never waits.
+    pub(crate) fn depth(&self, lane: Lane) -> LaneDepth {
+        *locked(&self.depths[lane.index()])
+    }
+
+    fn publish(&self, lane: Lane, log: &mut LaneLog) {
+        *locked(&self.depths[lane.index()]) = log.depth();
+        let end = log.row.visible_end();
+        self.ends[lane.index()].send_if_modified(|before| std::mem::replace(before, end) != end);
+    }
+
+    /// Stores events on stable storage and gives the first one's number.
+    pub(crate) fn append(&self, lane: Lane, events: &[Envelope]) -> Result<Seq, StoreError> {
+        let put = self.log(lane).append(events);
+        let result = put.and_then(|(pending, store)| store.flush().map(|()| pending));
+        let mut log = self.log(lane);
+        let result = match result {
+            Ok(pending) => {
+                let first = pending.first;
+                log.row.committed(pending);
+                log.last_accepted_ms = events.iter().map(|event| event.accepted_at_ms).max();
+                Ok(first)
+            }
+            Err(error) => {
+                log.row.seal();
+                Err(error)
+            }
+        };
+        self.publish(lane, &mut log);
+        result
+    }
+
+    /// Writes entries to the ledger and syncs. At a fault the reserve is given up for a second try.
+    pub(crate) fn record(&self, entries: &[LedgerEntry]) -> Result<(), StoreError> {
+        let mut ledger = self.ledger();
+        match ledger.record(entries, || self.marks()) {
+            Err(error) if self.release_reserve() => {
+                tracing::warn!(%error, "the reserve is used for settling");
+                ledger.record(entries, || self.marks())
+            }
+            result => result,
+        }
+    }
+
+    /// Ends dead letters: the ledger first, then they are forgotten.
+    pub(crate) fn end_letters(
+        &self,
+        letters: &[DeadLetter],
+        fate: Fate,
+        now_ms: i64,
+    ) -> Result<(), QueueError> {
+        let entry = |letter: &DeadLetter| LedgerEntry {
+            attempts: letter.attempts,
+            status: letter.status,
+            correlation_id: letter.correlation_id.clone(),
+            ..LedgerEntry::of(&letter.stored.event, letter.number, fate, now_ms)
+        };
+        let entries: Vec<LedgerEntry> = letters.iter().map(entry).collect();
+        self.record(&entries)?;
+        self.dead().settle(letters);
+        Ok(())
+    }
+
+    /// Has each lane's next segment made before it is needed.
+    pub(crate) fn begin(&self) {
+        for lane in Lane::ALL {
+            let mut log = self.log(lane);
+            log.delete_settled();
+            log.row.prepare();
+        }
+        self.restore_reserve();
+    }
+
+    fn marks(&self) -> Vec<Snapshot> {
+        let mut marks = Vec::new();
+        for lane in Lane::ALL {
+            marks.extend(self.log(lane).row.marks());
+        }
+        marks.extend(self.dead().row.marks());
+        marks
+    }
+
+    /// Whether the number is settled, or lies where nothing is any more. One that could not be read does
+    /// not count: whoever has it in hand may still end it.
+    pub(crate) fn is_settled(&self, lane: Lane, seq: Seq) -> bool {
+        let log = self.log(lane);
+        log.row.is_settled(seq) && !log.row.is_lost(seq)
+    }
+
+    /// Notes in memory that these are settled; their segments may go.
+    pub(crate) fn mark_settled(&self, lane: Lane, seqs: &[Seq]) {
+        let mut log = self.log(lane);
+        log.row.mark_settled(seqs);
+        log.delete_settled();
+        self.publish(lane, &mut log);
+    }
+
+    /// Lets settled bodies leave the disk; `is_quiet` says that nothing came for a while.
+    pub(crate) fn rest(&self, is_quiet: bool, now_ms: i64) {
+        if let Err(error) = self.ledger().renew(now_ms, || self.marks()) {
+            tracing::debug!(%error, "cannot begin a new segment of the ledger");
+        }
+        if let Err(error) = self.dead().rest(is_quiet) {
+            tracing::debug!(%error, "cannot begin a new segment of dead letters");
+        }
+        for lane in Lane::ALL {
+            let mut log = self.log(lane);
+            if let Err(error) = log.rest(is_quiet, now_ms) {
+                tracing::debug!(%lane, %error, "cannot begin a new segment");
+            }
+            self.publish(lane, &mut log);
+        }
+    }
+
+    /// Reads a page of unsettled events.
+    pub(crate) fn read(&self, lane: Lane, from: Seq, max: (usize, usize)) -> Result<Page, StoreError> {
+        let mut page = Page { next: from.max(1), ..Page::default() };
+        loop {
+            let log = self.log(lane);
+            let Some(source) = log.row.source_for(page.next) else {
+                // Under the same lock: what is committed from now on lies behind this end.
+                page.at_end = true;
+                page.next = page.next.max(log.row.visible_end());
+                return Ok(page);
+            };
+            drop(log);
+            if matches!(source.chunks, Chunks::Unread) {
+                self.look_into(lane, source)?;
+                continue;
+            }
+            let end = source.end;
+            if let Err(error) = read_chunks(&source, max, &mut page) {
+                tracing::error!(%lane, %error, segment = %source.dir.display(), "a segment cannot be read on; its file is looked at anew");
+                if matches!(source.chunks, Chunks::Raw(_)) {
+                    self.look_into(lane, source)?;
+                    continue;
+                }
+                read_chunks(&source.read_from_file()?, max, &mut page)?;
+            }
+            if page.next < end || page.events.len() >= max.0 {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// Finds the chunks of a closed segment, without a lock, and keeps what was found.
+    fn look_into(&self, lane: Lane, source: Source) -> Result<(), StoreError> {
+        let first = source.first;
+        let looked = source.read_from_file();
+        let mut log = self.log(lane);
+        let raw = match looked {
+            Ok(Source { chunks: Chunks::Raw(raw), .. }) if raw.is_readable() || log.row.gives_up(first) => {
+                Some(raw)
+            }
+            Ok(Source { chunks: Chunks::Raw(_), dir, .. }) => {
+                return Err(StoreError(format!("{}: the disk does not give all of it", dir.display())));
+            }
+            Ok(_) => None,
+            Err(_) if log.row.gives_up(first) => None,
+            Err(error) => return Err(error),
+        };
+        log.row.found_raw(first, raw, &self.quarantine);
+        log.delete_settled();
+        self.publish(lane, &mut log);
+        Ok(())
+    }
+
+    /// Bytes under the directory that are not a lane's.
+    pub(crate) fn disk_beside_lanes(&self) -> u64 {
+        let reserve = std::fs::metadata(self.reserve()).map_or(0, |_| RESERVE_BYTES);
+        let others = allocated(&self.dir.join("dedupe")) + allocated(&self.dir.join("quarantine"));
+        let ledger = self.ledger().row.disk();
+        let dead = self.dead().row.disk();
+        reserve + others + ledger + dead
+    }
+
+    fn reserve(&self) -> PathBuf {
+        self.dir.join("reserve")
+    }
+
+    /// `true` if there was a reserve to give up.
+    pub(crate) fn release_reserve(&self) -> bool {
+        std::fs::remove_file(self.reserve()).is_ok()
+    }
+
+    /// Has the reserve allocated again if it is gone.
+    pub(crate) fn restore_reserve(&self) {
+        if !self.reserve().exists() {
+            self.keeper.ask(Chore::Reserve(self.reserve(), RESERVE_BYTES));
+        }
+    }
+
+    /// Gives all handles back; what the segments held is written down.
+    pub(crate) fn close(&self) {
+        for lane in Lane::ALL {
+            self.log(lane).row.close_newest();
+        }
+        self.dead().row.close_newest();
+        self.ledger().row.close_newest();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,52 @@
+//! How long to wait after a fault: exponential with full jitter, never shorter than the server's word.
+
+use std::time::Duration;
+
+/// Longest `Retry-After` that counts. Source: interface, answers table.
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Doublings after which the exponential no longer grows; keeps the shift from overflowing.
+const DOUBLINGS_MAX: u32 = 20;
+
+/// First and longest wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backoff {
+    /// `relay.retry_initial`
+    pub(crate) initial: Duration,
+    /// `relay.retry_max`
+    pub(crate) max: Duration,
+}
+
+impl Backoff {
+    /// Wait after the `failures`-th failure in a row (1 for the first). `roll` is uniform in 0..1:
+    /// full jitter spreads hosts that failed together. `retry_after` is a floor.
+    pub(crate) fn wait(self, failures: u32, roll: f64, retry_after: Option<Duration>) -> Duration {
+        let doublings = failures.saturating_sub(1).min(DOUBLINGS_MAX);
+        let ceiling = self.initial.saturating_mul(1 << doublings).min(self.max);
+        let jittered = ceiling.mul_f64(roll.clamp(0.0, 1.0));
+        jittered.max(retry_after.unwrap_or_default().min(RETRY_AFTER_MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKOFF: Backoff = Backoff { initial: Duration::from_millis(500), max: Duration::from_secs(60) };
+
+    #[test]
+    fn the_ceiling_doubles_up_to_the_longest_wait() {
+        let ceilings: Vec<_> = [1, 2, 3, 8, 500].map(|n| BACKOFF.wait(n, 1.0, None).as_millis()).to_vec();
+
+        assert_eq!(ceilings, [500, 1000, 2000, 60_000, 60_000]);
+    }
+
+    #[test]
+    fn retry_after_is_a_floor_and_capped_at_a_day() {
+        let floor = BACKOFF.wait(1, 0.0, Some(Duration::from_secs(30)));
+        let capped = BACKOFF.wait(1, 0.0, Some(Duration::from_secs(1_000_000)));
+
+        assert_eq!(floor, Duration::from_secs(30));
+        assert_eq!(capped, Duration::from_secs(86_400));
+    }
+}

@@ -1,0 +1,250 @@
+//! Whether a lane may send, and how much at once. Pure.
+//!
+//! ```text
+//! running ──fault──> backing off ──served──> running
+//!    └──401, 403, 404 …──> held ──probe passes──> running
+//! ```
+
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use crate::clock::Mono;
+use crate::relay::status::LaneState;
+
+/// Time between probes of a lane that somebody must mend. Source: the answers table.
+const PROBE_EVERY: Duration = Duration::from_secs(60);
+/// Faults in a row after which one request at a time is sent.
+const BREAKER: u32 = 2;
+
+/// A lane's licence to send.
+#[derive(Debug, Default)]
+pub(crate) struct LaneBreaker {
+    state: LaneState,
+    reason: Option<String>,
+    until: Option<Mono>,
+    /// The server said not before: `until` is never less.
+    floor: Option<Mono>,
+    failures: u32,
+    /// Starts before this one's answers tell nothing new.
+    since: Option<Mono>,
+    /// When the lane last ran.
+    began: Option<Mono>,
+    /// Answers since that were faults.
+    attempts: u32,
+    /// When the log is to hear of it again.
+    tell_at: Mono,
+}
+
+/// A fault that lasts, or that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) lasted: Duration,
+    pub(crate) attempts: u32,
+}
+
+impl Trouble {
+    pub(crate) fn lasted_words(&self) -> String {
+        humantime::format_duration(Duration::from_secs(self.lasted.as_secs())).to_string()
+    }
+}
+
+/// What the log is to hear of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Nothing: it was told.
+    Known,
+    /// The lane's state has changed.
+    News,
+    /// It lasts.
+    Still(Trouble),
+}
+
+/// A fault that lasts is told again when it is this old, and then as often as the last.
+const TELL_AGAIN: [Duration; 3] =
+    [Duration::from_secs(60), Duration::from_secs(10 * 60), Duration::from_secs(60 * 60)];
+
+/// How much may leave now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendPermit {
+    /// As much as there is.
+    Free,
+    /// One request at a time.
+    OneRequest,
+    /// One event alone.
+    OneEvent,
+    /// Nothing until then.
+    NotBefore(Mono),
+}
+
+impl LaneBreaker {
+    pub(crate) fn state(&self) -> LaneState {
+        self.state
+    }
+
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    pub(crate) fn licence(&self, now: Mono) -> SendPermit {
+        match (self.state, self.until) {
+            (_, Some(until)) if until > now => SendPermit::NotBefore(until),
+            (LaneState::Forbidden | LaneState::Misconfigured, _) => SendPermit::OneEvent,
+            (LaneState::Unauthorized, _) => SendPermit::OneEvent,
+            (LaneState::BackingOff, _) if self.failures >= BREAKER => SendPermit::OneRequest,
+            _ => SendPermit::Free,
+        }
+    }
+
+    /// The API spoke about events: it is there and lets us in. What is over thereby, if anything.
+    pub(crate) fn served(&mut self, (started, now): (Mono, Mono)) -> Option<Trouble> {
+        if self.since.is_some_and(|since| started < since) {
+            return None;
+        }
+        let over = (self.state != LaneState::Running).then(|| self.trouble(now));
+        *self = Self::default();
+        over
+    }
+
+    fn trouble(&self, now: Mono) -> Trouble {
+        Trouble {
+            lasted: self.began.map_or(Duration::ZERO, |began| now.since(began)),
+            attempts: self.attempts,
+        }
+    }
+
+    /// A fault that passes by itself.
+    pub(crate) fn failed(
+        &mut self,
+        (state, reason): (LaneState, String),
+        backoff: Backoff,
+        roll: f64,
+        retry_after: Option<Duration>,
+        (started, now): (Mono, Mono),
+    ) -> Told {
+        // Requests that left together fail together: that is one fault, not many.
+        if self.since.is_none_or(|since| started >= since) {
+            self.failures += 1;
+        }
+        let wait = backoff.wait(self.failures, roll, retry_after);
+        self.floor = self.floor.max(retry_after.map(|least| now.plus(least)));
+        self.enter(state, reason, now.plus(wait), now)
+    }
+
+    /// The host answers again after a time in which it did not for anybody, to a request that started at
+    /// `started`: what only waits need not wait on.
+    pub(crate) fn host_is_back(&mut self, started: Mono) {
+        if self.state == LaneState::BackingOff && self.since.is_none_or(|since| since <= started) {
+            self.until = self.floor;
+        }
+    }
+
+    /// Somebody has mended something: what the one before said does not bind the next attempt.
+    pub(crate) fn try_now(&mut self) {
+        self.until = None;
+        self.floor = None;
+    }
+
+    /// Nothing is left that could show whether the fault is over, as after all has expired: what comes next
+    /// will. It still waits as long as it was to.
+    pub(crate) fn rest(&mut self) {
+        if self.state == LaneState::BackingOff {
+            self.state = LaneState::Running;
+            self.reason = None;
+        }
+    }
+
+    /// A fault that somebody must mend: probes until it is.
+    pub(crate) fn held(&mut self, state: LaneState, reason: String, now: Mono) -> Told {
+        self.failures += 1;
+        self.enter(state, reason, now.plus(PROBE_EVERY), now)
+    }
+
+    fn enter(&mut self, state: LaneState, reason: String, until: Mono, now: Mono) -> Told {
+        let began = *self.began.get_or_insert(now);
+        self.attempts = self.attempts.saturating_add(1);
+        let told = if self.state != state {
+            Told::News
+        } else if now >= self.tell_at {
+            Told::Still(self.trouble(now))
+        } else {
+            Told::Known
+        };
+        if told != Told::Known {
+            let age = now.since(began);
+            let every = TELL_AGAIN.into_iter().find(|again| *again > age).unwrap_or(TELL_AGAIN[2]);
+            self.tell_at = now.plus(every);
+        }
+        self.state = state;
+        self.reason = Some(reason);
+        self.until = Some(self.until.map_or(until, |before| before.max(until)));
+        self.since = Some(now);
+        told
+    }
+
+    pub(crate) fn until(&self, now: Mono) -> Option<Mono> {
+        self.until.filter(|until| *until > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKOFF: Backoff = Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(10) };
+
+    fn at(ms: u64) -> Mono {
+        Mono::from_duration(Duration::from_millis(ms))
+    }
+
+    fn fail(hold: &mut LaneBreaker, started: u64, now: u64) -> Told {
+        let why = (LaneState::BackingOff, "503".to_owned());
+        hold.failed(why, BACKOFF, 1.0, None, (at(started), at(now)))
+    }
+
+    #[test]
+    fn faults_of_requests_that_left_together_count_once() {
+        let mut hold = LaneBreaker::default();
+
+        assert_eq!(fail(&mut hold, 0, 10), Told::News);
+        assert_eq!(fail(&mut hold, 0, 11), Told::Known);
+
+        assert_eq!(hold.licence(at(11)), SendPermit::NotBefore(at(111)));
+        assert_eq!(hold.licence(at(200)), SendPermit::Free);
+    }
+
+    #[test]
+    fn after_faults_in_a_row_one_request_at_a_time_leaves_until_one_is_served() {
+        let mut hold = LaneBreaker::default();
+        fail(&mut hold, 0, 10);
+        fail(&mut hold, 200, 210);
+
+        assert_eq!(hold.licence(at(1000)), SendPermit::OneRequest);
+        assert_eq!(hold.served((at(0), at(1000))), None, "an old request's answer");
+        let over = hold.served((at(1000), at(1010)));
+
+        assert_eq!(over, Some(Trouble { lasted: Duration::from_secs(1), attempts: 2 }));
+        assert_eq!(hold.licence(at(1000)), SendPermit::Free);
+    }
+
+    #[test]
+    fn a_held_lane_probes_one_event_each_minute() {
+        let mut hold = LaneBreaker::default();
+
+        assert_eq!(hold.held(LaneState::Forbidden, "missing permission a:b:c".to_owned(), at(0)), Told::News);
+
+        assert_eq!(hold.licence(at(59_999)), SendPermit::NotBefore(at(60_000)));
+        assert_eq!(hold.licence(at(60_000)), SendPermit::OneEvent);
+    }
+    #[test]
+    fn a_fault_that_lasts_is_told_ever_more_rarely_and_counted() {
+        let mut hold = LaneBreaker::default();
+        let told: Vec<u64> = (0..=4 * 3_600)
+            .step_by(10)
+            .filter(|second| fail(&mut hold, second * 1000, second * 1000) != Told::Known)
+            .collect();
+
+        assert_eq!(told, [0, 60, 660, 4_260, 7_860, 11_460]);
+        let over = hold.served((at(14_410_000), at(14_410_000))).unwrap();
+        assert_eq!((over.lasted_words().as_str(), over.attempts), ("4h 10s", 1_441));
+    }
+}

@@ -1,0 +1,20 @@
+//! What the relay decides, without doing it: no I/O, no tasks, and `now` is an argument.
+//!
+//! ```text
+//! order (which events may leave) ──> batch (which of them together)
+//! breaker, host_breaker (may this lane send) · share (whose turn) · pace (when)
+//! plan (what an answer does) · backoff, expiry (when again, when no more)
+//! ```
+//!
+//! Not here: requests, reads and settlements (`worker`).
+
+pub(crate) mod backoff;
+pub(crate) mod batch;
+pub(crate) mod breaker;
+pub(crate) mod expiry;
+pub(crate) mod host_breaker;
+pub(crate) mod item;
+pub(crate) mod order;
+pub(crate) mod pace;
+pub(crate) mod plan;
+pub(crate) mod share;

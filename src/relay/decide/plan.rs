@@ -1,0 +1,230 @@
+//! From an answer to what becomes of each event and of the lane. Pure; the answers table in code.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use super::item::Item;
+use crate::clock::Mono;
+use crate::event::Key;
+use crate::queue::{DeadReason, Outcome};
+use crate::relay::status::LaneState;
+use crate::upstream::{Answer, EventError, Verdict};
+
+/// Attempts before an event that the API keeps calling retryable may be dead. Source: interface.
+const ATTEMPTS: u32 = 20;
+/// Events in a request from which on "more than half are retryable" speaks of the lane.
+const TELLING: usize = 4;
+
+/// What an answer does.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// To be settled; keys stay busy until that is synced.
+    pub(crate) settle: Vec<(Item, Outcome)>,
+    /// Their keys wait.
+    pub(crate) wait: Vec<Item>,
+    /// To be sent in these groups before others of their keys.
+    pub(crate) groups: Vec<Vec<Item>>,
+    /// As if never sent.
+    pub(crate) back: Vec<Item>,
+    /// To the lane.
+    pub(crate) effect: Effect,
+    /// Events that the API called retryable, whatever became of them.
+    pub(crate) retryable: usize,
+    /// Events whose order the API broke.
+    pub(crate) reordered: u64,
+}
+
+/// What an answer does to its lane.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It runs.
+    #[default]
+    Served,
+    /// It waits.
+    Failed(LaneState, String),
+    /// It is held; somebody must do something.
+    Held(LaneState, String),
+    /// It runs; the one key of the request stays held.
+    KeyHeld,
+}
+
+/// What counts towards giving an event up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GiveUpPolicy {
+    /// `relay.event_retry_for`
+    pub(crate) retry_for: Duration,
+    /// Over half of the lane's events of the last minute were called retryable: nothing counts.
+    pub(crate) lane_is_unwell: bool,
+    /// The lane itself is not held: a key that is speaks for itself alone.
+    pub(crate) lane_is_let_in: bool,
+}
+
+/// Decides on `items`, which stood in one request.
+pub(crate) fn plan(mut items: Vec<Item>, answer: &Answer, patience: GiveUpPolicy, now: Mono) -> Plan {
+    for item in &mut items {
+        item.attempts += 1;
+    }
+    match &answer.verdict {
+        Verdict::Taken { errors } => taken(items, errors, patience, now),
+        Verdict::NotTheApi => {
+            let reason = "the answer is not the API's: a proxy or another server stands in between";
+            back(items, Effect::Failed(LaneState::BackingOff, reason.to_owned()))
+        }
+        Verdict::Invalid { message, hints, .. } => split(items, (message, hints), DeadReason::InvalidAlone),
+        Verdict::TooLarge { message } => split(items, (message, &[]), DeadReason::TooLarge),
+        Verdict::Conflict { message } => {
+            let mut plan = Plan::default();
+            for item in items {
+                refuse(item, message, patience, now, &mut plan);
+            }
+            plan
+        }
+        Verdict::Unauthorized { reason } => {
+            back(items, Effect::Failed(LaneState::Unauthorized, reason.clone()))
+        }
+        Verdict::Forbidden { reason } => held(items, LaneState::Forbidden, reason, patience),
+        Verdict::Misconfigured { reason } => held(items, LaneState::Misconfigured, reason, patience),
+        Verdict::Unavailable { reason, .. } => {
+            back(items, Effect::Failed(LaneState::BackingOff, reason.clone()))
+        }
+    }
+}
+
+/// A held event stays alone: with the others it would hold them all.
+fn back(items: Vec<Item>, effect: Effect) -> Plan {
+    let (held, back): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| item.held);
+    let groups = held.into_iter().map(|item| vec![item]).collect();
+    Plan { groups, back, effect, ..Plan::default() }
+}
+
+/// A probe's key waits its turn, so that the next probe is another key's.
+fn held(mut items: Vec<Item>, state: LaneState, reason: &str, patience: GiveUpPolicy) -> Plan {
+    let mut effect = Effect::Held(state, reason.to_owned());
+    if let [item] = items.as_mut_slice() {
+        if item.held && patience.lane_is_let_in {
+            effect = Effect::KeyHeld;
+        }
+        item.held = true;
+        return Plan { wait: items, effect, ..Plan::default() };
+    }
+    back(items, effect)
+}
+
+fn taken(items: Vec<Item>, errors: &[EventError], patience: GiveUpPolicy, now: Mono) -> Plan {
+    let mut by_id: HashMap<String, &EventError> = HashMap::new();
+    let mut strangers = Vec::new();
+    let ids: HashSet<String> = items.iter().map(|item| item.stored.event.event_id.to_string()).collect();
+    for error in errors {
+        match error.event_id.as_deref().map(str::to_ascii_lowercase) {
+            Some(id) if ids.contains(&id) => drop(by_id.insert(id, error)),
+            _ => strangers.push(error),
+        }
+    }
+    let total = items.len();
+    let mut plan = Plan::default();
+    let mut unnamed = Vec::new();
+    let mut again: HashSet<Key> = HashSet::new();
+    for item in items {
+        let key = item.stored.event.key;
+        match by_id.get(&item.stored.event.event_id.to_string()) {
+            None => {
+                plan.reordered += u64::from(again.contains(&key));
+                unnamed.push(item);
+            }
+            Some(error) if error.retryable => {
+                again.insert(key);
+                refuse(item, &error.message, patience, now, &mut plan);
+            }
+            Some(error) => plan.settle.push((item, dead(DeadReason::Rejected, &error.message))),
+        }
+    }
+    if let Some(stranger) = strangers.first() {
+        plan.reordered = 0;
+        unattributed((unnamed, total), stranger, patience, now, &mut plan);
+    } else {
+        plan.settle.extend(unnamed.into_iter().map(|item| (item, Outcome::Delivered)));
+    }
+    if total >= TELLING && plan.wait.len() * 2 > total {
+        let reason = "more than half of a request's events are called retryable";
+        plan.effect = Effect::Failed(LaneState::BackingOff, reason.to_owned());
+    }
+    plan
+}
+
+/// An error that names no event of the request: it is found by halving, and alone it is the one. The last that was not
+/// named stood with others: the error may be one of theirs.
+fn unattributed(
+    (unnamed, total): (Vec<Item>, usize),
+    error: &EventError,
+    patience: GiveUpPolicy,
+    now: Mono,
+    plan: &mut Plan,
+) {
+    if total > 1 {
+        plan.groups = if unnamed.len() > 1 { halves(unnamed) } else { vec![unnamed] };
+        return;
+    }
+    for item in unnamed {
+        if error.retryable {
+            refuse(item, &error.message, patience, now, plan);
+        } else {
+            plan.settle.push((item, dead(DeadReason::Rejected, &error.message)));
+        }
+    }
+}
+
+/// The API asks for the event again: it waits, or it has been asked for often and long enough.
+fn refuse(mut item: Item, message: &str, patience: GiveUpPolicy, now: Mono, plan: &mut Plan) {
+    item.held = false;
+    plan.retryable += 1;
+    item.asked = item.asked.saturating_add(1);
+    if !patience.lane_is_unwell {
+        item.refusals += 1;
+        let since = *item.refused_since.get_or_insert(now);
+        if item.refusals >= ATTEMPTS && now.since(since) >= patience.retry_for {
+            plan.settle.push((item, dead(DeadReason::Attempts, message)));
+            return;
+        }
+    }
+    plan.wait.push(item);
+}
+
+fn dead(reason: DeadReason, message: &str) -> Outcome {
+    Outcome::Dead { reason, message: message.to_owned() }
+}
+
+/// The request is wrong: suspects that the answer names stand alone, else halves; alone it is dead.
+fn split(items: Vec<Item>, (message, hints): (&str, &[String]), reason: DeadReason) -> Plan {
+    let mut plan = Plan::default();
+    if items.len() == 1 {
+        plan.settle = items.into_iter().map(|item| (item, dead(reason, message))).collect();
+        return plan;
+    }
+    let named = |item: &Item| {
+        let id = item.stored.event.event_id.to_string();
+        std::iter::once(message).chain(hints.iter().map(String::as_str)).any(|text| text.contains(&id))
+    };
+    let suspects: Vec<bool> = items.iter().map(named).collect();
+    let count = suspects.iter().filter(|suspect| **suspect).count();
+    plan.groups = if count == 0 || count == items.len() { halves(items) } else { around(items, &suspects) };
+    plan
+}
+
+fn halves(mut items: Vec<Item>) -> Vec<Vec<Item>> {
+    let second = items.split_off(items.len().div_ceil(2));
+    vec![items, second]
+}
+
+/// Groups in order, with each suspect alone.
+fn around(items: Vec<Item>, suspects: &[bool]) -> Vec<Vec<Item>> {
+    let mut groups: Vec<Vec<Item>> = Vec::new();
+    let mut open = false;
+    for (item, suspect) in items.into_iter().zip(suspects) {
+        match groups.last_mut() {
+            Some(group) if open && !suspect => group.push(item),
+            _ => groups.push(vec![item]),
+        }
+        open = !suspect;
+    }
+    groups
+}
