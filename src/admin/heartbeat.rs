@@ -3,9 +3,9 @@
 //! A loop that waits for the disk does not answer. That is no death for as long as a stalled disk may
 //! take; what the upstream does is not asked.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +44,7 @@ impl Heartbeat {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Loops that have not answered for too long, by name, with the time since.

@@ -4,9 +4,10 @@
 //! connection gets a second line in while another waits for its first.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Limits shared by all doors.
@@ -61,7 +62,7 @@ impl Budget {
     /// Another limit from now on. What is held counts against the one it was taken from; who waits asks anew.
     fn resize(&self, limit: usize) {
         let limit = clamp(limit);
-        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = self.bytes.lock();
         if bytes.1 != limit {
             bytes.0.close();
             *bytes = (Arc::new(Semaphore::new(limit as usize)), limit);
@@ -69,7 +70,7 @@ impl Budget {
     }
 
     fn now(&self) -> (Arc<Semaphore>, u32) {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.bytes.lock().clone()
     }
 
     /// More than the limit counts as the limit: it then comes in alone.
@@ -148,7 +149,7 @@ impl Admission {
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 }
 

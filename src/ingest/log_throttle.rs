@@ -1,8 +1,9 @@
 //! Log lines about producers' faults, held back so that a faulty producer cannot fill the log.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::clock::{Clock, Mono};
 use crate::event::{Door, Unknown};
@@ -52,7 +53,7 @@ impl LogThrottle {
     /// Logs a field or value that the table does not have, once.
     pub fn unknown(&self, unknown: &Unknown) {
         let key = (unknown.array.name().to_owned(), unknown.field.clone());
-        let mut logged = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged = self.unknown.lock();
         if logged.len() < MAX_UNKNOWN && logged.insert(key) {
             let (array, field) = (unknown.array.name(), &unknown.field);
             tracing::info!(array, field, kind = ?unknown.kind, "not in our table, forwarded as it came");
@@ -62,7 +63,7 @@ impl LogThrottle {
     /// `Some(how many were held back)` if a line is due.
     fn due(&self, door: Door, reason: &'static str) -> Option<u64> {
         let now = self.clock.mono();
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refusals = self.refusals.lock();
         let Some(held) = refusals.get_mut(&(door, reason)) else {
             refusals.insert((door, reason), Held { logged_at: now, since: 0 });
             return Some(0);

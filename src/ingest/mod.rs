@@ -26,7 +26,9 @@ mod intake;
 mod log_throttle;
 mod stream;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 pub use admission::{Admission, ConnectionSlot, Crowded, PendingBytes};
 pub use allowed::{AllowedUids, UnknownUser};
@@ -122,12 +124,12 @@ impl<S: Sink> DoorContext<S> {
 
     /// What is in force now. A line that is being taken keeps to what it began with.
     pub fn settings(&self) -> Arc<Settings> {
-        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.settings.read().clone()
     }
 
     /// Keeps to other settings from now on; connections stay.
     pub fn configure(&self, settings: Settings) {
         self.admission.configure(settings.config.max_pending, settings.config.max_connections);
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        *self.settings.write() = Arc::new(settings);
     }
 }

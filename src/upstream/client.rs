@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
+use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use super::http::{End, Unsent, Wire, address};
@@ -140,7 +141,7 @@ impl Client {
     /// credentials or the secret in its file have changed, or if the last login failed; says how that went.
     pub async fn configure(&self, prepared: Prepared) -> Option<Login> {
         let Prepared { site, settings } = prepared;
-        *self.0.site.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(site);
+        *self.0.site.write() = Arc::new(site);
         let is_news = self.0.tokens.configure(&settings.endpoints, settings.credentials).await;
         if !is_news {
             return None;
@@ -151,7 +152,7 @@ impl Client {
     }
 
     fn site(&self) -> Arc<Site> {
-        self.0.site.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.site.read().clone()
     }
 
     /// How the last login went, now and from now on.

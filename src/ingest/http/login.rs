@@ -1,7 +1,6 @@
 //! Who may hand events over: the login host's part, and the bearer.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode, header};
@@ -9,6 +8,7 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use subtle::ConstantTimeEq;
@@ -49,25 +49,25 @@ impl Login {
     /// Keeps to `config` from now on.
     pub(super) fn configure(&self, config: &config::Http) {
         let file = if config.allow_anonymous { None } else { config.token_file.clone() };
-        let is_news = *self.file.lock().unwrap_or_else(PoisonError::into_inner) != file;
+        let is_news = *self.file.lock() != file;
         if !is_news {
             return;
         }
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Known::default();
+        *self.known.lock() = Known::default();
         if let Some(file) = &file {
             self.read(file);
         }
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        *self.file.lock() = file;
     }
 
     /// `None`: anybody may.
     fn file(&self) -> Option<PathBuf> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.file.lock().clone()
     }
 
     /// A file that cannot be read does not stop the daemon: it lets nobody in.
     fn read(&self, file: &Path) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         let now = self.clock.mono();
         if known.read_at.is_some_and(|at| now.since(at) < READ_EVERY) {
             return;
@@ -96,7 +96,7 @@ impl Login {
 
     /// In a time that does not depend on where the two differ.
     fn is_known(&self, given: &str) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         let token = known.token.as_ref().map(|token| token.expose_secret().as_bytes());
         token.is_some_and(|token| bool::from(token.ct_eq(given.as_bytes())))
     }

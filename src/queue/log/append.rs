@@ -9,8 +9,8 @@
 //! - `end` of a segment moves only after its sync.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use super::header;
 use super::ids::IdEntry;
@@ -247,7 +247,7 @@ impl SegmentedLog {
             }
             let disk = segment.disk.load(Ordering::Relaxed);
             let (dir, first, end) = (segment.dir.clone(), segment.first, segment.end);
-            leaving.lock().unwrap_or_else(PoisonError::into_inner).insert(first, (end, disk));
+            leaving.lock().insert(first, (end, disk));
             let list = leaving.clone();
             keeper.ask(Chore::Delete(Leaving { dir, ids_to: ids_to(segment), first, list }));
             false
@@ -256,7 +256,7 @@ impl SegmentedLog {
 
     /// First and end of segments that are settled and not deleted yet.
     pub(crate) fn leaving(&self) -> Vec<(Seq, Seq)> {
-        let leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        let leaving = self.leaving.lock();
         leaving.iter().map(|(first, (end, _))| (*first, *end)).collect()
     }
 
@@ -269,13 +269,7 @@ impl SegmentedLog {
                 known => known,
             })
             .sum::<u64>()
-            + self
-                .leaving
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .values()
-                .map(|(_, disk)| disk)
-                .sum::<u64>()
+            + self.leaving.lock().values().map(|(_, disk)| disk).sum::<u64>()
     }
 }
 

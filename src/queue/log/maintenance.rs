@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::header::{self, Closing};
 use super::ids::{self, IdEntry};
@@ -40,7 +42,7 @@ pub(crate) struct SpareSlot(Arc<(Mutex<SpareState>, Condvar)>);
 
 impl SpareSlot {
     fn state(&self) -> MutexGuard<'_, SpareState> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.0.lock()
     }
 
     /// Notes that a database for `first` is wanted; `false` if one is there or coming.
@@ -76,7 +78,7 @@ impl SpareSlot {
     pub(crate) fn take(&self) -> Option<Spare> {
         let mut state = self.state();
         while matches!(&*state, SpareState::Making) {
-            state = self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.0.1.wait(&mut state);
         }
         match std::mem::take(&mut *state) {
             SpareState::Ready(spare) => Some(spare),
@@ -210,7 +212,7 @@ fn is_gone(leaving: &Leaving) -> bool {
         tracing::warn!(segment = %leaving.dir.display(), %error, "a settled segment cannot be deleted now; it is tried again");
         return false;
     }
-    leaving.list.lock().unwrap_or_else(PoisonError::into_inner).remove(&leaving.first);
+    leaving.list.lock().remove(&leaving.first);
     true
 }
 

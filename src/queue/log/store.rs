@@ -16,7 +16,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::queue::types::Seq;
 
@@ -162,7 +163,7 @@ impl Store {
     }
 
     fn trees(&self) -> MutexGuard<'_, Vec<Tree>> {
-        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+        self.trees.lock()
     }
 
     /// Largest chunk that this database takes.

@@ -4,8 +4,9 @@
 //! milliseconds. Where two locks are held, the ledger's is taken first.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::event::{Envelope, Lane};
@@ -68,15 +69,15 @@ impl Shared {
     }
 
     pub(crate) fn log(&self, lane: Lane) -> MutexGuard<'_, LaneLog> {
-        locked(&self.logs[lane.index()])
+        self.logs[lane.index()].lock()
     }
 
     pub(crate) fn dead(&self) -> MutexGuard<'_, Dead> {
-        locked(&self.dead)
+        self.dead.lock()
     }
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        locked(&self.ledger)
+        self.ledger.lock()
     }
 
     /// One past the last visible event, as it moves.
@@ -86,11 +87,11 @@ impl Shared {
 
     /// As of the last change; never waits.
     pub(crate) fn depth(&self, lane: Lane) -> LaneDepth {
-        *locked(&self.depths[lane.index()])
+        *self.depths[lane.index()].lock()
     }
 
     fn publish(&self, lane: Lane, log: &mut LaneLog) {
-        *locked(&self.depths[lane.index()]) = log.depth();
+        *self.depths[lane.index()].lock() = log.depth();
         let end = log.row.visible_end();
         self.ends[lane.index()].send_if_modified(|before| std::mem::replace(before, end) != end);
     }
@@ -284,8 +285,4 @@ impl Shared {
         self.dead().row.close_newest();
         self.ledger().row.close_newest();
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
