@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 /// Labels with a lane.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -96,7 +96,7 @@ impl EncodeLabelValue for HttpStatus {
 
 /// All metrics. Fields carry the names of the interface without the prefix `trunkline_`.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "each is described once, where it is registered")]
+#[expect(missing_docs, reason = "each is described once, where it is built")]
 pub struct Metrics {
     registry: Registry,
     pub events_accepted: Family<DoorLabel, Counter>,
@@ -114,24 +114,27 @@ pub struct Metrics {
     pub queue_commit_seconds: Histogram,
     pub connections: Family<DoorLabel, Gauge>,
     pub keys_held: Family<LaneLabel, Gauge>,
-    pub rate_budget: Gauge<f64, AtomicU64>,
-    pub dedupe_effective_seconds: Gauge<f64, AtomicU64>,
+    pub rate_budget: FloatGauge,
+    pub dedupe_effective_seconds: FloatGauge,
     pub dead_letters: Family<LaneLabel, Gauge>,
     pub queue_disk_bytes: Gauge,
     pub queue_max_bytes: Gauge,
     pub disk_free_bytes: Gauge,
     pub quarantined: Counter,
     pub queue_events: Family<LaneLabel, Gauge>,
-    pub queue_oldest_seconds: Family<LaneLabel, Gauge<f64, AtomicU64>>,
+    pub queue_oldest_seconds: Family<LaneLabel, FloatGauge>,
     pub lane_state: Family<LaneStateLabel, Gauge>,
-    pub token_expiry_seconds: Gauge<f64, AtomicU64>,
-    pub clock_skew_seconds: Gauge<f64, AtomicU64>,
+    pub token_expiry_seconds: FloatGauge,
+    pub clock_skew_seconds: FloatGauge,
     pub config_last_reload_success: Gauge,
-    pub start_time_seconds: Gauge<f64, AtomicU64>,
+    pub start_time_seconds: FloatGauge,
     pub build_info: Family<BuildLabel, Gauge>,
     /// Sums for `status`, not registered: the families have them by label.
     pub sums: Sums,
 }
+
+/// A gauge of seconds, or of another number that is not whole.
+pub type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// Counted besides the families, whose labels cannot be listed.
 #[derive(Debug, Default)]
@@ -144,6 +147,36 @@ pub struct Sums {
     pub events_in_requests: Counter,
 }
 
+/// Registers each metric as it is built, so that name, help and unit stand in one place.
+struct Builder(Registry);
+
+impl Builder {
+    fn plain<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    /// `name` is without the unit, which is appended.
+    fn with_unit<M: Metric + Clone + Default>(&mut self, name: &str, unit: Unit, help: &str) -> M {
+        let metric = M::default();
+        self.0.register_with_unit(name, help, unit, metric.clone());
+        metric
+    }
+
+    fn seconds<const N: usize>(&mut self, name: &str, help: &str, buckets: [f64; N]) -> Histogram {
+        let metric = Histogram::new(buckets);
+        self.0.register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
+    }
+
+    fn histogram<const N: usize>(&mut self, name: &str, help: &str, buckets: [f64; N]) -> Histogram {
+        let metric = Histogram::new(buckets);
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -153,154 +186,85 @@ impl Default for Metrics {
 impl Metrics {
     /// A fresh set, all zero.
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("trunkline");
-        let mut metrics = Self {
-            registry: Registry::default(),
-            events_accepted: Family::default(),
-            events_refused: Family::default(),
-            events_duplicate: Counter::default(),
-            events_ahead: Family::default(),
-            events_unknown: Family::default(),
-            events_delivered: Family::default(),
-            events_dead: Family::default(),
-            events_reordered: Family::default(),
-            requests: Family::default(),
-            request_seconds: Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
-            batch_events: Histogram::new([1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 99.0, 100.0]),
-            delivery_age_seconds: Histogram::new([
-                0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0,
-            ]),
-            queue_commit_seconds: Histogram::new([
-                0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
-            ]),
-            connections: Family::default(),
-            keys_held: Family::default(),
-            rate_budget: Gauge::default(),
-            dedupe_effective_seconds: Gauge::default(),
-            dead_letters: Family::default(),
-            queue_disk_bytes: Gauge::default(),
-            queue_max_bytes: Gauge::default(),
-            disk_free_bytes: Gauge::default(),
-            quarantined: Counter::default(),
-            queue_events: Family::default(),
-            queue_oldest_seconds: Family::default(),
-            lane_state: Family::default(),
-            token_expiry_seconds: Gauge::default(),
-            clock_skew_seconds: Gauge::default(),
-            config_last_reload_success: Gauge::default(),
-            start_time_seconds: Gauge::default(),
-            build_info: Family::default(),
+        use Unit::{Bytes, Seconds};
+        let mut add = Builder(Registry::with_prefix("trunkline"));
+        let metrics = Self {
+            events_accepted: add.plain("events_accepted", "Events on stable storage"),
+            events_refused: add.plain("events_refused", "Events refused at a door"),
+            events_duplicate: add.plain("events_duplicate", "Repeats answered as accepted"),
+            events_ahead: add.plain("events_ahead", "Events over 2 minutes ahead of our clock"),
+            events_unknown: add.plain(
+                "events_unknown",
+                "Fields and values that the table of types does not have, let through",
+            ),
+            events_delivered: add.plain("events_delivered", "Events the API took"),
+            events_dead: add.plain("events_dead", "Events put to the dead letters"),
+            events_reordered: add.plain("events_reordered", "Events whose order the API broke"),
+            requests: add.plain("requests", "Requests by status"),
+            request_seconds: add.seconds(
+                "request",
+                "Time from request to answer",
+                [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
+            ),
+            batch_events: add.histogram(
+                "batch_events",
+                "Events in a request",
+                [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 99.0, 100.0],
+            ),
+            delivery_age_seconds: add.seconds(
+                "delivery_age",
+                "Time from accepted to delivered",
+                [0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0],
+            ),
+            queue_commit_seconds: add.seconds(
+                "queue_commit",
+                "Time of a group commit with its sync",
+                [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0],
+            ),
+            connections: add.plain("connections", "Open connections"),
+            keys_held: add.plain("keys_held", "Keys whose own probe failed"),
+            rate_budget: add.plain("rate_budget", "Requests a minute that may start now"),
+            dedupe_effective_seconds: add.with_unit(
+                "dedupe_effective",
+                Seconds,
+                "How far back repeats are recognised",
+            ),
+            dead_letters: add.plain("dead_letters", "Events in the dead letters"),
+            queue_disk_bytes: add.with_unit("queue_disk", Bytes, "Bytes on disk under queue.dir"),
+            queue_max_bytes: add.with_unit("queue_max", Bytes, "queue.max_size"),
+            disk_free_bytes: add.with_unit("disk_free", Bytes, "Bytes free on the file system of queue.dir"),
+            quarantined: add.plain("quarantined", "Parts of the queue that were set aside"),
+            queue_events: add.plain("queue_events", "Events that are not settled"),
+            queue_oldest_seconds: add.with_unit(
+                "queue_oldest",
+                Seconds,
+                "Age of the oldest event that is not settled; 0 without any",
+            ),
+            lane_state: add.plain("lane_state", "1 for the state that the lane is in"),
+            token_expiry_seconds: add.with_unit(
+                "token_expiry",
+                Seconds,
+                "Time until the access token runs out; NaN without one, or if that is not known",
+            ),
+            clock_skew_seconds: add.with_unit(
+                "clock_skew",
+                Seconds,
+                "How far this host's clock is ahead of the API's; NaN before the first answer",
+            ),
+            config_last_reload_success: add.plain(
+                "config_last_reload_success",
+                "1 if the last reload, or the start, took the configuration over; 0 if it was refused",
+            ),
+            start_time_seconds: add.with_unit("start_time", Seconds, "When the daemon started, since 1970"),
+            build_info: add.plain("build_info", "1, with the version that runs"),
             sums: Sums::default(),
+            registry: add.0,
         };
-        registry.register("events_accepted", "Events on stable storage", metrics.events_accepted.clone());
-        registry.register("events_refused", "Events refused at a door", metrics.events_refused.clone());
-        registry.register(
-            "events_duplicate",
-            "Repeats answered as accepted",
-            metrics.events_duplicate.clone(),
-        );
-        registry.register(
-            "events_ahead",
-            "Events over 2 minutes ahead of our clock",
-            metrics.events_ahead.clone(),
-        );
-        registry.register(
-            "events_unknown",
-            "Fields and values that the table of types does not have, let through",
-            metrics.events_unknown.clone(),
-        );
-        registry.register("events_delivered", "Events the API took", metrics.events_delivered.clone());
-        registry.register("events_dead", "Events put to the dead letters", metrics.events_dead.clone());
-        registry.register(
-            "events_reordered",
-            "Events whose order the API broke",
-            metrics.events_reordered.clone(),
-        );
-        registry.register("requests", "Requests by status", metrics.requests.clone());
-        registry.register_with_unit(
-            "request",
-            "Time from request to answer",
-            Unit::Seconds,
-            metrics.request_seconds.clone(),
-        );
-        registry.register("batch_events", "Events in a request", metrics.batch_events.clone());
-        registry.register_with_unit(
-            "delivery_age",
-            "Time from accepted to delivered",
-            Unit::Seconds,
-            metrics.delivery_age_seconds.clone(),
-        );
-        registry.register_with_unit(
-            "queue_commit",
-            "Time of a group commit with its sync",
-            Unit::Seconds,
-            metrics.queue_commit_seconds.clone(),
-        );
-        registry.register("connections", "Open connections", metrics.connections.clone());
-        registry.register("keys_held", "Keys whose own probe failed", metrics.keys_held.clone());
-        registry.register("rate_budget", "Requests a minute that may start now", metrics.rate_budget.clone());
-        registry.register_with_unit(
-            "dedupe_effective",
-            "How far back repeats are recognised",
-            Unit::Seconds,
-            metrics.dedupe_effective_seconds.clone(),
-        );
-        registry.register("dead_letters", "Events in the dead letters", metrics.dead_letters.clone());
-        let bytes = [
-            ("queue_disk", "Bytes on disk under queue.dir", &metrics.queue_disk_bytes),
-            ("queue_max", "queue.max_size", &metrics.queue_max_bytes),
-            ("disk_free", "Bytes free on the file system of queue.dir", &metrics.disk_free_bytes),
-        ];
-        for (name, help, gauge) in bytes {
-            registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
-        }
-        registry.register(
-            "quarantined",
-            "Parts of the queue that were set aside",
-            metrics.quarantined.clone(),
-        );
-        metrics.register_state(&mut registry);
-        metrics.registry = registry;
+        metrics.token_expiry_seconds.set(f64::NAN);
+        metrics.clock_skew_seconds.set(f64::NAN);
+        metrics.config_last_reload_success.set(1);
+        metrics.build_info.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
         metrics
-    }
-
-    fn register_state(&self, registry: &mut Registry) {
-        registry.register("queue_events", "Events that are not settled", self.queue_events.clone());
-        registry.register_with_unit(
-            "queue_oldest",
-            "Age of the oldest event that is not settled; 0 without any",
-            Unit::Seconds,
-            self.queue_oldest_seconds.clone(),
-        );
-        registry.register("lane_state", "1 for the state that the lane is in", self.lane_state.clone());
-        registry.register_with_unit(
-            "token_expiry",
-            "Time until the access token runs out; NaN without one, or if that is not known",
-            Unit::Seconds,
-            self.token_expiry_seconds.clone(),
-        );
-        registry.register_with_unit(
-            "clock_skew",
-            "How far this host's clock is ahead of the API's; NaN before the first answer",
-            Unit::Seconds,
-            self.clock_skew_seconds.clone(),
-        );
-        registry.register(
-            "config_last_reload_success",
-            "1 if the last reload, or the start, took the configuration over; 0 if it was refused",
-            self.config_last_reload_success.clone(),
-        );
-        registry.register_with_unit(
-            "start_time",
-            "When the daemon started, since 1970",
-            Unit::Seconds,
-            self.start_time_seconds.clone(),
-        );
-        registry.register("build_info", "1, with the version that runs", self.build_info.clone());
-        self.token_expiry_seconds.set(f64::NAN);
-        self.clock_skew_seconds.set(f64::NAN);
-        self.config_last_reload_success.set(1);
-        self.build_info.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
     }
 
     /// All metrics in the OpenMetrics text format.
