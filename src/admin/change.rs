@@ -1,10 +1,12 @@
 //! What an operator changes: pause, resume, adopt, reload. Each is logged with the peer's uid.
 
-use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, oneshot};
+use std::path::PathBuf;
 
-use super::context::{AdminContext, Adopted, ReloadAnswer, ReloadRequest, Request};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
 use super::paused;
+use super::request::{AdminRequest, Adopted, ReloadAnswer, ReloadRequest};
 use crate::event::Lane;
 use crate::relay::Command;
 use crate::socket::Peer;
@@ -35,15 +37,30 @@ pub(super) enum ChangeError {
     Stopping,
 }
 
-/// One change at a time: two must not write over each other.
-#[derive(Debug, Default)]
-pub(super) struct Desk(Mutex<()>);
+/// What an operator may change.
+#[derive(Debug)]
+pub struct Controls {
+    relay: mpsc::Sender<Command>,
+    configuration: mpsc::Sender<AdminRequest>,
+    /// Where paused lanes are remembered.
+    queue_dir: PathBuf,
+    /// Held over a pause or resume: two must not write over each other.
+    turn: Mutex<()>,
+}
 
-impl Desk {
+impl Controls {
+    /// `configuration` is heard by whoever has the configuration in force.
+    pub fn new(
+        relay: mpsc::Sender<Command>,
+        configuration: mpsc::Sender<AdminRequest>,
+        queue_dir: PathBuf,
+    ) -> Self {
+        Self { relay, configuration, queue_dir, turn: Mutex::default() }
+    }
+
     /// Pauses or resumes: first on disk, then in force.
     pub(super) async fn pause(
         &self,
-        house: &AdminContext,
         choice: &LaneChoice,
         pause: bool,
         peer: Peer,
@@ -52,8 +69,8 @@ impl Desk {
             None => None,
             Some(name) => Some(Lane::from_name(name).ok_or_else(|| ChangeError::NoLane(name.clone()))?),
         };
-        let _one = self.0.lock().await;
-        let dir = house.queue_dir.clone();
+        let _one = self.turn.lock().await;
+        let dir = self.queue_dir.clone();
         let written = tokio::task::spawn_blocking(move || {
             let mut lanes = paused::read(&dir)?;
             Lane::ALL.into_iter().filter(|each| lane.is_none_or(|lane| lane == *each)).for_each(|each| {
@@ -67,7 +84,7 @@ impl Desk {
             Err(error) => return Err(ChangeError::Unwritten(error.to_string())),
         }
         let command = if pause { Command::Pause(lane) } else { Command::Resume(lane) };
-        house.commands.send(command).await.map_err(|_| ChangeError::Stopping)?;
+        self.relay.send(command).await.map_err(|_| ChangeError::Stopping)?;
         let what = if pause { "paused" } else { "resumed" };
         let which = lane.map_or("all lanes", Lane::name);
         tracing::info!(lanes = which, uid = peer.uid, pid = peer.pid, "{what} by an operator");
@@ -77,30 +94,29 @@ impl Desk {
         };
         Ok(ChangeAnswer { message })
     }
-}
 
-/// Lets what was queued for another account leave for the configured one.
-pub(super) async fn adopt(house: &AdminContext, peer: Peer) -> Result<ChangeAnswer, ChangeError> {
-    let (answer, done) = oneshot::channel();
-    house.requests.send(Request::Adopt(answer)).await.map_err(|_| ChangeError::Stopping)?;
-    let adopted = done.await.map_err(|_| ChangeError::Stopping)?;
-    let Adopted { owner, before } = adopted.map_err(ChangeError::Unwritten)?;
-    let before = before.filter(|before| *before != owner).map(|before| before.to_string());
-    tracing::info!(%owner, before, uid = peer.uid, pid = peer.pid, "adopted by an operator");
-    let message = match before {
-        Some(before) => format!("the queue now belongs to {owner}; before: {before}"),
-        None => format!("the queue belongs to {owner}"),
-    };
-    Ok(ChangeAnswer { message })
-}
+    /// Lets what was queued for another account leave for the configured one.
+    pub(super) async fn adopt(&self, peer: Peer) -> Result<ChangeAnswer, ChangeError> {
+        let (answer, done) = oneshot::channel();
+        self.configuration.send(AdminRequest::Adopt(answer)).await.map_err(|_| ChangeError::Stopping)?;
+        let adopted = done.await.map_err(|_| ChangeError::Stopping)?;
+        let Adopted { owner, before } = adopted.map_err(ChangeError::Unwritten)?;
+        let before = before.filter(|before| *before != owner).map(|before| before.to_string());
+        tracing::info!(%owner, before, uid = peer.uid, pid = peer.pid, "adopted by an operator");
+        let message = match before {
+            Some(before) => format!("the queue now belongs to {owner}; before: {before}"),
+            None => format!("the queue belongs to {owner}"),
+        };
+        Ok(ChangeAnswer { message })
+    }
 
-/// Has the configuration read again.
-pub(super) async fn reload(house: &AdminContext, by: String) -> Result<ReloadAnswer, ChangeError> {
-    let (answer, done) = oneshot::channel();
-    house
-        .requests
-        .send(Request::Reload(ReloadRequest { by, answer }))
-        .await
-        .map_err(|_| ChangeError::Stopping)?;
-    done.await.map_err(|_| ChangeError::Stopping)
+    /// Has the configuration read again.
+    pub(super) async fn reload(&self, by: String) -> Result<ReloadAnswer, ChangeError> {
+        let (answer, done) = oneshot::channel();
+        self.configuration
+            .send(AdminRequest::Reload(ReloadRequest { by, answer }))
+            .await
+            .map_err(|_| ChangeError::Stopping)?;
+        done.await.map_err(|_| ChangeError::Stopping)
+    }
 }

@@ -1,20 +1,20 @@
 //! Gauges that are true at the moment of a scrape: set just before the text is made.
 
-use super::context::AdminContext;
+use super::overview::Overview;
 use crate::event::{Door, Lane};
 use crate::metrics::{DoorLabel, LaneLabel, LaneReason, LaneStateLabel};
 use crate::queue::{Backlog, DeadReason};
 use crate::relay::LaneState;
 
 /// Brings the gauges that show a state up to now.
-pub(super) fn refresh(house: &AdminContext) {
-    let metrics = &house.metrics;
-    let now_ms = house.clock.unix_ms();
-    let relay = house.relay.borrow().clone();
+pub(super) fn refresh(overview: &Overview) {
+    let metrics = &overview.metrics;
+    let now_ms = overview.clock.unix_ms();
+    let relay = overview.lanes.borrow().clone();
     for lane in Lane::ALL {
         let labels = LaneLabel { lane: lane.name() };
-        let depth = house.backlog.depth(lane);
-        metrics.dead_letters.get_or_create(&labels).set(house.dead_letters.count(lane).cast_signed());
+        let depth = overview.backlog.depth(lane);
+        metrics.dead_letters.get_or_create(&labels).set(overview.dead_letters.count(lane).cast_signed());
         metrics.queue_events.get_or_create(&labels).set(depth.events.cast_signed());
         let age_ms = depth.oldest_ms.map_or(0, |oldest| now_ms.saturating_sub(oldest).max(0));
         metrics.queue_oldest_seconds.get_or_create(&labels).set(age_ms as f64 / 1000.0);
@@ -35,10 +35,10 @@ pub(super) fn refresh(house: &AdminContext) {
         let _ = metrics.connections.get_or_create(&DoorLabel { door: door.name() });
         let _ = metrics.events_ahead.get_or_create(&DoorLabel { door: door.name() });
     }
-    metrics.start_time_seconds.set(house.started_ms as f64 / 1000.0);
-    let login = house.upstream.login().borrow().clone();
+    metrics.start_time_seconds.set(overview.started_ms as f64 / 1000.0);
+    let login = overview.identity.upstream.login().borrow().clone();
     let left = login.expires_at_ms.map(|at| at.saturating_sub(now_ms).max(0) as f64 / 1000.0);
     metrics.token_expiry_seconds.set(left.unwrap_or(f64::NAN));
-    let skew = house.upstream.clock_skew_seconds().map(|seconds| seconds as f64);
+    let skew = overview.identity.upstream.clock_skew_seconds().map(|seconds| seconds as f64);
     metrics.clock_skew_seconds.set(skew.unwrap_or(f64::NAN));
 }

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use super::context::Phase;
 use super::report::Report;
+use super::state::Lifecycle;
 use crate::queue::{AppendError, QueueHealth};
 
 /// Why no event is accepted now; `None`: they are.
-pub(super) fn not_ready(phase: Phase, vitals: &QueueHealth) -> Option<String> {
-    match phase {
-        Phase::Starting => return Some("starting".to_owned()),
-        Phase::Stopping => return Some("stopping".to_owned()),
-        Phase::Accepting => {}
+pub(super) fn not_ready(lifecycle: Lifecycle, queue: &QueueHealth) -> Option<String> {
+    match lifecycle {
+        Lifecycle::Starting => return Some("starting".to_owned()),
+        Lifecycle::Stopping => return Some("stopping".to_owned()),
+        Lifecycle::Accepting => {}
     }
-    vitals.refusal.as_ref().map(|refusal| match refusal {
+    queue.refusal.as_ref().map(|refusal| match refusal {
         AppendError::Full { max_bytes } => format!(
             "queue is full at {}: producers are refused until events leave or queue.max_size is raised",
             size(*max_bytes)
@@ -35,15 +35,15 @@ fn size(bytes: u64) -> String {
 pub(super) fn troubles(
     not_ready: Option<&str>,
     report: &Report,
-    vitals: &QueueHealth,
+    queue: &QueueHealth,
     late_after: Duration,
 ) -> Vec<String> {
     let mut troubles: Vec<String> =
         not_ready.map(|why| format!("not accepting: {why}")).into_iter().collect();
-    for lane in &vitals.full_lanes {
+    for lane in &queue.full_lanes {
         troubles.push(format!("{lane}: the lane has used its share of the queue and is refused"));
     }
-    if vitals.settling_fails {
+    if queue.settling_fails {
         troubles.push("outcomes cannot be written to the queue".to_owned());
     }
     for (name, lane) in &report.lanes {

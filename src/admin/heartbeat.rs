@@ -3,18 +3,18 @@
 //! A loop that waits for the disk does not answer. That is no death for as long as a stalled disk may
 //! take; what the upstream does is not asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::context::AdminContext;
 use super::rates::{Rates, Sample};
-use crate::clock::Mono;
-use crate::event::Lane;
-use crate::metrics::{DoorLabel, LaneLabel};
-use crate::queue::{Backlog, QueueHealth};
+use crate::clock::{Clock, Mono};
+use crate::event::{Door, Lane};
+use crate::metrics::{DoorLabel, LaneLabel, Metrics};
+use crate::queue::{Backlog, Caretaker, QueueHealth, Reader};
 use crate::relay::Command;
 
 /// Pace of asking, and of the samples that rates are made of.
@@ -22,13 +22,22 @@ const EVERY: Duration = Duration::from_secs(10);
 /// A loop that has not answered for this long is dead. Source: a sync may stall for up to 5 minutes, and
 /// its beginning is noticed with the next question.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(330);
+/// A queue that is busy for longer is judged by its last answer.
+const QUEUE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
-/// The last heartbeats, and what was counted then.
+/// Asks the loops, and remembers when each answered last and what was counted then.
 #[derive(Debug)]
-pub struct Heartbeat(Mutex<Inner>);
+pub struct Heartbeat {
+    clock: Clock,
+    caretaker: Caretaker,
+    relay: mpsc::Sender<Command>,
+    backlog: Reader,
+    metrics: Arc<Metrics>,
+    last: Mutex<LastBeats>,
+}
 
 #[derive(Debug)]
-struct Inner {
+struct LastBeats {
     committer: Mono,
     relay: Mono,
     queue: QueueHealth,
@@ -36,90 +45,102 @@ struct Inner {
 }
 
 impl Heartbeat {
-    /// All well as of `now`.
-    pub fn new(now: Mono) -> Self {
-        let inner =
-            Inner { committer: now, relay: now, queue: QueueHealth::default(), rates: Rates::default() };
-        Self(Mutex::new(inner))
+    /// All well as of now.
+    pub fn new(
+        clock: Clock,
+        caretaker: Caretaker,
+        relay: mpsc::Sender<Command>,
+        backlog: Reader,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let now = clock.mono();
+        let (queue, rates) = (QueueHealth::default(), Rates::default());
+        let last = Mutex::new(LastBeats { committer: now, relay: now, queue, rates });
+        Self { clock, caretaker, relay, backlog, metrics, last }
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock()
+    /// Asks the loops until `stop`.
+    pub async fn watch(&self, stop: CancellationToken) {
+        let all = async { tokio::join!(self.watch_queue(), self.watch_relay(), self.watch_counts()) };
+        stop.run_until_cancelled(all).await;
+    }
+
+    async fn watch_queue(&self) {
+        // While it commits it does not answer, and its last answer grows old.
+        while let Some(health) = self.caretaker.vitals().await {
+            self.note_queue(health);
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    async fn watch_relay(&self) {
+        loop {
+            let (answer, heard) = oneshot::channel();
+            if self.relay.send(Command::Ping(answer)).await.is_err() || heard.await.is_err() {
+                return;
+            }
+            self.last().relay = self.clock.mono();
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    async fn watch_counts(&self) {
+        loop {
+            let sample = self.sample();
+            self.last().rates.push(sample);
+            tokio::time::sleep(EVERY).await;
+        }
     }
 
     /// Loops that have not answered for too long, by name, with the time since.
-    pub(super) fn stalled(&self, now: Mono) -> Vec<(&'static str, Duration)> {
-        let inner = self.inner();
-        let loops = [("the queue's committer", inner.committer), ("the relay", inner.relay)];
+    pub(super) fn stalled(&self) -> Vec<(&'static str, Duration)> {
+        let now = self.clock.mono();
+        let last = self.last();
+        let loops = [("the queue's committer", last.committer), ("the relay", last.relay)];
         let ages = loops.into_iter().map(|(name, at)| (name, now.since(at)));
         ages.filter(|(_, age)| *age >= DEAD_AFTER).collect()
     }
 
-    pub(super) fn queue(&self) -> QueueHealth {
-        self.inner().queue.clone()
+    /// How the queue is now, or was when it last answered.
+    pub(super) async fn ask_queue(&self) -> QueueHealth {
+        if let Ok(Some(health)) = tokio::time::timeout(QUEUE_ANSWERS_WITHIN, self.caretaker.vitals()).await {
+            self.note_queue(health);
+        }
+        self.last_queue()
     }
 
-    pub(super) fn note_queue(&self, vitals: QueueHealth, now: Mono) {
-        let mut inner = self.inner();
-        inner.queue = vitals;
-        inner.committer = now;
+    /// How the queue was when it last answered.
+    pub(super) fn last_queue(&self) -> QueueHealth {
+        self.last().queue.clone()
     }
 
-    fn note_relay(&self, now: Mono) {
-        self.inner().relay = now;
-    }
-
-    fn sample(&self, sample: Sample) {
-        self.inner().rates.push(sample);
-    }
-
-    /// What the rates of the last minutes are.
+    /// The samples of the last minutes.
     pub(super) fn rates(&self) -> Rates {
-        self.inner().rates.clone()
+        self.last().rates.clone()
     }
-}
 
-/// Asks the loops until `stop`.
-pub async fn watch(house: &AdminContext, stop: CancellationToken) {
-    let ask_queue = async {
-        loop {
-            // While it commits it does not answer, and its last answer grows old.
-            let Some(vitals) = house.caretaker.vitals().await else { return };
-            house.vitality.note_queue(vitals, house.clock.mono());
-            tokio::time::sleep(EVERY).await;
+    /// What is counted now.
+    pub(super) fn sample(&self) -> Sample {
+        let metrics = &self.metrics;
+        let doors = Door::ALL.map(|door| DoorLabel { door: door.name() });
+        let lanes = Lane::ALL.map(|lane| LaneLabel { lane: lane.name() });
+        Sample {
+            at: self.clock.mono(),
+            accepted: Metrics::total(doors, &metrics.events_accepted),
+            duplicate: metrics.events_duplicate.get(),
+            delivered: Metrics::total(lanes, &metrics.events_delivered),
+            queued: Lane::ALL.iter().map(|lane| self.backlog.depth(*lane).events).sum(),
+            disk_bytes: metrics.queue_disk_bytes.get().cast_unsigned(),
         }
-    };
-    let ask_relay = async {
-        loop {
-            let (answer, heard) = oneshot::channel();
-            if house.commands.send(Command::Ping(answer)).await.is_err() || heard.await.is_err() {
-                return;
-            }
-            house.vitality.note_relay(house.clock.mono());
-            tokio::time::sleep(EVERY).await;
-        }
-    };
-    let count = async {
-        loop {
-            house.vitality.sample(sample(house));
-            tokio::time::sleep(EVERY).await;
-        }
-    };
-    let all = async { tokio::join!(ask_queue, ask_relay, count) };
-    stop.run_until_cancelled(all).await;
-}
+    }
 
-/// What is counted now.
-pub(super) fn sample(house: &AdminContext) -> Sample {
-    let metrics = &house.metrics;
-    let doors = crate::event::Door::ALL.map(|door| DoorLabel { door: door.name() });
-    let lanes = Lane::ALL.map(|lane| LaneLabel { lane: lane.name() });
-    Sample {
-        at: house.clock.mono(),
-        accepted: crate::metrics::Metrics::total(doors, &metrics.events_accepted),
-        duplicate: metrics.events_duplicate.get(),
-        delivered: crate::metrics::Metrics::total(lanes, &metrics.events_delivered),
-        queued: Lane::ALL.iter().map(|lane| house.backlog.depth(*lane).events).sum(),
-        disk_bytes: metrics.queue_disk_bytes.get().cast_unsigned(),
+    fn note_queue(&self, health: QueueHealth) {
+        let mut last = self.last();
+        last.queue = health;
+        last.committer = self.clock.mono();
+    }
+
+    fn last(&self) -> MutexGuard<'_, LastBeats> {
+        self.last.lock()
     }
 }

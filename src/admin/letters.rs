@@ -1,6 +1,8 @@
 //! Dead letters for the operator: listed, sent again, discarded. One pass over them in order of death; what
 //! is done is told line by line, so that a long pass can be watched and stopped.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -74,6 +76,15 @@ pub struct LettersSummary {
     pub passed_over: u64,
     /// Why the pass ended before its end; the same command goes on from there.
     pub stopped: Option<String>,
+}
+
+/// The dead letters, and the doors' rules that a mended event has to pass. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LetterStore {
+    /// The letters.
+    pub dead_letters: DeadLetters,
+    /// Rules for events that are sent again.
+    pub doors: Arc<DoorContext<Writer>>,
 }
 
 /// Where lines of an answer go; closed when who asked is gone.

@@ -23,28 +23,32 @@ mod gauges;
 mod health;
 mod heartbeat;
 mod letters;
+mod overview;
 mod paused;
 mod rates;
 mod report;
 mod report_of;
+mod request;
 mod routes;
 mod server;
+mod state;
 mod summary;
 mod systemd;
 mod trace;
 mod trace_of;
 
-pub use change::{ChangeAnswer, LaneChoice};
-pub use context::{
-    Account, AdminContext, Adopted, Phase, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest, Request,
-    Settings,
-};
+pub use change::{ChangeAnswer, Controls, LaneChoice};
+pub use context::AdminContext;
 pub use filter::{Filter, LettersRequest, Mend};
-pub use heartbeat::{Heartbeat, watch as watch_vitality};
-pub use letters::{Letter, LetterOutcome, LettersSummary};
+pub use heartbeat::Heartbeat;
+pub use letters::{Letter, LetterOutcome, LetterStore, LettersSummary};
+pub use overview::Overview;
 pub use paused::{read as read_paused, write as write_paused};
 pub use report::{Disk, LaneReport, Report};
-pub use server::{Parts, serve, serve_metrics};
+pub use request::{AdminRequest, Adopted, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest};
+pub use server::{serve, serve_metrics};
+pub use state::{AdminSettings, Destination, Identity, Lifecycle};
 pub use summary::{count, span, thousands};
 pub use systemd::{ready as tell_ready, reloading as tell_reloading, run as tell_systemd};
 pub use trace::{Trace, TracePart, TraceState};
+pub use trace_of::Tracer;

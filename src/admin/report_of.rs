@@ -1,12 +1,11 @@
-//! Gathers a report from the daemon's parts.
+//! Gathers a report from the daemon's parts, section by section.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::context::{AdminContext, Phase};
 use super::health;
-use super::heartbeat::sample;
+use super::overview::Overview;
 use super::report::{Disk, LaneReport, Report};
+use super::state::Lifecycle;
 use super::summary;
 use crate::event::{Door, Lane};
 use crate::metrics::{DoorLabel, LaneReason, Metrics};
@@ -15,114 +14,124 @@ use crate::relay::LaneStatus;
 
 /// Letters that end within this time are told ahead. Source: the interface.
 const TOLD_AHEAD: Duration = Duration::from_secs(3 * 24 * 3_600);
-/// A queue that is busy for longer is judged by its last answer.
-const ASK_FOR: Duration = Duration::from_secs(2);
-
-/// How the queue is now.
-pub(super) async fn vitals(house: &AdminContext) -> QueueHealth {
-    if let Ok(Some(vitals)) = tokio::time::timeout(ASK_FOR, house.caretaker.vitals()).await {
-        house.vitality.note_queue(vitals.clone(), house.clock.mono());
-    }
-    house.vitality.queue()
-}
+/// How long the oldest dead letter may take to be read.
+const LETTER_READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// Everything that `/status` says.
-pub(super) async fn report(house: &AdminContext) -> Report {
-    let vitals = vitals(house).await;
-    let dead = house.dead_letters.clone();
+pub(super) async fn report(overview: &Overview) -> Report {
+    let queue = overview.heartbeat.ask_queue().await;
+    let dead = overview.dead_letters.clone();
     // A disk that stalls must not keep the operator from being told so.
-    let oldest_letter = tokio::task::spawn_blocking(move || dead.next(0));
-    let died_ms = match tokio::time::timeout(ASK_FOR, oldest_letter).await {
+    let oldest = tokio::task::spawn_blocking(move || dead.next(0));
+    let died_ms = match tokio::time::timeout(LETTER_READ_WITHIN, oldest).await {
         Ok(Ok(Ok(letter))) => letter.map(|letter| letter.died_at_ms),
         Ok(Ok(Err(_)) | Err(_)) | Err(_) => None,
     };
-    gather(house, &vitals, died_ms)
+    gather(overview, &queue, died_ms)
 }
 
 /// The same from what is at hand, without asking anybody.
-pub(super) fn gather(house: &AdminContext, vitals: &QueueHealth, oldest_letter_ms: Option<i64>) -> Report {
-    let now_ms = house.clock.unix_ms();
-    let now = sample(house);
-    let relay = house.relay.borrow().clone();
-    let account = house.account.borrow().clone();
-    let settings = house.settings.borrow().clone();
-    let login = house.upstream.login().borrow().clone();
-    let depths = Lane::ALL.map(|lane| house.backlog.depth(lane));
-    let trend = house.vitality.rates().trend(now);
-    let metrics = &house.metrics;
+pub(super) fn gather(overview: &Overview, queue: &QueueHealth, oldest_letter_ms: Option<i64>) -> Report {
+    let now_ms = overview.clock.unix_ms();
+    let mut report = Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: seconds_from(overview.started_ms, now_ms),
+        now_ms,
+        last_reload_ok: overview.metrics.config_last_reload_success.get() == 1,
+        ..Report::default()
+    };
+    add_lanes(&mut report, overview);
+    add_letters_end(&mut report, overview, oldest_letter_ms);
+    add_counts(&mut report, &overview.metrics);
+    add_rates(&mut report, overview);
+    add_identity(&mut report, overview);
+    judge(&mut report, overview, queue);
+    report
+}
+
+fn add_lanes(report: &mut Report, overview: &Overview) {
+    let relay = overview.lanes.borrow().clone();
+    report.state = summary::worst(&relay).name().to_owned();
+    report.rate_budget = tenths(relay.budget);
+    for lane in Lane::ALL {
+        let depth = overview.backlog.depth(lane);
+        let dead = overview.dead_letters.count(lane);
+        let found = lane_report(&relay.lanes[lane.index()], depth, dead, report.now_ms);
+        report.queue_events += depth.events;
+        report.queue_bytes += depth.bytes;
+        report.oldest_seconds = report.oldest_seconds.max(found.oldest_seconds);
+        report.dead_letters += dead;
+        report.lanes.insert(lane.name().to_owned(), found);
+    }
+}
+
+fn add_letters_end(report: &mut Report, overview: &Overview, oldest_ms: Option<i64>) {
+    let max_age = overview.settings.borrow().dead_letters_max_age;
+    if max_age.is_zero() {
+        return;
+    }
+    let left_ms = oldest_ms.map(|died_ms| died_ms.saturating_add(ms(max_age)).saturating_sub(report.now_ms));
+    report.dead_letters_expire_seconds =
+        left_ms.filter(|left| *left < ms(TOLD_AHEAD)).map(|left| left.max(0).unsigned_abs() / 1000);
+}
+
+fn add_counts(report: &mut Report, metrics: &Metrics) {
+    report.refused_total = metrics.sums.refused.get();
+    report.requests_total = metrics.sums.requests.get();
+    report.events_in_requests_total = metrics.sums.events_in_requests.get();
+    report.dead_total = dead(metrics);
+    report.connections = connections(metrics);
+}
+
+/// What is counted, how fast it changes, and what that means for the disk.
+fn add_rates(report: &mut Report, overview: &Overview) {
+    let (now, metrics) = (overview.heartbeat.sample(), &overview.metrics);
+    let trend = overview.heartbeat.rates().trend(now);
     let disk = Disk {
         used_bytes: now.disk_bytes,
         max_bytes: metrics.queue_max_bytes.get().cast_unsigned(),
         free_bytes: metrics.disk_free_bytes.get().cast_unsigned(),
     };
-    let room = disk
-        .max_bytes
-        .saturating_sub(disk.used_bytes)
-        .min(disk.free_bytes.saturating_sub(settings.min_free_disk));
-    let lanes: BTreeMap<String, LaneReport> = Lane::ALL
-        .into_iter()
-        .map(|lane| {
-            let dead = house.dead_letters.count(lane);
-            let report = lane_report(&relay.lanes[lane.index()], depths[lane.index()], dead, now_ms);
-            (lane.name().to_owned(), report)
-        })
-        .collect();
-    let expires_ms = oldest_letter_ms
-        .filter(|_| !settings.dead_letters_max_age.is_zero())
-        .map(|died_ms| died_ms.saturating_add(ms(settings.dead_letters_max_age)).saturating_sub(now_ms));
-    let mut report = Report {
-        state: summary::worst(&relay).name().to_owned(),
-        words: Vec::new(),
-        ready: true,
-        healthy: true,
-        reasons: Vec::new(),
-        queue_events: depths.iter().map(|depth| depth.events).sum(),
-        queue_bytes: depths.iter().map(|depth| depth.bytes).sum(),
-        oldest_seconds: lanes.values().filter_map(|lane| lane.oldest_seconds).max(),
-        dead_letters: lanes.values().map(|lane| lane.dead_letters).sum(),
-        dead_letters_expire_seconds: expires_ms
-            .filter(|left| *left < ms(TOLD_AHEAD))
-            .map(|left| left.max(0).unsigned_abs() / 1000),
-        time_to_drain_seconds: trend.to_drain.map(|time| time.as_secs()),
-        time_to_full_seconds: trend.to_full(room).map(|time| time.as_secs()),
-        rate_budget: (relay.budget * 10.0).round() / 10.0,
-        clock_skew_seconds: house.upstream.clock_skew_seconds(),
-        token_expiry_seconds: login
-            .expires_at_ms
-            .map(|at| at.saturating_sub(now_ms).max(0).unsigned_abs() / 1000),
-        login_fault: login.fault,
-        region: account.owner.region,
-        organisation: account.owner.organisation,
-        organisation_name: account.organisation_name,
-        client_id: account.owner.client_id,
-        api_host: house.upstream.host(),
-        accepted_per_second: tenths(trend.accepted),
-        delivered_per_second: tenths(trend.delivered),
-        accepted_total: now.accepted,
-        duplicate_total: now.duplicate,
-        refused_total: metrics.sums.refused.get(),
-        delivered_total: now.delivered,
-        dead_total: dead(metrics),
-        requests_total: metrics.sums.requests.get(),
-        events_in_requests_total: metrics.sums.events_in_requests.get(),
-        connections: connections(metrics),
-        disk,
-        last_reload_ok: metrics.config_last_reload_success.get() == 1,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        uptime_seconds: now_ms.saturating_sub(house.started_ms).max(0).unsigned_abs() / 1000,
-        now_ms,
-        lanes,
-    };
-    let not_ready = health::not_ready(*house.phase.borrow(), vitals);
+    let usable = disk.free_bytes.saturating_sub(overview.settings.borrow().min_free_disk);
+    let room = disk.max_bytes.saturating_sub(disk.used_bytes).min(usable);
+    report.disk = disk;
+    report.accepted_total = now.accepted;
+    report.duplicate_total = now.duplicate;
+    report.delivered_total = now.delivered;
+    report.accepted_per_second = tenths(trend.accepted);
+    report.delivered_per_second = tenths(trend.delivered);
+    report.time_to_drain_seconds = trend.to_drain.map(|time| time.as_secs());
+    report.time_to_full_seconds = trend.to_full(room).map(|time| time.as_secs());
+}
+
+/// The account that events go to, and how the login stands.
+fn add_identity(report: &mut Report, overview: &Overview) {
+    let destination = overview.identity.destination.borrow().clone();
+    report.region = destination.owner.region;
+    report.organisation = destination.owner.organisation;
+    report.organisation_name = destination.organisation_name;
+    report.client_id = destination.owner.client_id;
+    let upstream = &overview.identity.upstream;
+    let login = upstream.login().borrow().clone();
+    report.api_host = upstream.host();
+    report.clock_skew_seconds = upstream.clock_skew_seconds();
+    report.token_expiry_seconds = login.expires_at_ms.map(|at| seconds_from(report.now_ms, at));
+    report.login_fault = login.fault;
+}
+
+/// Says what all of it means. Comes last: it reads the report.
+fn judge(report: &mut Report, overview: &Overview, queue: &QueueHealth) {
+    let lifecycle = overview.lifecycle();
+    let late_after = overview.settings.borrow().late_after;
+    let not_ready = health::not_ready(lifecycle, queue);
     report.ready = not_ready.is_none();
-    report.reasons = health::troubles(not_ready.as_deref(), &report, vitals, settings.late_after);
+    report.reasons = health::troubles(not_ready.as_deref(), report, queue, late_after);
     report.healthy = report.reasons.is_empty();
-    report.words = summary::of(&report, *house.phase.borrow() == Phase::Stopping);
-    report
+    report.words = summary::of(report, lifecycle == Lifecycle::Stopping);
 }
 
 fn lane_report(status: &LaneStatus, depth: LaneDepth, dead_letters: u64, now_ms: i64) -> LaneReport {
-    let ago = |at_ms: Option<i64>| at_ms.map(|at| now_ms.saturating_sub(at).max(0).unsigned_abs() / 1000);
+    let ago = |at_ms: Option<i64>| at_ms.map(|at| seconds_from(at, now_ms));
     LaneReport {
         state: status.state.name().to_owned(),
         reason: status.reason.clone(),
@@ -137,6 +146,11 @@ fn lane_report(status: &LaneStatus, depth: LaneDepth, dead_letters: u64, now_ms:
         keys_held: status.keys_held as u64,
         dead_letters,
     }
+}
+
+/// Whole seconds between two times; zero if `then` is not later.
+fn seconds_from(from_ms: i64, then_ms: i64) -> u64 {
+    then_ms.saturating_sub(from_ms).max(0).unsigned_abs() / 1000
 }
 
 fn ms(duration: Duration) -> i64 {

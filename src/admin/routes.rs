@@ -17,11 +17,14 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::change::{self, ChangeError, Desk, LaneChoice};
-use super::context::{AdminContext, Phase, ReloadAnswer};
+use super::change::{ChangeError, LaneChoice};
+use super::context::AdminContext;
 use super::filter::{Filter, LettersRequest};
 use super::letters::{self, LettersSummary, Lines};
-use super::{gauges, health, report_of, trace_of};
+use super::overview::Overview;
+use super::request::ReloadAnswer;
+use super::state::Lifecycle;
+use super::{gauges, health, report_of};
 use crate::socket::Peer;
 
 /// Longest request body: a filter with its fields.
@@ -29,31 +32,30 @@ const BODY_MAX: usize = 256 * 1024;
 /// Lines of an answer that wait for a slow reader.
 const LINES_WAITING: usize = 64;
 
-/// What a connection's requests need.
+/// One operator's connection.
 #[derive(Clone, Debug)]
-pub(super) struct Site {
-    pub(super) house: Arc<AdminContext>,
-    pub(super) desk: Arc<Desk>,
-    /// `None` on TCP.
-    pub(super) peer: Option<Peer>,
+struct Operator {
+    context: AdminContext,
+    peer: Peer,
 }
 
 /// What a scraper or a probe may read.
-pub(super) fn public(site: Site) -> Router {
-    public_routes().fallback(not_found).method_not_allowed_fallback(wrong_method).with_state(site)
+pub(super) fn public(overview: Arc<Overview>) -> Router {
+    health_routes(overview).fallback(not_found).method_not_allowed_fallback(wrong_method)
 }
 
-fn public_routes() -> Router<Site> {
+fn health_routes(overview: Arc<Overview>) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
+        .with_state(overview)
 }
 
 /// What an operator may.
-pub(super) fn operator(site: Site) -> Router {
-    public_routes()
+pub(super) fn operator(context: &AdminContext, peer: Peer) -> Router {
+    Router::new()
         .route("/status", get(status))
         .route("/trace", get(trace))
         .route("/pause", post(pause))
@@ -64,20 +66,21 @@ pub(super) fn operator(site: Site) -> Router {
         .route("/dead-letters/export", post(export))
         .route("/dead-letters/replay", post(replay))
         .route("/dead-letters/discard", post(discard))
+        .with_state(Operator { context: context.clone(), peer })
+        .merge(health_routes(context.overview.clone()))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
-        .with_state(site)
 }
 
 #[derive(Serialize)]
-struct Fault {
+struct AdminErrorBody {
     message: String,
     status: u16,
 }
 
 fn fault(status: StatusCode, message: impl Into<String>) -> Response {
-    (status, Json(Fault { message: message.into(), status: status.as_u16() })).into_response()
+    (status, Json(AdminErrorBody { message: message.into(), status: status.as_u16() })).into_response()
 }
 
 async fn not_found() -> Response {
@@ -96,41 +99,40 @@ fn verdict(reasons: &[String]) -> Response {
     }
 }
 
-async fn livez(State(site): State<Site>) -> Response {
+async fn livez(State(overview): State<Arc<Overview>>) -> Response {
     // A loop that has ended since we stop is not stuck.
-    if *site.house.phase.borrow() == Phase::Stopping {
+    if overview.lifecycle() == Lifecycle::Stopping {
         return verdict(&[]);
     }
-    let stalled = site.house.vitality.stalled(site.house.clock.mono());
+    let stalled = overview.heartbeat.stalled();
     let words =
         stalled.into_iter().map(|(name, age)| format!("{name} has not moved for {} s", age.as_secs()));
     verdict(&words.collect::<Vec<_>>())
 }
 
-async fn readyz(State(site): State<Site>) -> Response {
-    let vitals = report_of::vitals(&site.house).await;
-    let phase = *site.house.phase.borrow();
-    verdict(&health::not_ready(phase, &vitals).into_iter().collect::<Vec<_>>())
+async fn readyz(State(overview): State<Arc<Overview>>) -> Response {
+    let queue = overview.heartbeat.ask_queue().await;
+    verdict(&health::not_ready(overview.lifecycle(), &queue).into_iter().collect::<Vec<_>>())
 }
 
-async fn healthz(State(site): State<Site>) -> Response {
-    let vitals = report_of::vitals(&site.house).await;
-    verdict(&report_of::gather(&site.house, &vitals, None).reasons)
+async fn healthz(State(overview): State<Arc<Overview>>) -> Response {
+    let queue = overview.heartbeat.ask_queue().await;
+    verdict(&report_of::gather(&overview, &queue, None).reasons)
 }
 
-async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
-    gauges::refresh(&site.house);
+async fn metrics(State(overview): State<Arc<Overview>>, headers: HeaderMap) -> Response {
+    gauges::refresh(&overview);
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (kind, text) = if accepts.contains("application/openmetrics-text") {
-        ("application/openmetrics-text; version=1.0.0; charset=utf-8", site.house.metrics.render())
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", overview.metrics.render())
     } else {
-        ("text/plain; version=0.0.4; charset=utf-8", site.house.metrics.render_classic())
+        ("text/plain; version=0.0.4; charset=utf-8", overview.metrics.render_classic())
     };
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
-async fn status(State(site): State<Site>) -> Response {
-    Json(report_of::report(&site.house).await).into_response()
+async fn status(State(at): State<Operator>) -> Response {
+    Json(report_of::report(&at.context.overview).await).into_response()
 }
 
 #[derive(Deserialize)]
@@ -138,8 +140,8 @@ struct Wanted {
     id: String,
 }
 
-async fn trace(State(site): State<Site>, Query(Wanted { id }): Query<Wanted>) -> Response {
-    match trace_of::trace(&site.house, &id).await {
+async fn trace(State(at): State<Operator>, Query(Wanted { id }): Query<Wanted>) -> Response {
+    match at.context.tracer.trace(&id).await {
         Ok(trace) => Json(trace).into_response(),
         Err(error) => fault(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
@@ -154,26 +156,20 @@ fn changed<T: Serialize>(result: Result<T, ChangeError>) -> Response {
     }
 }
 
-impl Site {
-    fn operator(&self) -> Peer {
-        self.peer.unwrap_or(Peer { uid: u32::MAX, pid: None })
-    }
+async fn pause(State(at): State<Operator>, Json(choice): Json<LaneChoice>) -> Response {
+    changed(at.context.controls.pause(&choice, true, at.peer).await)
 }
 
-async fn pause(State(site): State<Site>, Json(choice): Json<LaneChoice>) -> Response {
-    changed(site.desk.pause(&site.house, &choice, true, site.operator()).await)
+async fn resume(State(at): State<Operator>, Json(choice): Json<LaneChoice>) -> Response {
+    changed(at.context.controls.pause(&choice, false, at.peer).await)
 }
 
-async fn resume(State(site): State<Site>, Json(choice): Json<LaneChoice>) -> Response {
-    changed(site.desk.pause(&site.house, &choice, false, site.operator()).await)
+async fn adopt(State(at): State<Operator>) -> Response {
+    changed(at.context.controls.adopt(at.peer).await)
 }
 
-async fn adopt(State(site): State<Site>) -> Response {
-    changed(change::adopt(&site.house, site.operator()).await)
-}
-
-async fn reload(State(site): State<Site>) -> Response {
-    let answer = change::reload(&site.house, format!("uid {}", site.operator().uid)).await;
+async fn reload(State(at): State<Operator>) -> Response {
+    let answer = at.context.controls.reload(format!("uid {}", at.peer.uid)).await;
     match answer {
         Ok(answer @ ReloadAnswer::Refused { .. }) => {
             (StatusCode::UNPROCESSABLE_ENTITY, Json(answer)).into_response()
@@ -190,43 +186,44 @@ struct ListWanted {
     with_events: bool,
 }
 
-async fn list(State(site): State<Site>, Json(wanted): Json<ListWanted>) -> Response {
+async fn list(State(at): State<Operator>, Json(wanted): Json<ListWanted>) -> Response {
     in_lines(move |lines| {
-        let done = letters::list(&site.house.dead_letters, &wanted.filter, wanted.with_events, lines);
+        let done = letters::list(&at.context.letters.dead_letters, &wanted.filter, wanted.with_events, lines);
         if wanted.with_events {
-            tell_access(&site, "shown to", &LettersSummary { done, ..LettersSummary::default() });
+            tell_access(at.peer, "shown to", &LettersSummary { done, ..LettersSummary::default() });
         }
     })
 }
 
-async fn export(State(site): State<Site>, Json(filter): Json<Filter>) -> Response {
+async fn export(State(at): State<Operator>, Json(filter): Json<Filter>) -> Response {
     in_lines(move |lines| {
-        let done = letters::export(&site.house.dead_letters, &filter, lines);
-        tell_access(&site, "exported by", &LettersSummary { done, ..LettersSummary::default() });
+        let done = letters::export(&at.context.letters.dead_letters, &filter, lines);
+        tell_access(at.peer, "exported by", &LettersSummary { done, ..LettersSummary::default() });
     })
 }
 
-async fn replay(State(site): State<Site>, Json(request): Json<LettersRequest>) -> Response {
+async fn replay(State(at): State<Operator>, Json(request): Json<LettersRequest>) -> Response {
     in_lines(move |lines| {
-        let summary = letters::replay(&site.house.dead_letters, &site.house.doors, &request, lines);
+        let summary =
+            letters::replay(&at.context.letters.dead_letters, &at.context.letters.doors, &request, lines);
         if !request.dry_run {
-            tell_access(&site, "replayed by", &summary);
+            tell_access(at.peer, "replayed by", &summary);
         }
     })
 }
 
-async fn discard(State(site): State<Site>, Json(request): Json<LettersRequest>) -> Response {
+async fn discard(State(at): State<Operator>, Json(request): Json<LettersRequest>) -> Response {
     in_lines(move |lines| {
-        let summary = letters::discard(&site.house.dead_letters, &request, lines);
+        let summary = letters::discard(&at.context.letters.dead_letters, &request, lines);
         if !request.dry_run {
-            tell_access(&site, "discarded by", &summary);
+            tell_access(at.peer, "discarded by", &summary);
         }
     })
 }
 
 /// Who looked at calls, or changed what becomes of them.
-fn tell_access(site: &Site, what: &str, summary: &LettersSummary) {
-    let Peer { uid, pid } = site.operator();
+fn tell_access(peer: Peer, what: &str, summary: &LettersSummary) {
+    let Peer { uid, pid } = peer;
     let (done, refused, stopped) = (summary.done, summary.refused, summary.stopped.as_deref());
     tracing::info!(uid, pid, done, refused, stopped, "dead letters {what} an operator");
 }

@@ -14,9 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::change::Desk;
 use super::context::AdminContext;
-use super::routes::{self, Site};
+use super::overview::Overview;
+use super::routes;
 use crate::socket::{Peer, UnixSocket};
 
 /// Connections at once; more wait to be accepted.
@@ -28,46 +28,28 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What both servers need.
-#[derive(Clone, Debug)]
-pub struct Parts {
-    house: Arc<AdminContext>,
-    desk: Arc<Desk>,
-}
-
-impl Parts {
-    /// Of the daemon's parts.
-    pub fn new(house: Arc<AdminContext>) -> Self {
-        Self { house, desk: Arc::default() }
-    }
-
-    fn site(&self, peer: Option<Peer>) -> Site {
-        Site { house: self.house.clone(), desk: self.desk.clone(), peer }
-    }
-}
-
 /// Serves the operator until `stop`.
-pub async fn serve(socket: UnixSocket, parts: Parts, stop: CancellationToken) {
-    let desk = Accepting::new(stop);
-    while let Some(next) = desk.next(socket.accept()).await {
+pub async fn serve(socket: UnixSocket, context: AdminContext, stop: CancellationToken) {
+    let accepting = Accepting::new(stop);
+    while let Some(next) = accepting.next(socket.accept()).await {
         let Some((stream, place)) = next else { continue };
         let Ok(peer) = Peer::of(&stream) else { continue };
-        desk.serve(stream, routes::operator(parts.site(Some(peer))), place);
+        accepting.serve(stream, routes::operator(&context, peer), place);
     }
     drop(socket);
-    desk.end().await;
+    accepting.end().await;
 }
 
 /// Serves probes and scrapers until `stop`.
-pub async fn serve_metrics(listener: TcpListener, parts: Parts, stop: CancellationToken) {
-    let desk = Accepting::new(stop);
-    while let Some(next) = desk.next(listener.accept()).await {
+pub async fn serve_metrics(listener: TcpListener, overview: Arc<Overview>, stop: CancellationToken) {
+    let accepting = Accepting::new(stop);
+    while let Some(next) = accepting.next(listener.accept()).await {
         let Some(((stream, _), place)) = next else { continue };
         let _ = stream.set_nodelay(true);
-        desk.serve(stream, routes::public(parts.site(None)), place);
+        accepting.serve(stream, routes::public(overview.clone()), place);
     }
     drop(listener);
-    desk.end().await;
+    accepting.end().await;
 }
 
 /// Connections of one listener.

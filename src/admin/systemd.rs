@@ -8,8 +8,9 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{AdminContext, Phase};
+use super::overview::Overview;
 use super::report_of;
+use super::state::Lifecycle;
 
 /// Pace of the status line, and of the watchdog if systemd asks for a slower one.
 const EVERY: Duration = Duration::from_secs(10);
@@ -34,7 +35,7 @@ pub fn ready() {
 }
 
 /// Keeps systemd informed until `stop`, and on until `end`: a long drain is no hang.
-pub async fn run(house: &AdminContext, end: CancellationToken) {
+pub async fn run(overview: &Overview, end: CancellationToken) {
     let is_told = std::env::var_os("NOTIFY_SOCKET").is_some();
     if !is_told {
         return;
@@ -43,16 +44,16 @@ pub async fn run(house: &AdminContext, end: CancellationToken) {
     // Twice as often as asked, as sd_watchdog_enabled(3) recommends.
     let every = watchdog.map_or(EVERY, |limit| EVERY.min(limit / 2)).max(Duration::from_millis(100));
     let (mut said, mut is_stopping) = (String::new(), false);
-    let mut phase = house.phase.clone();
+    let mut lifecycle = overview.lifecycle.clone();
     loop {
-        if watchdog.is_some() && house.vitality.stalled(house.clock.mono()).is_empty() {
+        if watchdog.is_some() && overview.heartbeat.stalled().is_empty() {
             send(&[NotifyState::Watchdog]);
         }
-        if *phase.borrow_and_update() == Phase::Stopping && !is_stopping {
+        if *lifecycle.borrow_and_update() == Lifecycle::Stopping && !is_stopping {
             is_stopping = true;
             send(&[NotifyState::Stopping]);
         }
-        let report = report_of::gather(house, &house.vitality.queue(), None);
+        let report = report_of::gather(overview, &overview.heartbeat.last_queue(), None);
         let words = report.words.join("; ");
         if words != said {
             send(&[NotifyState::Status(&words)]);
@@ -61,7 +62,7 @@ pub async fn run(house: &AdminContext, end: CancellationToken) {
         tokio::select! {
             () = end.cancelled() => return,
             // Whoever tells of it is gone once it stops: a channel that is closed would be ready at once, for ever.
-            Ok(()) = phase.changed() => {}
+            Ok(()) = lifecycle.changed() => {}
             () = tokio::time::sleep(every) => {}
         }
     }

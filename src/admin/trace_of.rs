@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::context::AdminContext;
+use super::state::Identity;
 use super::trace::{Trace, TracePart, TraceState};
 use crate::event::{Envelope, Lane};
-use crate::queue::{Backlog, EventIds, Fate, LedgerEntry, QueueError, Stored};
-use crate::relay::{Command, LaneState, Place, Question};
+use crate::queue::{Backlog, EventIds, Fate, LedgerEntry, LedgerReader, QueueError, Reader, Stored};
+use crate::relay::{Command, LaneState, Place, Question, RelayStatus};
 
 /// Parts of a trace at most, of each kind: an agent's day has hundreds.
 const PARTS_MAX: usize = 1_000;
@@ -18,108 +18,121 @@ const READ: (usize, usize) = (2_000, 1024 * 1024);
 /// How long the relay may take to say where an event is.
 const PLACE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Everything that is known of `id`.
-///
-/// # Errors
-/// If the queue cannot be read.
-pub(super) async fn trace(house: &AdminContext, id: &str) -> Result<Trace, QueueError> {
-    // The queue first: what settles meanwhile is in the ledger then, and counts as that.
-    let (mut waits, mut is_cut) = (Vec::new(), false);
-    for lane in Lane::ALL {
-        let queued = queued_in(house, lane, id).await?;
-        is_cut |= queued.len() >= PARTS_MAX;
-        waits.extend(queued);
-    }
-    let (ledger, wanted) = (house.ledger.clone(), id.to_owned());
-    let found = tokio::task::spawn_blocking(move || ledger.find(&wanted, PARTS_MAX)).await;
-    let entries = found.map_err(|error| QueueError::Storage(error.to_string()))??;
-    is_cut |= entries.len() >= PARTS_MAX;
-    let ended = |stored: &Stored| {
-        let is_end = |entry: &&LedgerEntry| matches!(entry.fate, Fate::Delivered | Fate::Dead(_));
-        let mut ends = entries.iter().filter(is_end);
-        ends.any(|entry| (entry.lane, entry.seq) == (stored.event.lane, stored.seq))
-    };
-    waits.retain(|(stored, _)| !ended(stored));
-    let mut parts: Vec<TracePart> = entries.iter().map(settled).collect();
-    let mut relay_answers = true;
-    for (stored, ids) in waits {
-        let place = if relay_answers { place_of(house, &stored).await } else { None };
-        // One that does not answer now, as while it stops, is not asked again.
-        relay_answers = place.is_some();
-        parts.push(waiting(house, &stored, ids, place));
-    }
-    parts.sort_by_key(|part| part.accepted_at_ms);
-    let account = house.account.borrow().clone();
-    Ok(Trace {
-        id: id.to_owned(),
-        region: account.owner.region,
-        organisation: account.owner.organisation,
-        organisation_name: account.organisation_name,
-        api_host: house.upstream.host(),
-        parts,
-        is_cut,
-    })
+/// Where an event may be: in a lane, at the relay, in the ledger.
+#[derive(Debug)]
+pub struct Tracer {
+    /// What is queued.
+    pub backlog: Reader,
+    /// What is settled.
+    pub ledger: LedgerReader,
+    /// Knows where a queued event stands.
+    pub relay: mpsc::Sender<Command>,
+    /// The lanes' state.
+    pub lanes: watch::Receiver<RelayStatus>,
+    /// The account that events are sent to.
+    pub identity: Identity,
 }
 
-/// Unsettled events of a lane that carry the id. Reads the whole lane, page by page, between the relay's
-/// own reads.
-async fn queued_in(
-    house: &AdminContext,
-    lane: Lane,
-    id: &str,
-) -> Result<Vec<(Stored, EventIds)>, QueueError> {
-    let event_id = Uuid::try_parse(id).ok();
-    let (mut found, mut from) = (Vec::new(), 0);
-    loop {
-        let page = house.backlog.read(lane, from, READ.0, READ.1).await?;
-        let (wanted, events) = (id.to_owned(), page.events);
-        let matching = tokio::task::spawn_blocking(move || {
-            let with_ids = events.into_iter().map(|stored| {
-                let ids = EventIds::of_body(&stored.event.body);
-                (stored, ids)
+impl Tracer {
+    /// Everything that is known of `id`.
+    ///
+    /// # Errors
+    /// If the queue cannot be read.
+    pub(super) async fn trace(&self, id: &str) -> Result<Trace, QueueError> {
+        // The queue first: what settles meanwhile is in the ledger then, and counts as that.
+        let (mut waits, mut is_cut) = (Vec::new(), false);
+        for lane in Lane::ALL {
+            let queued = self.queued_in(lane, id).await?;
+            is_cut |= queued.len() >= PARTS_MAX;
+            waits.extend(queued);
+        }
+        let (ledger, wanted) = (self.ledger.clone(), id.to_owned());
+        let found = tokio::task::spawn_blocking(move || ledger.find(&wanted, PARTS_MAX)).await;
+        let entries = found.map_err(|error| QueueError::Storage(error.to_string()))??;
+        is_cut |= entries.len() >= PARTS_MAX;
+        let ended = |stored: &Stored| {
+            let is_end = |entry: &&LedgerEntry| matches!(entry.fate, Fate::Delivered | Fate::Dead(_));
+            let mut ends = entries.iter().filter(is_end);
+            ends.any(|entry| (entry.lane, entry.seq) == (stored.event.lane, stored.seq))
+        };
+        waits.retain(|(stored, _)| !ended(stored));
+        let mut parts: Vec<TracePart> = entries.iter().map(settled).collect();
+        let mut relay_answers = true;
+        for (stored, ids) in waits {
+            let place = if relay_answers { self.place_of(&stored).await } else { None };
+            // One that does not answer now, as while it stops, is not asked again.
+            relay_answers = place.is_some();
+            parts.push(self.waiting(&stored, ids, place));
+        }
+        parts.sort_by_key(|part| part.accepted_at_ms);
+        let destination = self.identity.destination.borrow().clone();
+        Ok(Trace {
+            id: id.to_owned(),
+            region: destination.owner.region,
+            organisation: destination.owner.organisation,
+            organisation_name: destination.organisation_name,
+            api_host: self.identity.upstream.host(),
+            parts,
+            is_cut,
+        })
+    }
+
+    /// Unsettled events of a lane that carry the id. Reads the whole lane, page by page, between the relay's
+    /// own reads.
+    async fn queued_in(&self, lane: Lane, id: &str) -> Result<Vec<(Stored, EventIds)>, QueueError> {
+        let event_id = Uuid::try_parse(id).ok();
+        let (mut found, mut from) = (Vec::new(), 0);
+        loop {
+            let page = self.backlog.read(lane, from, READ.0, READ.1).await?;
+            let (wanted, events) = (id.to_owned(), page.events);
+            let matching = tokio::task::spawn_blocking(move || {
+                let with_ids = events.into_iter().map(|stored| {
+                    let ids = EventIds::of_body(&stored.event.body);
+                    (stored, ids)
+                });
+                let is_meant = |(stored, ids): &(Stored, EventIds)| {
+                    event_id == Some(stored.event.event_id) || ids.contains(&wanted)
+                };
+                with_ids.filter(is_meant).collect::<Vec<_>>()
             });
-            let is_meant = |(stored, ids): &(Stored, EventIds)| {
-                event_id == Some(stored.event.event_id) || ids.contains(&wanted)
-            };
-            with_ids.filter(is_meant).collect::<Vec<_>>()
-        });
-        found.extend(matching.await.map_err(|error| QueueError::Storage(error.to_string()))?);
-        if page.at_end || found.len() >= PARTS_MAX {
-            found.truncate(PARTS_MAX);
-            return Ok(found);
-        }
-        from = page.next;
-    }
-}
-
-async fn place_of(house: &AdminContext, stored: &Stored) -> Option<Place> {
-    let (answer, place) = oneshot::channel();
-    let (lane, seq, key) = (stored.event.lane, stored.seq, stored.event.key);
-    let asked = async {
-        house.commands.send(Command::Locate(Question { lane, seq, key, answer })).await.ok()?;
-        place.await.ok()
-    };
-    tokio::time::timeout(PLACE_WITHIN, asked).await.ok().flatten()
-}
-
-fn waiting(house: &AdminContext, stored: &Stored, ids: EventIds, place: Option<Place>) -> TracePart {
-    let (lane, seq) = (stored.event.lane, stored.seq);
-    let status = house.relay.borrow().lanes[lane.index()].clone();
-    let lane_waits = status.next_attempt;
-    let (mut words, mut earliest, attempts) = in_words(place);
-    if status.state != LaneState::Running {
-        let reason = status.reason.as_deref().unwrap_or("no reason known");
-        words = format!("{words}; the lane is {}: {reason}", status.state.name());
-        earliest = earliest.max(lane_waits);
-        if status.state == LaneState::Paused {
-            earliest = None;
+            found.extend(matching.await.map_err(|error| QueueError::Storage(error.to_string()))?);
+            if page.at_end || found.len() >= PARTS_MAX {
+                found.truncate(PARTS_MAX);
+                return Ok(found);
+            }
+            from = page.next;
         }
     }
-    let state = TraceState::Queued {
-        place: words,
-        earliest_seconds: earliest.map(|wait| wait.as_secs_f64().ceil() as u64),
-    };
-    part(&stored.event, seq, ids, attempts, state)
+
+    async fn place_of(&self, stored: &Stored) -> Option<Place> {
+        let (answer, place) = oneshot::channel();
+        let (lane, seq, key) = (stored.event.lane, stored.seq, stored.event.key);
+        let asked = async {
+            self.relay.send(Command::Locate(Question { lane, seq, key, answer })).await.ok()?;
+            place.await.ok()
+        };
+        tokio::time::timeout(PLACE_WITHIN, asked).await.ok().flatten()
+    }
+
+    fn waiting(&self, stored: &Stored, ids: EventIds, place: Option<Place>) -> TracePart {
+        let (lane, seq) = (stored.event.lane, stored.seq);
+        let status = self.lanes.borrow().lanes[lane.index()].clone();
+        let lane_waits = status.next_attempt;
+        let (mut words, mut earliest, attempts) = in_words(place);
+        if status.state != LaneState::Running {
+            let reason = status.reason.as_deref().unwrap_or("no reason known");
+            words = format!("{words}; the lane is {}: {reason}", status.state.name());
+            earliest = earliest.max(lane_waits);
+            if status.state == LaneState::Paused {
+                earliest = None;
+            }
+        }
+        let state = TraceState::Queued {
+            place: words,
+            earliest_seconds: earliest.map(|wait| wait.as_secs_f64().ceil() as u64),
+        };
+        part(&stored.event, seq, ids, attempts, state)
+    }
 }
 
 /// Words, time until it may leave, requests it stood in.

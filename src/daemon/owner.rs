@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::reload::in_full;
-use crate::admin::{Account, AdminContext, Adopted};
+use super::fault::in_full;
+use crate::admin::{Adopted, Destination};
 use crate::queue::{Owner, Ownership};
 use crate::{relay, upstream};
 
@@ -41,7 +41,7 @@ pub fn owner(upstream: &crate::config::Upstream) -> Owner {
 pub(super) struct Custody {
     client: upstream::Client,
     ownership: Ownership,
-    account: watch::Sender<Account>,
+    account: watch::Sender<Destination>,
     commands: mpsc::Sender<relay::Command>,
     /// The relay was told to send nothing.
     withheld: Arc<AtomicBool>,
@@ -51,20 +51,19 @@ pub(super) struct Custody {
 
 impl Custody {
     /// Before the relay runs: it withholds already if `is_withheld`.
-    pub(super) fn new(house: &AdminContext, account: watch::Sender<Account>, is_withheld: bool) -> Self {
-        let client = house.upstream.clone();
+    pub(super) fn new(
+        client: upstream::Client,
+        ownership: Ownership,
+        account: watch::Sender<Destination>,
+        commands: mpsc::Sender<relay::Command>,
+        is_withheld: bool,
+    ) -> Self {
         client.guard();
         if !is_withheld {
             client.clear(client.epoch());
         }
-        Self {
-            client,
-            ownership: house.ownership.clone(),
-            account,
-            commands: house.commands.clone(),
-            withheld: Arc::new(AtomicBool::new(is_withheld)),
-            told: Arc::default(),
-        }
+        let withheld = Arc::new(AtomicBool::new(is_withheld));
+        Self { client, ownership, account, commands, withheld, told: Arc::default() }
     }
 
     /// For whom events are accepted.
@@ -80,7 +79,7 @@ impl Custody {
     /// Events are for another account from now on. Why those that are queued stay, if they do.
     pub(super) async fn change(&self, next: Owner) -> Result<Option<String>, String> {
         let withheld = self.claim(next.clone()).await?;
-        self.account.send_replace(Account { owner: next, organisation_name: None });
+        self.account.send_replace(Destination { owner: next, organisation_name: None });
         match &withheld {
             Some(reason) => self.withhold(reason).await,
             None => self.release().await,

@@ -10,33 +10,51 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::fault::in_full;
 use super::owner::{Custody, owner};
-use super::running::joined;
-use super::{Load, SetLevel};
+use super::tasks::joined;
 use crate::admin::{
-    self, AdminContext, Phase, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest, Request,
+    self, AdminRequest, AdminSettings, Lifecycle, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest,
 };
-use crate::config::{self, Config, Loaded};
-use crate::{ingest, relay, upstream};
+use crate::config::{self, Config, ConfigError, Loaded};
+use crate::ingest::{self, DoorContext};
+use crate::metrics::Metrics;
+use crate::queue::{Caretaker, Writer};
+use crate::{relay, upstream};
 
 /// How long the relay may take to hear that nothing may leave any more.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
+
+/// Reads the configuration again; blocks.
+pub type Load = Arc<dyn Fn() -> Result<Loaded, ConfigError> + Send + Sync>;
+/// Changes the least severe level that is logged.
+pub type SetLevel = Arc<dyn Fn(tracing::Level) + Send + Sync>;
+
+/// Every part that a new configuration reaches.
+pub(super) struct ReloadTargets {
+    pub(super) doors: Arc<DoorContext<Writer>>,
+    pub(super) queue: Caretaker,
+    pub(super) relay: mpsc::Sender<relay::Command>,
+    pub(super) upstream: upstream::Client,
+    pub(super) admin: watch::Sender<AdminSettings>,
+    pub(super) set_level: SetLevel,
+}
 
 /// Has the configuration in force and knows all who need it.
 pub(super) struct Reloader {
     loaded: Loaded,
     load: Load,
-    set_level: SetLevel,
-    house: Arc<AdminContext>,
-    settings: watch::Sender<admin::Settings>,
+    targets: ReloadTargets,
     custody: Custody,
+    metrics: Arc<Metrics>,
+    lifecycle: watch::Receiver<Lifecycle>,
     /// `None` while it is decided anew whose the events are.
     learning: Option<JoinHandle<()>>,
 }
 
-/// What of the configuration the operator's window needs.
-pub(super) fn operator_settings(config: &Config) -> admin::Settings {
-    admin::Settings {
+/// The part of the configuration that reports depend on.
+pub(super) fn admin_settings(config: &Config) -> AdminSettings {
+    AdminSettings {
         late_after: config.admin.late_after,
         dead_letters_max_age: config.queue.dead_letters_max_age,
         min_free_disk: config.queue.min_free_disk,
@@ -44,29 +62,30 @@ pub(super) fn operator_settings(config: &Config) -> admin::Settings {
 }
 
 impl Reloader {
+    /// Begins to learn whose the events are.
     pub(super) fn new(
         loaded: Loaded,
         load: Load,
-        set_level: SetLevel,
-        house: &Arc<AdminContext>,
-        settings: watch::Sender<admin::Settings>,
+        targets: ReloadTargets,
         custody: Custody,
+        metrics: Arc<Metrics>,
+        lifecycle: watch::Receiver<Lifecycle>,
     ) -> Self {
-        let (house, learning) = (house.clone(), Some(custody.learn()));
-        Self { loaded, load, set_level, house, settings, custody, learning }
+        let learning = Some(custody.learn());
+        Self { loaded, load, targets, custody, metrics, lifecycle, learning }
     }
 
     /// Reloads and adopts whenever somebody asks, until `stop`.
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>, stop: CancellationToken) {
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<AdminRequest>, stop: CancellationToken) {
         while let Some(Some(request)) = stop.run_until_cancelled(requests.recv()).await {
             match request {
-                Request::Reload(request) => {
+                AdminRequest::Reload(request) => {
                     admin::tell_reloading();
                     // A stop does not wait for a login host.
                     let Some(answer) = stop.run_until_cancelled(self.reload()).await else { break };
                     self.answer(request, answer);
                 }
-                Request::Adopt(answer) => {
+                AdminRequest::Adopt(answer) => {
                     self.stop_learning().await;
                     // Who asked may be gone.
                     let _ = answer.send(self.custody.adopt().await);
@@ -79,8 +98,8 @@ impl Reloader {
 
     fn answer(&self, request: ReloadRequest, answer: ReloadAnswer) {
         tell(&answer, &request.by);
-        self.house.metrics.config_last_reload_success.set(i64::from(!is_refused(&answer)));
-        if *self.house.phase.borrow() == Phase::Accepting {
+        self.metrics.config_last_reload_success.set(i64::from(!is_refused(&answer)));
+        if *self.lifecycle.borrow() == Lifecycle::Accepting {
             admin::tell_ready();
         }
         // Who asked may be gone.
@@ -160,7 +179,7 @@ impl Reloader {
     async fn relay_hears(&self) -> bool {
         let (answer, heard) = oneshot::channel();
         let asked = async {
-            self.house.commands.send(relay::Command::Ping(answer)).await.is_ok() && heard.await.is_ok()
+            self.targets.relay.send(relay::Command::Ping(answer)).await.is_ok() && heard.await.is_ok()
         };
         tokio::time::timeout(HEARD_WITHIN, asked).await.unwrap_or(false)
     }
@@ -173,20 +192,20 @@ impl Reloader {
         is_way_new: bool,
     ) -> Option<upstream::Login> {
         let config = &loaded.config;
-        self.house.doors.configure(doors);
-        self.house.caretaker.configure(config.queue.clone());
-        self.settings.send_replace(operator_settings(config));
-        (self.set_level)(config.log.level);
+        self.targets.doors.configure(doors);
+        self.targets.queue.configure(config.queue.clone());
+        self.targets.admin.send_replace(admin_settings(config));
+        (self.targets.set_level)(config.log.level);
         let relay = relay::Settings {
             relay: config.relay.clone(),
             grace: config.daemon.grace,
             drain: config.daemon.drain,
         };
-        let _ = self.house.commands.send(relay::Command::Configure(Box::new(relay))).await;
+        let _ = self.targets.relay.send(relay::Command::Configure(Box::new(relay))).await;
         let is_other_account = self.learning.is_none();
-        let login = self.house.upstream.configure(client).await;
+        let login = self.targets.upstream.configure(client).await;
         if is_other_account {
-            let _ = self.house.commands.send(relay::Command::ForgetLimits).await;
+            let _ = self.targets.relay.send(relay::Command::ForgetLimits).await;
         }
         if login.is_some() || is_other_account {
             // Another token may be of another organisation, and what was held for want of a good one goes on.
@@ -194,7 +213,7 @@ impl Reloader {
             self.learning = Some(self.custody.learn());
         }
         if login.is_some() || is_way_new {
-            let _ = self.house.commands.send(relay::Command::TryNow).await;
+            let _ = self.targets.relay.send(relay::Command::TryNow).await;
         }
         login
     }
@@ -244,15 +263,4 @@ fn tell(answer: &ReloadAnswer, by: &str) {
             }
         }
     }
-}
-
-/// An error with its causes, in a line.
-pub(super) fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

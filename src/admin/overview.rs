@@ -1,0 +1,43 @@
+//! The handles that health, status, metrics and systemd's status line are read from.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::heartbeat::Heartbeat;
+use super::state::{AdminSettings, Identity, Lifecycle};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::queue::{DeadLetters, Reader};
+use crate::relay::RelayStatus;
+
+/// Everything that a report reads. Nothing can be changed through it.
+#[derive(Debug)]
+pub struct Overview {
+    /// Both clocks.
+    pub clock: Clock,
+    /// When the daemon started, milliseconds since 1970.
+    pub started_ms: i64,
+    /// Counters and gauges.
+    pub metrics: Arc<Metrics>,
+    /// Whether events are accepted.
+    pub lifecycle: watch::Receiver<Lifecycle>,
+    /// Limits that a report is judged by.
+    pub settings: watch::Receiver<AdminSettings>,
+    /// The lanes' state.
+    pub lanes: watch::Receiver<RelayStatus>,
+    /// The lanes' depth.
+    pub backlog: Reader,
+    /// How many dead letters there are, and how old they are.
+    pub dead_letters: DeadLetters,
+    /// The account that events are sent to.
+    pub identity: Identity,
+    /// When the loops last answered, and what was counted then.
+    pub heartbeat: Arc<Heartbeat>,
+}
+
+impl Overview {
+    pub(super) fn lifecycle(&self) -> Lifecycle {
+        *self.lifecycle.borrow()
+    }
+}
