@@ -23,15 +23,18 @@ pub struct Admin {
 }
 
 pub(super) const KEYS: &[Key] = &[
-    key("admin.listen", "unix:/run/trunkline/admin.sock", Kind::UnixListen, "Socket of the admin interface."),
-    key("admin.mode", "0660", Kind::Mode, "Permission bits of the socket file."),
-    unset("admin.group", "\"trunkline-admin\"", Kind::Text, "Group of the socket file, name or number."),
+    key("admin.listen", "unix:/run/trunkline/admin.sock", Kind::UnixListen, "Socket of the admin interface.")
+        .read_at_start(),
+    key("admin.mode", "0660", Kind::Mode, "Permission bits of the socket file.").read_at_start(),
+    unset("admin.group", "\"trunkline-admin\"", Kind::Text, "Group of the socket file, name or number.")
+        .read_at_start(),
     unset(
         "admin.metrics_listen",
         "\"127.0.0.1:9464\"",
         Kind::TcpListen,
         "TCP address that serves only GET /livez, /readyz, /healthz and /metrics; not set: off.",
-    ),
+    )
+    .read_at_start(),
     key(
         "admin.late_after",
         "15m",

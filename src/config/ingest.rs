@@ -107,9 +107,11 @@ pub(super) const KEYS: &[Key] = &[
         "/run/trunkline/events.sock",
         Kind::Socket,
         "Socket file that takes events, a JSON object a line.",
-    ),
-    key("ingest.stream.mode", "0660", Kind::Mode, "Permission bits of the socket file."),
-    unset("ingest.stream.group", "\"asterisk\"", Kind::Text, "Group of the socket file, name or number."),
+    )
+    .read_at_start(),
+    key("ingest.stream.mode", "0660", Kind::Mode, "Permission bits of the socket file.").read_at_start(),
+    unset("ingest.stream.group", "\"asterisk\"", Kind::Text, "Group of the socket file, name or number.")
+        .read_at_start(),
     unset(
         "ingest.stream.allow_uids",
         "[\"asterisk\", \"1000\"]",
@@ -121,7 +123,8 @@ pub(super) const KEYS: &[Key] = &[
         "\"127.0.0.1:8480\"",
         Kind::LoopbackListen,
         "Where the Events API's own paths are served; not set: off.",
-    ),
+    )
+    .read_at_start(),
     unset(
         "ingest.http.token_file",
         "\"/etc/trunkline/http_token\"",

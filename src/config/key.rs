@@ -17,6 +17,9 @@ pub struct Key {
     pub kind: Kind,
     /// What it does, in a sentence or two.
     pub meaning: &'static str,
+    /// A change takes a restart of the daemon: what it sets is bound, opened or built once, at the start. All
+    /// other keys are taken over by `reload`.
+    pub needs_restart: bool,
 }
 
 /// What a key's value is.
@@ -77,24 +80,9 @@ pub enum Kind {
 /// Longest duration taken: ten years, so that adding one to a time never overflows.
 const DURATION_MAX: Duration = Duration::from_secs(3_650 * 24 * 3_600);
 
-/// What is bound, opened or built once, at the start.
-const NEED_RESTART: &[&str] = &[
-    "ingest.stream.path",
-    "ingest.stream.mode",
-    "ingest.stream.group",
-    "ingest.http.listen",
-    "queue.dir",
-    "queue.dedupe_window",
-    "admin.listen",
-    "admin.mode",
-    "admin.group",
-    "admin.metrics_listen",
-    "log.format",
-];
-
 /// Key with a default.
 pub(super) const fn key(name: &'static str, default: &'static str, kind: Kind, meaning: &'static str) -> Key {
-    Key { name, default: Some(default), example: "", kind, meaning }
+    Key { name, default: Some(default), example: "", kind, meaning, needs_restart: false }
 }
 
 /// Key that is not set by default.
@@ -104,10 +92,16 @@ pub(super) const fn unset(
     kind: Kind,
     meaning: &'static str,
 ) -> Key {
-    Key { name, default: None, example, kind, meaning }
+    Key { name, default: None, example, kind, meaning, needs_restart: false }
 }
 
 impl Key {
+    /// The same key, read only when the daemon starts.
+    pub(super) const fn read_at_start(mut self) -> Self {
+        self.needs_restart = true;
+        self
+    }
+
     /// Section and last part of the name.
     pub fn split(&self) -> (&'static str, &'static str) {
         self.name.rsplit_once('.').expect("every declared key has a section")
@@ -121,11 +115,6 @@ impl Key {
     /// Whether a part of its value is not shown.
     pub(super) fn is_masked(&self) -> bool {
         matches!(self.kind, Kind::Secret | Kind::Proxy | Kind::Url)
-    }
-
-    /// Whether a change of it takes a restart of the daemon. All others are taken over by `reload`.
-    pub fn needs_restart(&self) -> bool {
-        NEED_RESTART.contains(&self.name)
     }
 
     /// Whether its value is never shown.

@@ -43,7 +43,8 @@ pub(super) const KEYS: &[Key] = &[
         "text",
         Kind::Choice(&["text", "json", "journald"]),
         "Lines for people, JSON objects, or native journal entries.",
-    ),
+    )
+    .read_at_start(),
 ];
 
 /// Reads the section.

@@ -42,7 +42,8 @@ pub(super) const KEYS: &[Key] = &[
         "/var/lib/trunkline",
         Kind::Path,
         "Directory of everything durable; made with mode 0700, files 0600.",
-    ),
+    )
+    .read_at_start(),
     key(
         "queue.max_size",
         "4GiB",
@@ -66,7 +67,8 @@ pub(super) const KEYS: &[Key] = &[
         "15m",
         Kind::Duration { off: true },
         "How long an (array, eventId) is remembered; at most the newest 500,000 ids. \"0s\": off.",
-    ),
+    )
+    .read_at_start(),
     key(
         "queue.keep_ledger",
         "72h",

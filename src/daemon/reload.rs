@@ -139,7 +139,7 @@ impl Reloader {
         let login = self.put_in_force(&loaded, doors, client, is_way_new).await;
         self.keep(loaded);
         let change = |change: config::Change| ReloadChange {
-            needs_restart: change.key.needs_restart(),
+            needs_restart: change.key.needs_restart,
             key: change.key.name.to_owned(),
             before: change.before,
             now: change.now,
@@ -221,7 +221,7 @@ impl Reloader {
     /// What takes a restart is still what it was: the next reload says so again.
     fn keep(&mut self, mut loaded: Loaded) {
         for ((key, now), before) in config::keys().zip(&mut loaded.show).zip(&self.loaded.show) {
-            if key.needs_restart() {
+            if key.needs_restart {
                 *now = before.clone();
             }
         }
