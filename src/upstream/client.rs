@@ -213,6 +213,7 @@ impl Client {
             Err(unsent) => return Me::Unknown(unsent.words),
         };
         if let Some(date_ms) = response::date_ms(&raw.headers) {
+            clock.confirm(date_ms);
             self.note_skew(clock.unix_ms().saturating_sub(date_ms));
         }
         if raw.status == 401 {
@@ -248,6 +249,7 @@ impl Client {
         let mut answer = match sent {
             Ok(raw) => {
                 if let Some(date_ms) = response::date_ms(&raw.headers) {
+                    self.0.clock.confirm(date_ms);
                     self.note_skew(now_ms.saturating_sub(date_ms));
                 }
                 let body = match &raw.end {
