@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod event;
+pub mod files;
 pub mod ingest;
 pub mod memory;
 pub mod metrics;

@@ -11,17 +11,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("activation", &[]),
     ("clock", &[]),
     ("event", &[]),
+    ("files", &[]),
     ("memory", &[]),
     ("metrics", &[]),
     ("shutdown", &[]),
     ("socket", &[]),
     ("config", &["event"]),
-    ("queue", &["config", "event", "metrics", "clock"]),
+    ("queue", &["config", "event", "files", "metrics", "clock"]),
     ("upstream", &["config", "event", "metrics", "clock"]),
     ("ingest", &["config", "event", "metrics", "clock", "queue", "socket"]),
     ("relay", &["config", "event", "metrics", "clock", "queue", "upstream", "shutdown"]),
     ("sandbox", &["event", "clock"]),
-    ("admin", &["clock", "config", "event", "ingest", "metrics", "queue", "relay", "socket", "upstream"]),
+    (
+        "admin",
+        &["clock", "config", "event", "files", "ingest", "metrics", "queue", "relay", "socket", "upstream"],
+    ),
     (
         "daemon",
         &[

@@ -70,15 +70,15 @@ fn check_chunk(raw: &[u8]) {
     let Some((range, records)) = decoded else { return };
     assert!(head.is_none_or(|head| head == range));
     let Some(records) = records else { return };
-    if let Records::Marks(marks) = &records {
-        for (_, first, end, bitmap) in marks {
-            check_mark(*first, *end, bitmap);
+    if let Records::Snapshot(segments) = &records {
+        for (_, first, end, bitmap) in segments {
+            check_bitmap(*first, *end, bitmap);
         }
     }
     check_round(range.start, &records);
 }
 
-fn check_mark(first: Seq, end: Seq, bitmap: &[u8]) {
+fn check_bitmap(first: Seq, end: Seq, bitmap: &[u8]) {
     // A snapshot is merged into a segment that is there.
     let first = first % (1 << 60);
     let merged = fuzzing::merged(first, end, bitmap);
@@ -106,7 +106,7 @@ fn check_round(first: Seq, records: &Records) {
             Records::Letters(letters.collect())
         }
         Records::Entries(entries) => Records::Entries(entries.into_iter().map(cut_entry).collect()),
-        Records::Marks(marks) => Records::Marks(marks),
+        Records::Snapshot(segments) => Records::Snapshot(marks),
     };
     let end = first + count(records) as Seq;
     assert_eq!(fuzzing::decode(&raw), Some((first..end, Some(expected))));
@@ -117,7 +117,7 @@ fn count(records: &Records) -> usize {
         Records::Events(_, events) => events.len(),
         Records::Letters(letters) => letters.len(),
         Records::Entries(entries) => entries.len(),
-        Records::Marks(marks) => marks.len(),
+        Records::Snapshot(segments) => segments.len(),
     }
 }
 
@@ -186,14 +186,15 @@ fn check_files(raw: &[u8]) {
         check_chunk(raw);
     }
     let mut at = within.start;
-    for (from, to) in gaps {
-        assert!(at <= from && from < to && to <= within.end);
-        assert!(chunks.iter().all(|(range, _)| range.is_empty() || range.end <= from || range.start >= to));
-        at = to;
+    for gap in gaps {
+        assert!(at <= gap.start && gap.start < gap.end && gap.end <= within.end);
+        let is_outside = |range: &Range<Seq>| range.is_empty() || range.end <= gap.start || range.start >= gap.end;
+        assert!(chunks.iter().all(|(range, _)| is_outside(range)));
+        at = gap.end;
     }
-    let closed = header.get(8 + 4).and_then(|row| fuzzing::header(&DIR, *row));
+    let closed = header.get(8 + 4).and_then(|log| fuzzing::header(&DIR, *log));
     assert!(closed.is_none_or(|(first, end)| end.is_none_or(|end| end >= first)));
-    assert!(fuzzing::idents(&DIR).is_none_or(|(_, count)| count * 32 + 24 == ids.len()));
+    assert!(fuzzing::ids(&DIR).is_none_or(|(_, count)| count * 32 + 24 == ids.len()));
 }
 
 fn part(raw: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -218,7 +219,7 @@ fn values(u: &mut Unstructured<'_>) -> Result<(Seq, Records)> {
         0 => Records::Events(lane, many.map(|_| stored(u, lane)).collect::<Result<_>>()?),
         1 => Records::Letters(many.map(|_| letter(u, lane)).collect::<Result<_>>()?),
         2 => Records::Entries(many.map(|_| entry(u, lane)).collect::<Result<_>>()?),
-        _ => Records::Marks(many.map(|_| u.arbitrary()).collect::<Result<_>>()?),
+        _ => Records::Snapshot(many.map(|_| u.arbitrary()).collect::<Result<_>>()?),
     };
     Ok((first, records))
 }

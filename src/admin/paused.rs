@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::event::Lane;
-use crate::queue::replace_file;
+use crate::files;
 
 const FILE: &str = "paused";
 
@@ -38,5 +38,5 @@ pub fn read(dir: &Path) -> io::Result<[bool; Lane::ALL.len()]> {
 pub fn write(dir: &Path, paused: &[bool; Lane::ALL.len()]) -> io::Result<()> {
     let names = Lane::ALL.into_iter().filter(|lane| paused[lane.index()]);
     let text: String = names.map(|lane| format!("{lane}\n")).collect();
-    replace_file(dir, FILE, text.as_bytes())
+    files::replace(dir, FILE, text.as_bytes())
 }

@@ -12,7 +12,7 @@ use crate::queue::format::chunk::{self, Kind};
 use crate::queue::format::entry::{self, LedgerEntry};
 use crate::queue::format::event;
 use crate::queue::format::letter::{self, DeadLetter};
-use crate::queue::format::snapshot::{self, Snapshot};
+use crate::queue::format::snapshot::{self, SegmentSnapshot};
 use crate::queue::log::header::{self, Header};
 use crate::queue::log::ids;
 use crate::queue::log::raw::RawFile;
@@ -26,22 +26,22 @@ pub enum Records {
     Letters(Vec<DeadLetter>),
     /// What became of events.
     Entries(Vec<LedgerEntry>),
-    /// What was settled: row, first, end and bitmap of each mark.
-    Marks(Vec<(u8, Seq, Seq, Vec<u8>)>),
+    /// What was settled in segments: log, first, end and bitmap of each.
+    Snapshot(Vec<(u8, Seq, Seq, Vec<u8>)>),
 }
 
 /// Numbers and records of the chunk at the start of `raw`; no records where the sum is right and they
 /// do not fit the format.
 pub fn decode(raw: &[u8]) -> Option<(Range<Seq>, Option<Records>)> {
     let chunk = chunk::decode(raw).ok()?;
-    let marks = |marks: Vec<Snapshot>| {
-        marks.into_iter().map(|mark| (mark.row, mark.first, mark.end, mark.bitmap)).collect()
+    let plain = |segments: Vec<SegmentSnapshot>| {
+        segments.into_iter().map(|of| (of.log, of.first, of.end, of.bitmap)).collect()
     };
     let records = match chunk.kind {
         Kind::Events(lane) => event::decode(&chunk).map(|events| Records::Events(lane, events)),
         Kind::Letters => letter::decode(&chunk).map(Records::Letters),
         Kind::Entries => entry::decode(&chunk).map(Records::Entries),
-        Kind::Snapshot => snapshot::decode_marks(&chunk).map(marks).map(Records::Marks),
+        Kind::Snapshot => snapshot::decode(&chunk).map(plain).map(Records::Snapshot),
     };
     Some((chunk.first..chunk.end(), records.ok()))
 }
@@ -56,7 +56,9 @@ pub fn encode(first: Seq, records: Records) -> Vec<u8> {
     match records {
         Records::Events(lane, events) => {
             let events: Vec<_> = events.into_iter().map(|stored| stored.event).collect();
-            event::encode(lane, first, &events)
+            let mut records = Vec::new();
+            events.iter().for_each(|event| event::encode_record(event, &mut records));
+            chunk::encode(Kind::Events(lane), first, events.len(), &records)
         }
         Records::Letters(letters) => {
             let count = letters.len();
@@ -64,13 +66,14 @@ pub fn encode(first: Seq, records: Records) -> Vec<u8> {
             chunk::encode(Kind::Letters, first, count, &records.concat())
         }
         Records::Entries(entries) => {
-            chunk::encode(Kind::Entries, first, entries.len(), &entry::encode(&entries))
+            chunk::encode(Kind::Entries, first, entries.len(), &entry::encode_records(&entries))
         }
-        Records::Marks(marks) => {
-            let count = marks.len();
-            let mark =
-                |(row, first, end, bitmap)| snapshot::encode_mark(&Snapshot { row, first, end, bitmap });
-            let records: Vec<_> = marks.into_iter().map(mark).collect();
+        Records::Snapshot(segments) => {
+            let count = segments.len();
+            let record = |(log, first, end, bitmap)| {
+                snapshot::encode_record(&SegmentSnapshot { log, first, end, bitmap })
+            };
+            let records: Vec<_> = segments.into_iter().map(record).collect();
             chunk::encode(Kind::Snapshot, first, count, &records.concat())
         }
     }
@@ -88,28 +91,28 @@ fn encode_letter(letter: DeadLetter) -> Option<Vec<u8>> {
 /// # Errors
 /// If the file cannot be read.
 #[expect(clippy::type_complexity, reason = "read once, by a fuzz target")]
-pub fn chunks(dir: &Path, within: Range<Seq>) -> io::Result<(Vec<(Range<Seq>, Vec<u8>)>, Vec<(Seq, Seq)>)> {
+pub fn chunks(dir: &Path, within: Range<Seq>) -> io::Result<(Vec<(Range<Seq>, Vec<u8>)>, Vec<Range<Seq>>)> {
     let Some(raw) = RawFile::scan(dir, |_| true)? else { return Ok((Vec::new(), Vec::new())) };
     let chunks = raw.places().iter().map(|place| Ok((place.first..place.end, raw.read(*place)?)));
-    Ok((chunks.collect::<io::Result<_>>()?, raw.gaps(within.start, within.end)))
+    Ok((chunks.collect::<io::Result<_>>()?, raw.gaps(within)))
 }
 
-/// First number and, if it is closed, the end of the segment of row `row` in `dir`, by its header.
-pub fn header(dir: &Path, row: u8) -> Option<(Seq, Option<Seq>)> {
-    match header::read(dir, row) {
+/// First number and, if it is closed, the end of the segment of log `log` in `dir`, by its header.
+pub fn header(dir: &Path, log: u8) -> Option<(Seq, Option<Seq>)> {
+    match header::read(dir, log) {
         (Header::Valid { first, .. }, closing) => Some((first, closing.map(|closing| closing.end))),
         _ => None,
     }
 }
 
 /// First number and count of what the file `ids` in `dir` lists.
-pub fn idents(dir: &Path) -> Option<(Seq, usize)> {
-    ids::read(&dir.join(ids::FILE)).map(|(first, idents)| (first, idents.len()))
+pub fn ids(dir: &Path) -> Option<(Seq, usize)> {
+    ids::read(&dir.join(ids::FILE)).map(|file| (file.first, file.ids.len()))
 }
 
 /// The bitmap of a segment at `first` that takes over what `bitmap` says of numbers before `end`.
 pub fn merged(first: Seq, end: Seq, bitmap: &[u8]) -> Vec<u8> {
     let mut settled = Bitmap::new(first);
     settled.merge(bitmap, end);
-    settled.bitmap()
+    settled.to_bytes()
 }

@@ -12,7 +12,7 @@ use crate::event::{Envelope, Lane};
 
 use super::job::{AppendResult, Job, Replaying, Settling, WaitingAppend};
 use super::types::{
-    AppendError, Backlog, LaneDepth, Page, QueueError, QueueHealth, ReplayError, Seq, Settlement,
+    AppendError, Backlog, LaneDepth, Page, PageLimit, QueueError, QueueHealth, ReplayError, Seq, Settlement,
 };
 use crate::queue::format::entry::{Fate, LedgerEntry};
 use crate::queue::format::letter::DeadLetter;
@@ -20,7 +20,13 @@ use crate::queue::state::ledger;
 use crate::queue::state::shared::Shared;
 
 /// A read that waits for the reading thread.
-pub(super) type ReadJob = (Lane, Seq, (usize, usize), oneshot::Sender<Result<Page, QueueError>>);
+#[derive(Debug)]
+pub(super) struct ReadJob {
+    pub(super) lane: Lane,
+    pub(super) from: Seq,
+    pub(super) limit: PageLimit,
+    pub(super) answer: oneshot::Sender<Result<Page, QueueError>>,
+}
 
 /// Appends events. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -74,7 +80,8 @@ impl Backlog for Reader {
         max_bytes: usize,
     ) -> Result<Page, QueueError> {
         let (answer, page) = oneshot::channel();
-        let job = (lane, from, (max_events, max_bytes), answer);
+        let limit = PageLimit { events: max_events, bytes: max_bytes };
+        let job = ReadJob { lane, from, limit, answer };
         self.reads.send(Some(job)).map_err(|_| QueueError::Closed)?;
         page.await.map_err(|_| QueueError::Closed)?
     }

@@ -11,6 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::clock::Clock;
 use crate::config;
 use crate::event::Lane;
+use crate::files::make_dir;
 use crate::metrics::Metrics;
 
 use super::committer::Committer;
@@ -18,12 +19,12 @@ use super::handle::{Caretaker, DeadLetters, LedgerReader, ReadJob, Reader, Write
 use super::job::Job;
 use super::types::{OpenError, QueueError, Seq};
 use crate::queue::format::bitmap::Bitmap;
+use crate::queue::format::snapshot::SegmentSnapshot;
 use crate::queue::log::append::SegmentedLog;
 use crate::queue::log::maintenance::{self, Chore, Maintenance};
 use crate::queue::log::quarantine::Quarantine;
-use crate::queue::log::recovery::open_row;
+use crate::queue::log::recovery::open_log;
 use crate::queue::log::segment::LogId;
-use crate::queue::log::store::make_dir;
 use crate::queue::state::dead::Dead;
 use crate::queue::state::dedupe::Dedupe;
 use crate::queue::state::lane::LaneLog;
@@ -40,9 +41,9 @@ pub struct Queue {
     shared: Arc<Shared>,
     jobs: Sender<Job>,
     reads: Sender<Option<ReadJob>>,
-    keeper: Maintenance,
+    maintenance: Maintenance,
     threads: Vec<JoinHandle<()>>,
-    keeping: Option<JoinHandle<()>>,
+    maintaining: Option<JoinHandle<()>>,
     _lock: Flock<fs::File>,
 }
 
@@ -59,31 +60,31 @@ impl Queue {
         let lock = lock(dir)?;
         let quarantine = Arc::new(Quarantine::new(dir.join("quarantine")));
         let (chores, chore_queue) = channel();
-        let keeper = Maintenance::new(chores);
-        let open = |id| open_row(dir, id, config.segment_bytes, &quarantine, keeper.clone());
+        let maintenance = Maintenance::new(chores);
+        let open = |id| open_log(dir, id, config.segment_bytes, &quarantine, maintenance.clone());
         let ledger = Ledger::new(open(LogId::Ledger)?, config.keep_ledger, config.keep_ledger_size);
-        let mut rows = Vec::new();
+        let mut logs = Vec::new();
         for lane in Lane::ALL {
-            rows.push(open(LogId::Lane(lane))?);
+            logs.push(open(LogId::Lane(lane))?);
         }
-        rows.push(open(LogId::Dead)?);
-        for fault in settle_what_was(&ledger.recover(), &mut rows) {
+        logs.push(open(LogId::Dead)?);
+        for fault in settle_what_was(&ledger.recover(), &mut logs) {
             tracing::error!(fault, "a part of the queue is gone");
         }
-        rows.iter_mut().for_each(|row| row.miss_what_is_missing(&quarantine));
-        let dead = Dead::new(rows.pop().expect("the last one pushed"), clock.clone());
+        logs.iter_mut().for_each(|log| log.index.note_missing(&quarantine));
+        let dead = Dead::new(logs.pop().expect("the last one pushed"), clock.clone());
         let ids_dir = dir.join("dedupe");
         make_dir(&ids_dir).map_err(|error| OpenError::from_io(&ids_dir, &error))?;
         let mut dedupe = Dedupe::new(config.dedupe_window);
-        recall(&rows, &dead, &ledger, &ids_dir, clock.unix_ms(), config.dedupe_window, &mut dedupe);
+        recall(&logs, &dead, &ledger, &ids_dir, clock.unix_ms(), config.dedupe_window, &mut dedupe);
         let ids_dir = dedupe.is_on().then_some(ids_dir);
         let logs: Vec<LaneLog> = Lane::ALL
             .into_iter()
-            .zip(rows)
-            .map(|(lane, row)| LaneLog::new(row, lane, ids_dir.clone()))
+            .zip(logs)
+            .map(|(lane, log)| LaneLog::new(log, lane, ids_dir.clone()))
             .collect();
         let logs: [LaneLog; Lane::ALL.len()] = logs.try_into().expect("one a lane");
-        let shared = Arc::new(Shared::new(dir.clone(), logs, dead, ledger, quarantine, keeper.clone()));
+        let shared = Arc::new(Shared::new(dir.clone(), logs, dead, ledger, quarantine, maintenance.clone()));
         let limits = Limits::new(config, shared.clone(), clock.clone());
         let aging = Aging::new(config.dead_letters_max_age, config.dedupe_window);
         metrics.queue_max_bytes.set(config.max_size.cast_signed());
@@ -101,17 +102,17 @@ impl Queue {
         };
         let (reads, read_queue) = channel::<Option<ReadJob>>();
         let reading = shared.clone();
-        let keeping = spawn("queue-keep", move || maintenance::run(&chore_queue))?;
+        let maintaining = spawn("queue-keep", move || maintenance::run(&chore_queue))?;
         let threads = vec![
             spawn("queue-commit", move || committer.run(&job_queue))?,
             spawn("queue-read", move || {
-                while let Ok(Some((lane, from, max, answer))) = read_queue.recv() {
-                    let _ = answer.send(reading.read(lane, from, max).map_err(QueueError::from));
+                while let Ok(Some(ReadJob { lane, from, limit, answer })) = read_queue.recv() {
+                    let _ = answer.send(reading.read(lane, from, limit).map_err(QueueError::from));
                 }
             })?,
         ];
         shared.begin();
-        Ok(Self { shared, jobs, reads, keeper, threads, keeping: Some(keeping), _lock: lock })
+        Ok(Self { shared, jobs, reads, maintenance, threads, maintaining: Some(maintaining), _lock: lock })
     }
 
     /// As [`Ownership::claim`].
@@ -163,8 +164,8 @@ impl Queue {
                 tracing::error!("a thread of the queue panicked");
             }
         }
-        self.keeper.ask(Chore::Stop);
-        if self.keeping.take().is_some_and(|keeping| keeping.join().is_err()) {
+        self.maintenance.ask(Chore::Stop);
+        if self.maintaining.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the keeping thread of the queue panicked");
         }
     }
@@ -251,21 +252,22 @@ pub(super) fn lock(dir: &Path) -> Result<Flock<fs::File>, OpenError> {
 }
 
 /// Takes over what the ledger says was settled. Gives what is gone without reason, in words.
-pub(super) fn settle_what_was(recovered: &Recovered, rows: &mut [SegmentedLog]) -> Vec<String> {
+pub(super) fn settle_what_was(recovered: &Recovered, logs: &mut [SegmentedLog]) -> Vec<String> {
     let mut missing = Vec::new();
-    for mark in &recovered.marks {
-        let Some(row) = rows.iter_mut().find(|row| row.id.id() == mark.row) else { continue };
-        if !row.merge(mark) && mark.end > mark.first {
-            let mut settled = Bitmap::new(mark.first);
-            settled.merge(&mark.bitmap, mark.end);
-            missing.push((row.id, mark.first, mark.end, settled));
+    for snapshot in &recovered.snapshots {
+        let Some(log) = logs.iter_mut().find(|log| log.id.number() == snapshot.log) else { continue };
+        let SegmentSnapshot { first, end, bitmap, .. } = snapshot;
+        if !log.merge(snapshot) && end > first {
+            let mut settled = Bitmap::new(*first);
+            settled.merge(bitmap, *end);
+            missing.push((log.id, *first, *end, settled));
         }
     }
     for entry in &recovered.entries {
         let id = if entry.fate.is_of_a_letter() { LogId::Dead } else { LogId::Lane(entry.lane) };
-        if let Some(row) = rows.iter_mut().find(|row| row.id == id) {
-            row.raise_next(entry.seq);
-            row.mark_settled(&[entry.seq]);
+        if let Some(log) = logs.iter_mut().find(|log| log.id == id) {
+            log.raise_next(entry.seq);
+            log.index.mark_settled(&[entry.seq]);
         }
         for (of, first, end, settled) in &mut missing {
             if *of == id && (*first..*end).contains(&entry.seq) {

@@ -32,7 +32,7 @@ pub use format::letter::DeadLetter;
 pub use handle::{Caretaker, DeadLetters, LedgerReader, Reader, Ticket, Writer};
 pub use lifecycle::{Ownership, Queue, adopt};
 pub use offline::{Inspection, LogReport};
-pub use state::owner::{Owner, replace_file};
+pub use state::owner::Owner;
 pub use types::{
     AppendError, Appended, Backlog, DeadReason, LaneDepth, OpenError, Outcome, Page, QueueError, QueueHealth,
     ReplayError, Seq, Settlement, Stored,

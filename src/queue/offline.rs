@@ -12,13 +12,15 @@ use crate::event::Lane;
 
 use super::lifecycle::settle_what_was;
 use super::types::{OpenError, Seq, Stored};
-use crate::queue::format::chunk;
+use crate::queue::format::chunk::Chunk;
 use crate::queue::format::event;
 use crate::queue::format::letter::{self, DeadLetter};
 use crate::queue::log::append::SegmentedLog;
+use crate::queue::log::index::SegmentIndex;
 use crate::queue::log::maintenance::Maintenance;
 use crate::queue::log::raw::RawFile;
 use crate::queue::log::segment::{LogId, Segment};
+use crate::queue::log::source::Source;
 use crate::queue::log::survey::{Found, cut, measure, scan, survey};
 use crate::queue::state::ledger::Ledger;
 
@@ -26,13 +28,13 @@ use crate::queue::state::ledger::Ledger;
 #[derive(Debug)]
 pub struct Inspection {
     /// Lanes in their order, then the dead letters.
-    rows: Vec<SegmentedLog>,
+    logs: Vec<SegmentedLog>,
     faults: Vec<String>,
     reports: Vec<LogReport>,
     _lock: Option<Flock<fs::File>>,
 }
 
-/// What a row holds.
+/// What a log holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogReport {
     /// A lane's name, `dead` or `ledger`.
@@ -61,19 +63,19 @@ impl Inspection {
             return Err(OpenError::CannotMake { path: dir.to_path_buf(), reason });
         }
         let lock = lock_if_there(dir)?;
-        let (mut faults, mut reports, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut faults, mut reports, mut logs) = (Vec::new(), Vec::new(), Vec::new());
         for id in Lane::ALL.map(LogId::Lane).into_iter().chain([LogId::Dead, LogId::Ledger]) {
-            let (row, report) = inspect(dir, id, &mut faults)?;
-            rows.push(row);
+            let (log, report) = inspect(dir, id, &mut faults)?;
+            logs.push(log);
             reports.push(report);
         }
         let ledger =
-            Ledger::new(rows.pop().expect("the last one pushed"), std::time::Duration::MAX, u64::MAX);
-        faults.extend(settle_what_was(&ledger.recover(), &mut rows));
-        for (row, report) in rows.iter().zip(&mut reports) {
-            report.unsettled = row.segments.iter().map(Segment::unsettled).sum();
+            Ledger::new(logs.pop().expect("the last one pushed"), std::time::Duration::MAX, u64::MAX);
+        faults.extend(settle_what_was(&ledger.recover(), &mut logs));
+        for (log, report) in logs.iter().zip(&mut reports) {
+            report.unsettled = log.index.segments().iter().map(Segment::unsettled).sum();
         }
-        Ok(Self { rows, faults, reports, _lock: lock })
+        Ok(Self { logs, faults, reports, _lock: lock })
     }
 
     /// What does not fit, a line each.
@@ -81,7 +83,7 @@ impl Inspection {
         &self.faults
     }
 
-    /// By row: the lanes, the dead letters, the ledger.
+    /// By log: the lanes, the dead letters, the ledger.
     pub fn reports(&self) -> &[LogReport] {
         &self.reports
     }
@@ -91,9 +93,8 @@ impl Inspection {
     /// # Errors
     /// What `take` says.
     pub fn events<E>(&self, lane: Lane, mut take: impl FnMut(Stored) -> Result<(), E>) -> Result<(), E> {
-        each_chunk(&self.rows[lane.index()], |segment, raw| {
-            let chunk = chunk::decode(raw);
-            for stored in chunk.and_then(|chunk| event::decode(&chunk)).unwrap_or_default() {
+        each_chunk(&self.logs[lane.index()], |segment, chunk| {
+            for stored in event::decode(&chunk).unwrap_or_default() {
                 if is_held(segment, stored.seq) {
                     take(stored)?;
                 }
@@ -107,9 +108,8 @@ impl Inspection {
     /// # Errors
     /// What `take` says.
     pub fn dead_letters<E>(&self, mut take: impl FnMut(DeadLetter) -> Result<(), E>) -> Result<(), E> {
-        each_chunk(&self.rows[Lane::ALL.len()], |segment, raw| {
-            let chunk = chunk::decode(raw);
-            for letter in chunk.and_then(|chunk| letter::decode(&chunk)).unwrap_or_default() {
+        each_chunk(&self.logs[Lane::ALL.len()], |segment, chunk| {
+            for letter in letter::decode(&chunk).unwrap_or_default() {
                 if is_held(segment, letter.number) {
                     take(letter)?;
                 }
@@ -125,15 +125,13 @@ fn is_held(segment: &Segment, seq: Seq) -> bool {
 
 /// One segment in memory at a time.
 fn each_chunk<E>(
-    row: &SegmentedLog,
-    mut take: impl FnMut(&Segment, &[u8]) -> Result<(), E>,
+    log: &SegmentedLog,
+    mut take: impl FnMut(&Segment, Chunk<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    for segment in row.segments.iter().filter(|segment| segment.unsettled() > 0) {
-        let Ok(Some(raw)) = scan(row.id, segment.first, &segment.dir) else { continue };
-        for place in raw.places() {
-            if let Ok(bytes) = raw.read(*place) {
-                take(segment, &bytes)?;
-            }
+    for segment in log.index.segments().iter().filter(|segment| segment.unsettled() > 0) {
+        let Ok(source) = Source::of(log.id, segment).ready() else { continue };
+        for chunk in source.chunks_from(source.first).filter_map(Result::ok) {
+            take(segment, chunk.chunk())?;
         }
     }
     Ok(())
@@ -198,12 +196,13 @@ fn inspect(
                         torn - 1
                     ));
                 }
-                for (from, to) in raw.gaps(segment.first, segment.end) {
-                    report.records -= to - from;
+                for gap in raw.gaps(segment.first..segment.end) {
+                    report.records -= gap.end - gap.start;
                     faults.push(format!(
-                        "{}: numbers {from} to {} cannot be read",
+                        "{}: numbers {} to {} cannot be read",
                         segment.dir.display(),
-                        to - 1
+                        gap.start,
+                        gap.end - 1
                     ));
                 }
             }
@@ -215,7 +214,8 @@ fn inspect(
         kept.push(segment);
     }
     let (chores, _) = channel();
-    Ok((SegmentedLog::new(id, dir, kept, 0, u64::MAX, Maintenance::new(chores)), report))
+    let index = SegmentIndex::new(id, kept);
+    Ok((SegmentedLog::new(index, id, dir, 0, u64::MAX, Maintenance::new(chores)), report))
 }
 
 fn read_segment(
@@ -229,7 +229,7 @@ fn read_segment(
         segment.end = segment.end.min(limit.unwrap_or(Seq::MAX)).max(segment.first);
         scan(id, segment.first, &segment.dir)?.ok_or_else(no_data)?
     } else {
-        measure(id, segment, limit)?.ok_or_else(no_data)?.0
+        measure(id, segment, limit)?.ok_or_else(no_data)?.raw
     };
     Ok(Arc::new(raw))
 }

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use crate::event::{Envelope, Lane};
 
-use crate::queue::log::store::StoreError;
-
 /// Position of an event in its lane. Starts at 1; 0 is before everything.
 pub type Seq = u64;
 
@@ -151,6 +149,14 @@ pub struct Page {
     pub at_end: bool,
 }
 
+/// How much a page may hold: at least one event if there is one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageLimit {
+    pub(crate) events: usize,
+    /// Of bodies, about.
+    pub(crate) bytes: usize,
+}
+
 /// How much a lane holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LaneDepth {
@@ -187,6 +193,18 @@ pub enum QueueError {
     /// The queue is closed.
     #[error("queue is closed")]
     Closed,
+}
+
+/// The store's own words for what went wrong.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct StoreError(pub(crate) String);
+
+impl StoreError {
+    /// The system's `error` about `path`.
+    pub(crate) fn io(path: &Path, error: &std::io::Error) -> Self {
+        StoreError(format!("{}: {error}", path.display()))
+    }
 }
 
 /// Why a dead letter was not replayed.

@@ -54,7 +54,7 @@ impl Bitmap {
     }
 
     /// Bits as bytes, little-endian, without trailing zeros.
-    pub(crate) fn bitmap(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_le_bytes()).collect();
         bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
         bytes
@@ -95,7 +95,7 @@ mod tests {
                 prop_assert_eq!(settled.contains(seq), model.contains(&seq));
             }
             let mut again = Bitmap::new(100);
-            again.merge(&settled.bitmap(), 300);
+            again.merge(&settled.to_bytes(), 300);
             prop_assert!((0..500).all(|seq| again.contains(seq) == (model.contains(&seq) && seq < 300)));
             let rest = settled.without(&again);
             prop_assert!((0..500).all(|seq| rest.contains(seq) == (model.contains(&seq) && seq >= 300)));

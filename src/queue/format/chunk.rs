@@ -6,6 +6,8 @@
 //! Numbers are little-endian. The checksum covers everything before it and the records. Magic and
 //! checksum let a chunk be found in any file, whole or damaged: that is how closed segments are read.
 
+use std::ops::Range;
+
 use crate::event::Lane;
 
 use crate::queue::types::Seq;
@@ -79,6 +81,33 @@ impl Chunk<'_> {
     /// One past its last number.
     pub(crate) fn end(&self) -> Seq {
         self.first + Seq::from(self.count)
+    }
+}
+
+/// A whole chunk with its bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct ChunkBuf {
+    kind: Kind,
+    first: Seq,
+    count: u32,
+    bytes: Vec<u8>,
+}
+
+impl ChunkBuf {
+    /// Checks the chunk that `bytes` are, as [`decode`] does.
+    pub(crate) fn new(bytes: Vec<u8>) -> Result<Self, ChunkError> {
+        let Chunk { kind, first, count, .. } = decode(&bytes)?;
+        Ok(Self { kind, first, count, bytes })
+    }
+
+    /// Its numbers.
+    pub(crate) fn numbers(&self) -> Range<Seq> {
+        self.first..self.chunk().end()
+    }
+
+    pub(crate) fn chunk(&self) -> Chunk<'_> {
+        let Self { kind, first, count, .. } = *self;
+        Chunk { kind, first, count, records: &self.bytes[HEAD..] }
     }
 }
 
@@ -165,9 +194,42 @@ pub(crate) fn put_text(text: &str, max: u16, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// A chunk to be stored.
+#[derive(Clone, Debug)]
+pub(crate) struct EncodedChunk {
+    pub(crate) first: Seq,
+    pub(crate) count: usize,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl EncodedChunk {
+    /// One past its last number.
+    pub(crate) fn end(&self) -> Seq {
+        self.first + Seq::from(u32_of(self.count))
+    }
+}
+
+/// Packs records, given by their sizes, into chunks that are numbered from `first` on. `encode` gives
+/// the bytes of a range of the records.
+pub(crate) fn pack(
+    kind: Kind,
+    first: Seq,
+    sizes: impl Iterator<Item = usize>,
+    encode: impl Fn(Range<usize>) -> Vec<u8>,
+) -> Vec<EncodedChunk> {
+    let (mut chunks, mut at) = (Vec::new(), 0);
+    for count in runs_that_fit(sizes) {
+        let first = first + at as Seq;
+        let bytes = self::encode(kind, first, count, &encode(at..at + count));
+        chunks.push(EncodedChunk { first, count, bytes });
+        at += count;
+    }
+    chunks
+}
+
 /// Groups records, given by their size, into runs that each fit a chunk. A record that is larger alone
 /// gets a chunk of its own.
-pub(crate) fn runs_that_fit(sizes: impl Iterator<Item = usize>) -> Vec<usize> {
+fn runs_that_fit(sizes: impl Iterator<Item = usize>) -> Vec<usize> {
     let (mut runs, mut length, mut bytes) = (Vec::new(), 0, 0);
     for size in sizes {
         if length > 0 && bytes + size > MAX_CHUNK {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::event::{Array, Door, Envelope, KnownArray, Lane, catalogue};
 
-use super::chunk::{Chunk, ChunkError, Cursor, Kind, put_text};
+use super::chunk::{self, Chunk, ChunkError, Cursor, EncodedChunk, Kind, put_text};
 use crate::queue::types::{DeadReason, Seq};
 
 const INLINE_NAME: u16 = u16::MAX;
@@ -201,8 +201,14 @@ impl LedgerEntry {
     }
 }
 
+/// Chunks of entries, numbered from `first` on.
+pub(crate) fn encode(first: Seq, entries: &[LedgerEntry]) -> Vec<EncodedChunk> {
+    let sizes = entries.iter().map(LedgerEntry::size);
+    chunk::pack(Kind::Entries, first, sizes, |range| encode_records(&entries[range]))
+}
+
 /// Encodes entries that will stand in one chunk.
-pub(crate) fn encode(entries: &[LedgerEntry]) -> Vec<u8> {
+pub(crate) fn encode_records(entries: &[LedgerEntry]) -> Vec<u8> {
     let mut out = Vec::with_capacity(entries.len() * 140);
     let mut before: [Option<&str>; 6] = [None; 6];
     for entry in entries {
@@ -340,10 +346,10 @@ mod tests {
         fn entries_are_read_as_they_were_written_and_are_no_larger_than_they_say(
             entries in proptest::collection::vec(entry(), 0..20),
         ) {
-            let raw = encode(&entries);
-            let whole = crate::queue::format::chunk::encode(Kind::Entries, 1, entries.len(), &raw);
+            let raw = encode_records(&entries);
+            let whole = chunk::encode(Kind::Entries, 1, entries.len(), &raw);
 
-            let read = decode(&crate::queue::format::chunk::decode(&whole).unwrap()).unwrap();
+            let read = decode(&chunk::decode(&whole).unwrap()).unwrap();
 
             prop_assert!(raw.len() <= entries.iter().map(LedgerEntry::size).sum());
             for (read, written) in read.iter().zip(&entries) {

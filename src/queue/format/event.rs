@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::event::{Array, Door, Envelope, Key, KnownArray, Lane, catalogue};
 
-use super::chunk::{self, Chunk, ChunkError, Cursor, Kind, put_text, u32_of};
+use super::chunk::{self, Chunk, ChunkError, Cursor, EncodedChunk, Kind, put_text, u32_of};
 use crate::queue::types::{Seq, Stored};
 
 const INLINE_NAME: u16 = u16::MAX;
@@ -26,11 +26,14 @@ pub(crate) fn record_len(event: &Envelope) -> usize {
     52 + name + event.body.len()
 }
 
-/// A chunk of events of one lane with consecutive sequence numbers from `first` on.
-pub(crate) fn encode(lane: Lane, first: Seq, events: &[Envelope]) -> Vec<u8> {
-    let mut records = Vec::with_capacity(events.iter().map(record_len).sum());
-    events.iter().for_each(|event| encode_record(event, &mut records));
-    chunk::encode(Kind::Events(lane), first, events.len(), &records)
+/// Chunks of events of one lane with consecutive sequence numbers from `first` on.
+pub(crate) fn encode(lane: Lane, first: Seq, events: &[Envelope]) -> Vec<EncodedChunk> {
+    chunk::pack(Kind::Events(lane), first, events.iter().map(record_len), |range| {
+        let events = &events[range];
+        let mut records = Vec::with_capacity(events.iter().map(record_len).sum());
+        events.iter().for_each(|event| encode_record(event, &mut records));
+        records
+    })
 }
 
 /// Appends the event's record.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::event::Lane;
 
-use super::chunk::{Chunk, ChunkError, Cursor, Kind, put_text};
+use super::chunk::{self, Chunk, ChunkError, Cursor, EncodedChunk, Kind, put_text};
 use super::event;
 use crate::queue::types::{DeadReason, Outcome, Seq, Settlement, Stored};
 
@@ -37,6 +37,11 @@ pub struct DeadLetter {
     pub correlation_id: Option<Arc<str>>,
     /// When it died, milliseconds since 1970.
     pub died_at_ms: i64,
+}
+
+/// Chunks of letters, given as their records, with consecutive numbers from `first` on.
+pub(crate) fn pack(first: Seq, records: &[Vec<u8>]) -> Vec<EncodedChunk> {
+    chunk::pack(Kind::Letters, first, records.iter().map(Vec::len), |range| records[range].concat())
 }
 
 /// The record of a settlement that ends in the dead letters; of any other: nothing.

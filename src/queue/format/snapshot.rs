@@ -1,49 +1,63 @@
 //! What was settled when a segment of the ledger began. Pure.
 //!
 //! ```text
-//! row u8 · first u64 · end u64 · length u32 · bitmap: bit n is first + n
+//! log u8 · first u64 · end u64 · length u32 · bitmap: bit n is first + n
 //! ```
-//! The last record of a snapshot is of row 255 and ends it.
+//! A record is one segment's. The last record of a snapshot is of log 255 and ends it.
 
-use super::chunk::{Chunk, ChunkError, Cursor, Kind, u32_of};
+use super::chunk::{self, Chunk, ChunkError, Cursor, EncodedChunk, Kind, u32_of};
 use crate::queue::types::Seq;
 
 /// What was settled in one segment of a lane or of the dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Snapshot {
-    /// SegmentedLog's number in headers.
-    pub(crate) row: u8,
+pub(crate) struct SegmentSnapshot {
+    /// The log's number, as in headers.
+    pub(crate) log: u8,
     pub(crate) first: Seq,
     pub(crate) end: Seq,
     pub(crate) bitmap: Vec<u8>,
 }
 
-/// SegmentedLog of the record that ends a snapshot.
-pub(crate) const SNAPSHOT_END: u8 = 255;
+/// Log of the record that ends a snapshot.
+const SNAPSHOT_END: u8 = 255;
 
-/// The record of a mark.
-pub(crate) fn encode_mark(mark: &Snapshot) -> Vec<u8> {
-    let mut out = vec![mark.row];
-    out.extend_from_slice(&mark.first.to_le_bytes());
-    out.extend_from_slice(&mark.end.to_le_bytes());
-    out.extend_from_slice(&u32_of(mark.bitmap.len()).to_le_bytes());
-    out.extend_from_slice(&mark.bitmap);
+impl SegmentSnapshot {
+    /// Whether it is the record that ends a snapshot.
+    pub(crate) fn is_end(&self) -> bool {
+        self.log == SNAPSHOT_END
+    }
+}
+
+/// Chunks of a whole snapshot, its end included, numbered from `first` on.
+pub(crate) fn encode(first: Seq, segments: &[SegmentSnapshot]) -> Vec<EncodedChunk> {
+    let end = SegmentSnapshot { log: SNAPSHOT_END, first: 0, end: 0, bitmap: Vec::new() };
+    let records: Vec<Vec<u8>> = segments.iter().chain([&end]).map(encode_record).collect();
+    chunk::pack(Kind::Snapshot, first, records.iter().map(Vec::len), |range| records[range].concat())
+}
+
+/// The record of one segment.
+pub(crate) fn encode_record(segment: &SegmentSnapshot) -> Vec<u8> {
+    let mut out = vec![segment.log];
+    out.extend_from_slice(&segment.first.to_le_bytes());
+    out.extend_from_slice(&segment.end.to_le_bytes());
+    out.extend_from_slice(&u32_of(segment.bitmap.len()).to_le_bytes());
+    out.extend_from_slice(&segment.bitmap);
     out
 }
 
-/// The marks of a snapshot's chunk.
-pub(crate) fn decode_marks(chunk: &Chunk<'_>) -> Result<Vec<Snapshot>, ChunkError> {
+/// The records of a snapshot's chunk.
+pub(crate) fn decode(chunk: &Chunk<'_>) -> Result<Vec<SegmentSnapshot>, ChunkError> {
     if chunk.kind != Kind::Snapshot {
         return Err(ChunkError::Record);
     }
     let mut cursor = Cursor(chunk.records);
     (0..chunk.count)
         .map(|_| {
-            let [row] = cursor.array()?;
+            let [log] = cursor.array()?;
             let first = u64::from_le_bytes(cursor.array()?);
             let end = u64::from_le_bytes(cursor.array()?);
             let length = u32::from_le_bytes(cursor.array()?) as usize;
-            Ok(Snapshot { row, first, end, bitmap: cursor.take(length)?.to_vec() })
+            Ok(SegmentSnapshot { log, first, end, bitmap: cursor.take(length)?.to_vec() })
         })
         .collect()
 }

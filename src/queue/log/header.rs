@@ -1,7 +1,7 @@
 //! A segment's `header` file: what the segment is, and, once it is closed, what it holds.
 //!
 //! ```text
-//!   0  magic 8 · version u32 · row u8 · 0 0 0 · first u64 · previous_end u64 · crc32c u32
+//!   0  magic 8 · version u32 · log u8 · 0 0 0 · first u64 · previous_end u64 · crc32c u32
 //! 512  magic 8 · first u64 · end u64 · bytes u64 · oldest i64 · newest i64 · disk u64 · crc32c u32
 //! ```
 //! The file has its full size from the start: closing a segment needs no space, and a write that tears
@@ -12,8 +12,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::files;
 use crate::queue::format::chunk::Cursor;
 use crate::queue::types::Seq;
+
+/// Name of the file.
+pub(crate) const FILE: &str = "header";
 
 const MAGIC: [u8; 8] = *b"TRKSEGM\x01";
 const CLOSING_MAGIC: [u8; 8] = *b"TRKDONE\x01";
@@ -39,6 +43,31 @@ pub(crate) enum Header {
     Missing,
 }
 
+/// When the records of a segment were accepted, died or were settled: milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimeRange {
+    pub(crate) oldest_ms: i64,
+    pub(crate) newest_ms: i64,
+}
+
+impl TimeRange {
+    /// Of no records.
+    pub(crate) const NONE: TimeRange = TimeRange { oldest_ms: i64::MAX, newest_ms: i64::MIN };
+
+    /// Of records with these times.
+    pub(crate) fn of(times_ms: impl Iterator<Item = i64>) -> Self {
+        times_ms.fold(Self::NONE, |range, at| Self {
+            oldest_ms: range.oldest_ms.min(at),
+            newest_ms: range.newest_ms.max(at),
+        })
+    }
+
+    pub(crate) fn include(&mut self, other: TimeRange) {
+        self.oldest_ms = self.oldest_ms.min(other.oldest_ms);
+        self.newest_ms = self.newest_ms.max(other.newest_ms);
+    }
+}
+
 /// What a closed segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closing {
@@ -46,29 +75,23 @@ pub(crate) struct Closing {
     pub(crate) end: Seq,
     /// Bytes of chunks.
     pub(crate) bytes: u64,
-    /// Least and greatest time of its records, milliseconds since 1970.
-    pub(crate) oldest_ms: i64,
-    pub(crate) newest_ms: i64,
+    /// Of its records.
+    pub(crate) times: TimeRange,
     /// Bytes that the directory takes on disk.
     pub(crate) disk: u64,
 }
 
-/// Writes a fresh header and syncs it.
-pub(crate) fn write(dir: &Path, row: u8, first: Seq, previous_end: Seq) -> io::Result<()> {
+/// Writes a fresh header, durable with its name when this returns.
+pub(crate) fn write(dir: &Path, log: u8, first: Seq, previous_end: Seq) -> io::Result<()> {
     let mut out = Vec::with_capacity(SIZE);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&[row, 0, 0, 0]);
+    out.extend_from_slice(&[log, 0, 0, 0]);
     out.extend_from_slice(&first.to_le_bytes());
     out.extend_from_slice(&previous_end.to_le_bytes());
     seal(&mut out);
     out.resize(SIZE, 0);
-    // Under another name first: a kill leaves a whole header or none.
-    let new = dir.join("header.new");
-    let file = File::create(&new)?;
-    file.write_all_at(&out, 0)?;
-    file.sync_all()?;
-    fs::rename(new, dir.join("header"))
+    files::replace(dir, FILE, &out)
 }
 
 /// Writes what the closed segment holds, in place, and syncs it.
@@ -77,11 +100,11 @@ pub(crate) fn close(dir: &Path, first: Seq, closing: &Closing) -> io::Result<()>
     for number in [first, closing.end, closing.bytes] {
         out.extend_from_slice(&number.to_le_bytes());
     }
-    out.extend_from_slice(&closing.oldest_ms.to_le_bytes());
-    out.extend_from_slice(&closing.newest_ms.to_le_bytes());
+    out.extend_from_slice(&closing.times.oldest_ms.to_le_bytes());
+    out.extend_from_slice(&closing.times.newest_ms.to_le_bytes());
     out.extend_from_slice(&closing.disk.to_le_bytes());
     seal(&mut out);
-    let file = File::options().write(true).open(dir.join("header"))?;
+    let file = File::options().write(true).open(dir.join(FILE))?;
     file.write_all_at(&out, CLOSING_AT as u64)?;
     file.sync_data()
 }
@@ -91,14 +114,14 @@ fn seal(out: &mut Vec<u8>) {
     out.extend_from_slice(&crc.to_le_bytes());
 }
 
-/// Reads the header of a segment of `row`, and its closing if there is a whole one.
-pub(crate) fn read(dir: &Path, row: u8) -> (Header, Option<Closing>) {
-    let raw = match fs::read(dir.join("header")) {
+/// Reads the header of a segment of the log `log`, and its closing if there is a whole one.
+pub(crate) fn read(dir: &Path, log: u8) -> (Header, Option<Closing>) {
+    let raw = match fs::read(dir.join(FILE)) {
         Ok(raw) => raw,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return (Header::Missing, None),
         Err(_) => return (Header::Damaged, None),
     };
-    let header = raw.get(..36).map_or(Header::Damaged, |part| read_header(part, row));
+    let header = raw.get(..36).map_or(Header::Damaged, |part| read_header(part, log));
     let Header::Valid { first, .. } = header else { return (header, None) };
     let closing = raw.get(CLOSING_AT..CLOSING_AT + 60).and_then(|part| read_closing(part, first));
     (header, closing)
@@ -110,14 +133,14 @@ fn checked<'a>(raw: &'a [u8], magic: &[u8; 8]) -> Option<Cursor<'a>> {
     is_ours.then(|| Cursor(&part[magic.len()..]))
 }
 
-fn read_header(raw: &[u8], row: u8) -> Header {
+fn read_header(raw: &[u8], log: u8) -> Header {
     // Damage is looked for first: a flipped bit is no newer version. Later formats keep these fields.
     let parsed = checked(raw, &MAGIC).and_then(|mut cursor| {
         let version = u32::from_le_bytes(cursor.array().ok()?);
         let [found, ..]: [u8; 4] = cursor.array().ok()?;
         let first = u64::from_le_bytes(cursor.array().ok()?);
         let previous_end = u64::from_le_bytes(cursor.array().ok()?);
-        (found == row).then_some((version, first, previous_end))
+        (found == log).then_some((version, first, previous_end))
     });
     match parsed {
         None => Header::Damaged,
@@ -131,8 +154,8 @@ fn read_closing(raw: &[u8], first: Seq) -> Option<Closing> {
     let mut number = || Some(u64::from_le_bytes(cursor.array().ok()?));
     let (same_first, end, bytes) = (number()?, number()?, number()?);
     let (oldest, newest, disk) = (number()?, number()?, number()?);
-    let closing =
-        Closing { end, bytes, oldest_ms: oldest.cast_signed(), newest_ms: newest.cast_signed(), disk };
+    let times = TimeRange { oldest_ms: oldest.cast_signed(), newest_ms: newest.cast_signed() };
+    let closing = Closing { end, bytes, times, disk };
     (same_first == first && end >= first).then_some(closing)
 }
 
@@ -140,7 +163,8 @@ fn read_closing(raw: &[u8], first: Seq) -> Option<Closing> {
 mod tests {
     use super::*;
 
-    const CLOSING: Closing = Closing { end: 130, bytes: 9, oldest_ms: -5, newest_ms: 6, disk: 4096 };
+    const CLOSING: Closing =
+        Closing { end: 130, bytes: 9, times: TimeRange { oldest_ms: -5, newest_ms: 6 }, disk: 4096 };
 
     #[test]
     fn a_header_is_read_as_it_was_written_and_closing_it_needs_no_space() {

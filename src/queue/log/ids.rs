@@ -7,8 +7,8 @@
 //! It outlives its segment until the dedupe window has passed. A help, not a truth: without it the
 //! segment's chunks are read.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -16,9 +16,12 @@ use uuid::Uuid;
 
 use crate::event::Envelope;
 
+use crate::files;
 use crate::queue::format::chunk::{Cursor, u32_of};
-use crate::queue::state::dedupe::MAX_IDS;
 use crate::queue::types::Seq;
+
+/// Ids remembered at most, over all segments. Source: the interface.
+pub(crate) const MAX_IDS: usize = 500_000;
 
 const MAGIC: [u8; 8] = *b"TRKIDS\x00\x01";
 const ENTRY: usize = 32;
@@ -52,28 +55,46 @@ pub(crate) struct IdEntry {
     pub(crate) lane: u8,
 }
 
-/// Writes the file whole, under another name first.
-pub(crate) fn write(dir: &Path, first: Seq, idents: &[IdEntry]) -> io::Result<()> {
-    let mut entries = Vec::with_capacity(idents.len() * ENTRY);
-    for ident in idents {
-        entries.extend_from_slice(ident.identity.event_id.as_bytes());
-        entries.extend_from_slice(&ident.identity.array.to_le_bytes());
-        entries.extend_from_slice(&ident.at_ms.to_le_bytes());
-        entries.extend_from_slice(&[ident.lane, 0, 0, 0]);
+/// Writes the file, whole or not at all.
+pub(crate) fn write(dir: &Path, first: Seq, ids: &[IdEntry]) -> io::Result<()> {
+    let mut entries = Vec::with_capacity(ids.len() * ENTRY);
+    for id in ids {
+        entries.extend_from_slice(id.identity.event_id.as_bytes());
+        entries.extend_from_slice(&id.identity.array.to_le_bytes());
+        entries.extend_from_slice(&id.at_ms.to_le_bytes());
+        entries.extend_from_slice(&[id.lane, 0, 0, 0]);
     }
-    let new = dir.join("ids.new");
-    let mut file = File::create(&new)?;
-    file.write_all(&MAGIC)?;
-    file.write_all(&first.to_le_bytes())?;
-    file.write_all(&u32_of(idents.len()).to_le_bytes())?;
-    file.write_all(&crc32c::crc32c(&entries).to_le_bytes())?;
-    file.write_all(&entries)?;
-    file.sync_data()?;
-    fs::rename(new, dir.join(FILE))
+    let mut out = MAGIC.to_vec();
+    out.extend_from_slice(&first.to_le_bytes());
+    out.extend_from_slice(&u32_of(ids.len()).to_le_bytes());
+    out.extend_from_slice(&crc32c::crc32c(&entries).to_le_bytes());
+    out.append(&mut entries);
+    files::replace(dir, FILE, &out)
 }
 
-/// Reads the file: the segment's first number and its events in order.
-pub(crate) fn read(path: &Path) -> Option<(Seq, Vec<IdEntry>)> {
+/// An event of a segment with its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NumberedId {
+    pub(crate) number: Seq,
+    pub(crate) id: IdEntry,
+}
+
+/// What the file says: the segment's first number and its events in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IdFile {
+    pub(crate) first: Seq,
+    pub(crate) ids: Vec<IdEntry>,
+}
+
+impl IdFile {
+    /// With their numbers.
+    pub(crate) fn numbered(self) -> Vec<NumberedId> {
+        (self.first..).zip(self.ids).map(|(number, id)| NumberedId { number, id }).collect()
+    }
+}
+
+/// Reads the file; `None` if it is not there or not whole.
+pub(crate) fn read(path: &Path) -> Option<IdFile> {
     let raw = fs::read(path).ok()?;
     let mut cursor = Cursor(&raw);
     if cursor.take(8).ok()? != MAGIC {
@@ -92,7 +113,7 @@ pub(crate) fn read(path: &Path) -> Option<(Seq, Vec<IdEntry>)> {
         let [lane, ..]: [u8; 4] = cursor.array().ok()?;
         Some(IdEntry { identity: Identity { event_id, array }, at_ms, lane })
     };
-    Some((first, (0..count).map_while(|_| entry()).collect()))
+    Some(IdFile { first, ids: (0..count).map_while(|_| entry()).collect() })
 }
 
 /// Removes the files of deleted segments that were last written before `since_ms`, and the oldest of
@@ -122,20 +143,20 @@ mod tests {
     #[test]
     fn a_file_is_read_as_written_and_not_at_all_when_damaged() {
         let dir = tempfile::tempdir().unwrap();
-        let ident = |nth| IdEntry {
+        let entry = |nth| IdEntry {
             identity: Identity { event_id: Uuid::from_u128(nth), array: 7 },
             at_ms: 1_700_000_000_000,
             lane: 3,
         };
-        let idents: Vec<IdEntry> = (0..50).map(ident).collect();
-        write(dir.path(), 1 << 20, &idents).unwrap();
+        let ids: Vec<IdEntry> = (0..50).map(entry).collect();
+        write(dir.path(), 1 << 20, &ids).unwrap();
         let path = dir.path().join(FILE);
         let whole = fs::read(&path).unwrap();
 
         let read_back = read(&path);
         fs::write(&path, &whole[..whole.len() - 1]).unwrap();
 
-        assert_eq!(read_back, Some((1 << 20, idents)));
+        assert_eq!(read_back, Some(IdFile { first: 1 << 20, ids }));
         assert_eq!(read(&path), None);
     }
 }

@@ -1,7 +1,6 @@
 //! The thread that nobody waits for: makes databases before they are needed, closes those that are
 //! full, and deletes what is settled.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,9 +11,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::header::{self, Closing};
 use super::ids::{self, IdEntry};
+use super::index::LeavingList;
 use super::raw::allocated;
-use super::store::{Store, StoreError, sync_dir};
-use crate::queue::types::Seq;
+use super::store::Store;
+use crate::files::sync_dir;
+use crate::queue::types::{Seq, StoreError};
 
 /// `ids` files that may come to `dedupe/` before the oldest are looked at.
 const PRUNE_AFTER: u32 = 64;
@@ -36,7 +37,7 @@ enum SpareState {
     Ready(Spare),
 }
 
-/// Where a row's next database waits. Never two are made in one directory.
+/// Where a log's next database waits. Never two are made in one directory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SpareSlot(Arc<(Mutex<SpareState>, Condvar)>);
 
@@ -59,7 +60,7 @@ impl SpareSlot {
         !is_coming
     }
 
-    /// The keeper begins; `false` if it is not wanted any more.
+    /// The thread begins; `false` if it is not wanted any more.
     fn begin(&self, first: Seq) -> bool {
         let mut state = self.state();
         let is_wanted = matches!(&*state, SpareState::Asked(asked) if *asked == first);
@@ -108,7 +109,7 @@ pub(crate) struct Closed {
     pub(crate) dir: PathBuf,
     pub(crate) first: Seq,
     pub(crate) closing: Closing,
-    pub(crate) idents: Vec<IdEntry>,
+    pub(crate) ids: Vec<IdEntry>,
     pub(crate) store: Arc<Store>,
     pub(crate) disk: Arc<AtomicU64>,
 }
@@ -122,9 +123,6 @@ pub(crate) struct Leaving {
     /// Where it stands until then.
     pub(crate) list: LeavingList,
 }
-
-/// What leaves a row.
-pub(crate) type LeavingList = Arc<Mutex<BTreeMap<Seq, (Seq, u64)>>>;
 
 /// Hands chores to the thread.
 #[derive(Clone, Debug)]
@@ -189,9 +187,9 @@ pub(crate) fn make(dir: &Path, largest: usize) -> Result<Store, StoreError> {
 }
 
 fn close(closed: Closed) {
-    let Closed { dir, first, mut closing, idents, store, disk } = closed;
-    if !idents.is_empty()
-        && let Err(error) = ids::write(&dir, first, &idents)
+    let Closed { dir, first, mut closing, ids, store, disk } = closed;
+    if !ids.is_empty()
+        && let Err(error) = ids::write(&dir, first, &ids)
     {
         tracing::debug!(segment = %dir.display(), %error, "ids cannot be written now");
     }
@@ -212,7 +210,7 @@ fn is_gone(leaving: &Leaving) -> bool {
         tracing::warn!(segment = %leaving.dir.display(), %error, "a settled segment cannot be deleted now; it is tried again");
         return false;
     }
-    leaving.list.lock().remove(&leaving.first);
+    leaving.list.remove(leaving.first);
     true
 }
 

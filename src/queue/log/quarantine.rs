@@ -1,6 +1,6 @@
 //! What could not be read: set aside with its reason, told once, counted.
 //!
-//! `quarantine/<row>-<first>/` holds the directory as it was found, or a second link to its files, and
+//! `quarantine/<log>-<first>/` holds the directory as it was found, or a second link to its files, and
 //! `why.txt`. Its name counts when numbers are given, so that none is used twice.
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::store::sync_dir;
+use crate::files::sync_dir;
 use crate::queue::types::{OpenError, Seq};
 
 /// The directory `quarantine/`.
@@ -30,19 +30,19 @@ impl Quarantine {
         self.parts.load(Ordering::Relaxed)
     }
 
-    /// The highest first number that was set aside from `row`.
-    pub(crate) fn highest(&self, row: &str) -> Option<Seq> {
+    /// The highest first number that was set aside from `log`.
+    pub(crate) fn highest(&self, log: &str) -> Option<Seq> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let first = |name: &str| {
-            let digits = name.strip_prefix(row)?.strip_prefix('-')?;
+            let digits = name.strip_prefix(log)?.strip_prefix('-')?;
             digits.split('.').next()?.parse::<Seq>().ok()
         };
         entries.filter_map(|entry| first(entry.file_name().to_str()?)).max()
     }
 
     /// Moves `path` away.
-    pub(crate) fn set_aside(&self, row: &str, path: &Path, why: &str) -> Result<(), OpenError> {
-        let to = self.free_name(row, path)?;
+    pub(crate) fn set_aside(&self, log: &str, path: &Path, why: &str) -> Result<(), OpenError> {
+        let to = self.free_name(log, path)?;
         let moved = fs::rename(path, &to).and_then(|()| {
             if let Err(error) = fs::write(to.join("why.txt"), format!("{why}\n")) {
                 tracing::warn!(%error, "the reason stands only here");
@@ -57,9 +57,9 @@ impl Quarantine {
     }
 
     /// Keeps the files of `segment` as evidence while the segment lives on. Each reason is told once.
-    pub(crate) fn keep(&self, row: &str, segment: &Path, why: &str) {
+    pub(crate) fn keep(&self, log: &str, segment: &Path, why: &str) {
         let Some(name) = segment.file_name().and_then(|name| name.to_str()) else { return };
-        let to = self.dir.join(format!("{row}-{name}"));
+        let to = self.dir.join(format!("{log}-{name}"));
         let told = fs::read_to_string(to.join("why.txt")).unwrap_or_default();
         if told.lines().any(|line| line == why) {
             return;
@@ -84,10 +84,10 @@ impl Quarantine {
         }
     }
 
-    fn free_name(&self, row: &str, path: &Path) -> Result<PathBuf, OpenError> {
+    fn free_name(&self, log: &str, path: &Path) -> Result<PathBuf, OpenError> {
         fs::create_dir_all(&self.dir).map_err(|error| OpenError::from_io(&self.dir, &error))?;
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("part");
-        let plain = format!("{row}-{name}");
+        let plain = format!("{log}-{name}");
         let others = (1_u32..).map(|nth| self.dir.join(format!("{plain}.{nth}")));
         let mut names = std::iter::once(self.dir.join(&plain)).chain(others);
         Ok(names.find(|to| !to.exists()).expect("some number is free"))

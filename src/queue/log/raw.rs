@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -101,20 +102,20 @@ impl RawFile {
         self.torn_end.filter(|torn| self.end().is_none_or(|end| *torn > end))
     }
 
-    /// Ranges within `first..end` that no chunk holds.
-    pub(crate) fn gaps(&self, first: Seq, end: Seq) -> Vec<(Seq, Seq)> {
-        let (mut gaps, mut at) = (Vec::new(), first);
+    /// Ranges of `within` that no chunk holds.
+    pub(crate) fn gaps(&self, within: Range<Seq>) -> Vec<Range<Seq>> {
+        let (mut gaps, mut at) = (Vec::new(), within.start);
         for place in &self.places {
-            if place.first >= end {
+            if place.first >= within.end {
                 break;
             }
             if place.first > at {
-                gaps.push((at, place.first));
+                gaps.push(at..place.first);
             }
             at = at.max(place.end);
         }
-        if at < end {
-            gaps.push((at, end));
+        if at < within.end {
+            gaps.push(at..within.end);
         }
         gaps
     }
@@ -191,7 +192,7 @@ mod tests {
             found.places().iter().map(|place| (place.first, place.end)).collect::<Vec<_>>(),
             [(10, 20), (30, 32)]
         );
-        assert_eq!(found.gaps(8, 40), [(8, 10), (20, 30), (32, 40)]);
+        assert_eq!(found.gaps(8..40), [8..10, 20..30, 32..40]);
         assert_eq!(found.read(found.reaching(15).unwrap()).unwrap(), part(10, 10));
         assert!(found.reaching(32).is_none());
     }

@@ -1,10 +1,10 @@
-//! What an earlier process left in a row: found, measured, and set aside where it cannot be read.
+//! What an earlier process left in a log: found, measured, and set aside where it cannot be read.
 //!
-//! The newest segment of each row has no closing after a kill and is read once; all others are known
+//! The newest segment of each log has no closing after a kill and is read once; all others are known
 //! from their headers, so that a start does not grow with the backlog. Nothing here opens the store.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,25 +14,26 @@ use std::time::Duration;
 use super::append::{SegmentedLog, slot_after};
 use super::header;
 use super::ids::{self, IdEntry};
+use super::index::SegmentIndex;
 use super::maintenance::Maintenance;
 use super::quarantine::Quarantine;
 use super::raw;
 use super::segment::{LogId, SLOT, Segment};
-use super::store::{make_dir, sync_dir};
 use super::survey::{Found, Measured, cut, measure, number_of, survey};
+use crate::files::{self, make_dir, sync_dir};
 use crate::queue::types::{OpenError, Seq};
 
 /// Looks at a file that the disk does not give, before the start goes on without: others wait for it.
 const LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-/// Opens the row `id` under the queue's directory, or makes it.
-pub(crate) fn open_row(
+/// Opens the log `id` under the queue's directory, or makes it.
+pub(crate) fn open_log(
     queue: &Path,
     id: LogId,
     segment_bytes: u64,
     quarantine: &Quarantine,
-    keeper: Maintenance,
+    maintenance: Maintenance,
 ) -> Result<SegmentedLog, OpenError> {
     let dir = id.dir(queue);
     let io = |error: io::Error| OpenError::from_io(&dir, &error);
@@ -56,12 +57,13 @@ pub(crate) fn open_row(
             limit = Some(segment.end);
         }
         // Earlier builds closed segments of the ledger without times: they would never be old.
-        let is_known = is_closed && segment.newest_ms != i64::MAX;
+        let is_known = is_closed && segment.times.newest_ms != i64::MAX;
         if is_known || learn(id, &mut segment, limit, quarantine)? {
             kept.push(segment);
         }
     }
-    Ok(SegmentedLog::new(id, dir, kept, next, segment_bytes, keeper))
+    let index = SegmentIndex::new(id, kept);
+    Ok(SegmentedLog::new(index, id, dir, next, segment_bytes, maintenance))
 }
 
 /// What becomes of an entry: a segment, with whether it has a closing, or nothing that counts.
@@ -73,7 +75,7 @@ fn take_in(id: LogId, found: Found, quarantine: &Quarantine) -> Result<Option<(S
             quarantine.keep(id.name(), dir, &format!("{why}; the segment goes on with a new one"));
             // A new file, since the evidence is a link to the old one.
             fs::remove_file(dir.join("header")).ok();
-            if let Err(error) = header::write(dir, id.id(), segment.first, segment.previous_end) {
+            if let Err(error) = header::write(dir, id.number(), segment.first, segment.previous_end) {
                 tracing::warn!(segment = %dir.display(), %error, "its new header cannot be written; it is read without");
             }
             Ok(Some((segment, false)))
@@ -106,7 +108,7 @@ fn learn(
         tracing::error!(segment = %segment.dir.display(), %error, "a segment cannot be synced; repeats of its events are queued again");
         segment.is_unsynced = true;
     }
-    let (raw, idents) = match measure_patiently(id, segment, limit) {
+    let Measured { raw, ids } = match measure_patiently(id, segment, limit) {
         Ok(Some(measured)) => measured,
         Ok(None) => {
             // The database is made before the header.
@@ -127,11 +129,11 @@ fn learn(
             format!("numbers {} to {} are not whole: never answered for, or damaged", segment.end, torn - 1);
         quarantine.keep(id.name(), &segment.dir, &why);
     }
-    let is_whole = segment.end > segment.first && raw.gaps(segment.first, segment.end).is_empty();
+    let is_whole = segment.end > segment.first && raw.gaps(segment.first..segment.end).is_empty();
     segment.raw = Some(Arc::new(raw));
     if is_whole && !segment.is_unsynced && !segment.is_short {
-        let idents: Vec<IdEntry> = idents.into_iter().map(|(_, ident)| ident).collect();
-        let written = ids::write(&segment.dir, segment.first, &idents);
+        let ids: Vec<IdEntry> = ids.into_iter().map(|numbered| numbered.id).collect();
+        let written = ids::write(&segment.dir, segment.first, &ids);
         segment.disk.store(raw::allocated(&segment.dir), Ordering::Relaxed);
         let written = written.and_then(|()| header::close(&segment.dir, segment.first, &segment.closing()));
         if let Err(error) = written {
@@ -146,7 +148,7 @@ fn measure_patiently(id: LogId, segment: &mut Segment, limit: Option<Seq>) -> io
     for _ in 1..LOOKS {
         match measure(id, segment, limit) {
             Ok(None) => return Ok(None),
-            Ok(Some(measured)) if measured.0.is_readable() => return Ok(Some(measured)),
+            Ok(Some(measured)) if measured.raw.is_readable() => return Ok(Some(measured)),
             Ok(Some(_)) | Err(_) => sleep(BETWEEN_LOOKS),
         }
     }
@@ -162,12 +164,7 @@ fn make_durable(dir: &Path) -> io::Result<()> {
         Err(error) => {
             tracing::warn!(segment = %dir.display(), %error, "a segment cannot be synced; it is written anew");
             // The kernel counts the pages of a failed sync as written: another sync would be no proof.
-            let raw = fs::read(&db)?;
-            let new = dir.join("db.new");
-            let mut file = File::create(&new)?;
-            file.write_all(&raw)?;
-            file.sync_all()?;
-            fs::rename(new, db)?;
+            files::replace_from(dir, "db", &mut File::open(&db)?)?;
         }
         Ok(()) => {}
     }

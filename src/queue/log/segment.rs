@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::event::Lane;
 
-use super::header::Closing;
+use super::header::{Closing, TimeRange};
 use super::ids::IdEntry;
 use super::raw::RawFile;
 use super::store::Store;
@@ -22,7 +22,7 @@ use crate::queue::types::Seq;
 /// Numbers that a segment may use: far more than its bytes allow.
 pub(crate) const SLOT: Seq = 1 << 20;
 
-/// Which row of segments: the lanes, the dead letters, the ledger.
+/// Which log: a lane's, the dead letters, the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogId {
     Lane(Lane),
@@ -40,8 +40,8 @@ impl LogId {
         }
     }
 
-    /// Number in headers.
-    pub(crate) fn id(self) -> u8 {
+    /// Number in headers and snapshots.
+    pub(crate) fn number(self) -> u8 {
         match self {
             LogId::Lane(lane) => lane as u8,
             LogId::Dead => 16,
@@ -73,9 +73,9 @@ impl LogId {
 pub(crate) struct Live {
     pub(crate) store: Arc<Store>,
     /// For the `ids` file.
-    pub(crate) idents: Vec<IdEntry>,
-    /// First number and time of each append.
-    pub(crate) times: Vec<(Seq, i64)>,
+    pub(crate) ids: Vec<IdEntry>,
+    /// First number of each append, and the time of its oldest record.
+    pub(crate) appended_at: Vec<(Seq, i64)>,
 }
 
 /// One segment.
@@ -88,9 +88,8 @@ pub(crate) struct Segment {
     pub(crate) end: Seq,
     /// Bytes of chunks in it.
     pub(crate) bytes: u64,
-    /// Least and greatest time of its records.
-    pub(crate) oldest_ms: i64,
-    pub(crate) newest_ms: i64,
+    /// Of its records.
+    pub(crate) times: TimeRange,
     pub(crate) dir: PathBuf,
     pub(crate) settled: Bitmap,
     /// Of these, what could not be read.
@@ -116,8 +115,7 @@ impl Segment {
             previous_end,
             end: first,
             bytes: 0,
-            oldest_ms: i64::MAX,
-            newest_ms: i64::MIN,
+            times: TimeRange::NONE,
             dir,
             settled: Bitmap::new(first),
             lost: Bitmap::new(first),
@@ -154,20 +152,20 @@ impl Segment {
     pub(crate) fn time_at(&self, seq: Seq) -> i64 {
         let known = match (&self.live, &self.raw) {
             (Some(live), _) => {
-                let at = live.times.partition_point(|(first, _)| *first <= seq);
-                at.checked_sub(1).map(|at| live.times[at].1)
+                let at = live.appended_at.partition_point(|(first, _)| *first <= seq);
+                at.checked_sub(1).map(|at| live.appended_at[at].1)
             }
             (None, Some(raw)) => raw.time_at(seq),
             (None, None) => None,
         };
-        known.unwrap_or(self.oldest_ms)
+        known.unwrap_or(self.times.oldest_ms)
     }
 
     /// Takes over what a closing says.
     pub(crate) fn closed_with(&mut self, closing: &Closing) {
         self.end = closing.end;
         self.bytes = closing.bytes;
-        (self.oldest_ms, self.newest_ms) = (closing.oldest_ms, closing.newest_ms);
+        self.times = closing.times;
         self.disk.store(closing.disk, Ordering::Relaxed);
     }
 
@@ -176,17 +174,8 @@ impl Segment {
         Closing {
             end: self.end,
             bytes: self.bytes,
-            oldest_ms: self.oldest_ms,
-            newest_ms: self.newest_ms,
+            times: self.times,
             disk: self.disk.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Takes the times of records into account.
-    pub(crate) fn note_times(&mut self, at_ms: impl Iterator<Item = i64>) {
-        for at in at_ms {
-            self.oldest_ms = self.oldest_ms.min(at);
-            self.newest_ms = self.newest_ms.max(at);
         }
     }
 }

@@ -1,16 +1,16 @@
-//! Reads unsettled events of a segment, chunk by chunk.
+//! Where a segment's chunks are read: the store of a live one, the file of a closed one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::raw::RawFile;
-use super::segment::LogId;
-use super::store::{Store, StoreError};
+use super::segment::{LogId, Segment};
+use super::store::Store;
 use super::survey::scan;
 use crate::queue::format::bitmap::Bitmap;
-use crate::queue::format::chunk;
+use crate::queue::format::chunk::ChunkBuf;
 use crate::queue::format::event;
-use crate::queue::types::{Page, Seq, Stored};
+use crate::queue::types::{Page, PageLimit, Seq, StoreError, Stored};
 
 /// Where a segment's chunks are read.
 #[derive(Clone, Debug)]
@@ -35,23 +35,15 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// The chunk that holds `seq`, or the first one after it.
-    pub(crate) fn chunk_at(&self, seq: Seq) -> Result<Option<Vec<u8>>, StoreError> {
-        match &self.chunks {
-            Chunks::Live(store) => {
-                let around = store.around(seq)?;
-                let ends_before = |raw: &Vec<u8>| chunk::decode(raw).is_ok_and(|chunk| chunk.end() <= seq);
-                if around.as_ref().is_some_and(ends_before) {
-                    return store.after(seq);
-                }
-                Ok(around)
-            }
-            Chunks::Raw(raw) => {
-                let Some(place) = raw.reaching(seq) else { return Ok(None) };
-                raw.read(place).map(Some).map_err(|error| StoreError::io(&self.dir, &error))
-            }
-            Chunks::Unread => Ok(None),
-        }
+    /// Where `segment` of the log `id` is read now.
+    pub(crate) fn of(id: LogId, segment: &Segment) -> Self {
+        let chunks = match (&segment.live, &segment.raw) {
+            (Some(live), _) => Chunks::Live(live.store.clone()),
+            (None, Some(raw)) => Chunks::Raw(raw.clone()),
+            (None, None) => Chunks::Unread,
+        };
+        let (first, end) = (segment.first, segment.end);
+        Self { chunks, id, dir: segment.dir.clone(), first, end, settled: segment.settled.clone() }
     }
 
     /// The same segment, read from its file.
@@ -60,26 +52,70 @@ impl Source {
         self.chunks = raw.map_or(Chunks::Unread, |raw| Chunks::Raw(Arc::new(raw)));
         Ok(self)
     }
+
+    /// The same segment, read from its file if it is closed and was not looked at yet.
+    pub(crate) fn ready(self) -> Result<Self, StoreError> {
+        match self.chunks {
+            Chunks::Unread => self.read_from_file(),
+            _ => Ok(self),
+        }
+    }
+
+    /// Its whole chunks from the one on that holds `from`, in order, up to the segment's end. Ends after
+    /// an error.
+    pub(crate) fn chunks_from(&self, from: Seq) -> impl Iterator<Item = Result<ChunkBuf, StoreError>> {
+        let mut next = Some(from.max(self.first));
+        std::iter::from_fn(move || {
+            let from = next.take().filter(|from| *from < self.end)?;
+            let chunk = self.chunk_at(from).transpose()?;
+            if let Ok(chunk) = &chunk {
+                let numbers = chunk.numbers();
+                if numbers.start >= self.end {
+                    return None;
+                }
+                next = Some(numbers.end.max(from + 1));
+            }
+            Some(chunk)
+        })
+    }
+
+    /// The chunk that holds `seq`, or the first one after it.
+    fn chunk_at(&self, seq: Seq) -> Result<Option<ChunkBuf>, StoreError> {
+        let whole = |bytes| ChunkBuf::new(bytes).map_err(|error| self.fault(&error));
+        match &self.chunks {
+            Chunks::Live(store) => {
+                let around = store.around(seq)?.map(whole).transpose()?;
+                if around.as_ref().is_some_and(|chunk| chunk.numbers().end <= seq) {
+                    return store.after(seq)?.map(whole).transpose();
+                }
+                Ok(around)
+            }
+            Chunks::Raw(raw) => {
+                let Some(place) = raw.reaching(seq) else { return Ok(None) };
+                let bytes = raw.read(place).map_err(|error| StoreError::io(&self.dir, &error))?;
+                whole(bytes).map(Some)
+            }
+            Chunks::Unread => Ok(None),
+        }
+    }
+
+    fn fault(&self, error: &dyn std::fmt::Display) -> StoreError {
+        StoreError(format!("{}: {error}", self.dir.display()))
+    }
 }
 
 /// Reads from `page.next` on until the page is full or the segment ends.
-pub(crate) fn read_chunks(
-    source: &Source,
-    (max_events, max_bytes): (usize, usize),
-    page: &mut Page,
-) -> Result<(), StoreError> {
+pub(crate) fn read_chunks(source: &Source, limit: PageLimit, page: &mut Page) -> Result<(), StoreError> {
     page.next = page.next.max(source.first);
     let mut bytes: usize = page.events.iter().map(|stored| stored.event.body.len()).sum();
-    while page.next < source.end {
-        let Some(raw) = source.chunk_at(page.next)? else { break };
-        let events = chunk::decode(&raw).and_then(|chunk| event::decode(&chunk));
-        let events: Vec<Stored> = events.map_err(|error| StoreError(error.to_string()))?;
-        let Some(last) = events.last().map(|stored| stored.seq) else { break };
+    for chunk in source.chunks_from(page.next) {
+        let chunk = chunk?;
+        let events: Vec<Stored> = event::decode(&chunk.chunk()).map_err(|error| source.fault(&error))?;
         for stored in events {
             if stored.seq < page.next || stored.seq >= source.end || source.settled.contains(stored.seq) {
                 continue;
             }
-            let is_full = page.events.len() >= max_events || bytes >= max_bytes;
+            let is_full = page.events.len() >= limit.events || bytes >= limit.bytes;
             if is_full && !page.events.is_empty() {
                 page.next = stored.seq;
                 return Ok(());
@@ -87,7 +123,7 @@ pub(crate) fn read_chunks(
             bytes += stored.event.body.len();
             page.events.push(stored);
         }
-        page.next = (last + 1).max(page.next);
+        page.next = chunk.numbers().end.max(page.next);
     }
     page.next = source.end;
     Ok(())

@@ -8,18 +8,18 @@
 //!   earlier process or an earlier handle left is read from its file by magic and checksum (`raw`);
 //! - every call runs under `catch_unwind`; a panic is a fault like any other.
 //!
-//! Chunks go into a row of trees. sled rewrites a whole leaf at its tenth change and splits it at its
+//! Chunks go into a sequence of trees. sled rewrites a whole leaf at its tenth change and splits it at its
 //! seventeenth entry, 4.4 bytes written for each byte of ours; a new tree before that writes 1.05.
 
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::queue::types::Seq;
+use crate::files::sync_dir;
+use crate::queue::types::{Seq, StoreError};
 
 /// sled's log segments: each is a buffer in memory while it is written. A value above a quarter of it
 /// would become a file of its own that is never synced.
@@ -55,18 +55,6 @@ extern "C" fn sync_file_range(fd: i32, _offset: i64, _bytes: i64, _flags: u32) -
     result
 }
 
-/// The store's own words for what went wrong.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct StoreError(pub(crate) String);
-
-impl StoreError {
-    /// The system's `error` about `path`.
-    pub(crate) fn io(path: &Path, error: &std::io::Error) -> Self {
-        StoreError(format!("{}: {error}", path.display()))
-    }
-}
-
 /// An open database. After a fault of a write or sync it must not be written again.
 pub(crate) struct Store {
     db: Option<sled::Db>,
@@ -95,26 +83,6 @@ fn fenced<T>(what: &str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, St
         Ok(Err(error)) => Err(StoreError(format!("{what}: {error}"))),
         Err(_) => Err(StoreError(format!("{what}: the store panicked"))),
     }
-}
-
-/// Syncs a directory, so that the names in it survive a power cut.
-pub(crate) fn sync_dir(dir: &Path) -> std::io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-/// Makes a directory, mode 0700, with those above it, so that all survive a power cut. One that is there
-/// may be so in memory only, when the process that made it was killed: it is synced again.
-pub(crate) fn make_dir(dir: &Path) -> std::io::Result<()> {
-    let new = dir.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).count();
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    for parent in dir.ancestors().skip(1).take(new.max(1)).filter(|above| !above.as_os_str().is_empty()) {
-        match sync_dir(parent) {
-            // Not ours to read, thus not ours to have made anything in.
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
-            result => result?,
-        }
-    }
-    Ok(())
 }
 
 impl Store {

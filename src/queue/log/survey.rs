@@ -1,18 +1,19 @@
-//! What lies in a row's directory. Reads only: for the start, and for a look from outside.
+//! What lies in a log's directory. Reads only: for the start, and for a look from outside.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::header::{self, Header, UNKNOWN_END};
-use super::ids::{IdEntry, Identity};
+use super::header::{self, Header, TimeRange, UNKNOWN_END};
+use super::ids::{IdEntry, Identity, NumberedId};
 use super::raw::{self, RawFile};
 use super::segment::{LogId, SLOT, Segment};
+use crate::event::Envelope;
 use crate::queue::format::chunk::{self, Chunk, Cursor};
 use crate::queue::format::event;
 use crate::queue::format::letter;
 use crate::queue::types::{OpenError, Seq};
 
-/// One entry of a row's directory.
+/// One entry of a log's directory.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// Whose header is whole. Without a closing it is as yet empty: [`measure`] it.
@@ -59,7 +60,7 @@ fn look_at(id: LogId, path: PathBuf) -> Result<Found, OpenError> {
         }
         Found::Unreadable(path, why)
     };
-    Ok(match header::read(&path, id.id()) {
+    Ok(match header::read(&path, id.number()) {
         (Header::Newer(version), _) => return Err(OpenError::Newer { path, version }),
         (Header::Valid { first, previous_end }, closing) if first == name => {
             let mut segment = Segment::new(path, first, previous_end, None);
@@ -86,7 +87,11 @@ pub(crate) fn cut(before: &Segment, after: &Segment) -> Option<Seq> {
 }
 
 /// The chunks of a segment, and who is in them.
-pub(crate) type Measured = (RawFile, Vec<(Seq, IdEntry)>);
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) raw: RawFile,
+    pub(crate) ids: Vec<NumberedId>,
+}
 
 /// Learns what a segment without a closing holds, from its chunks. Gives them with who is in them.
 pub(crate) fn measure(
@@ -97,12 +102,11 @@ pub(crate) fn measure(
     let Some(raw) = scan(id, segment.first, &segment.dir)? else { return Ok(None) };
     // Where the next header says how far it was synced, what is missing before that is missing.
     segment.end = limit.or(raw.end()).unwrap_or(segment.first).max(segment.first);
-    let mut idents = idents_of(&raw);
-    idents.retain(|(number, _)| *number < segment.end);
-    (segment.oldest_ms, segment.newest_ms) = (i64::MAX, i64::MIN);
+    let mut ids = ids_of(&raw);
+    ids.retain(|numbered| numbered.number < segment.end);
     segment.bytes = raw.places().iter().map(|place| place.length() as u64).sum();
-    segment.note_times(idents.iter().map(|(_, ident)| ident.at_ms));
-    Ok(Some((raw, idents)))
+    segment.times = TimeRange::of(ids.iter().map(|numbered| numbered.id.at_ms));
+    Ok(Some(Measured { raw, ids }))
 }
 
 /// Finds the chunks of a closed segment that begins at `first`.
@@ -116,37 +120,39 @@ pub(crate) fn scan(id: LogId, first: Seq, dir: &Path) -> std::io::Result<Option<
     })
 }
 
-/// Who the records of a file are, with their numbers.
-pub(crate) fn idents_of(raw: &RawFile) -> Vec<(Seq, IdEntry)> {
+/// Who the records of a file are.
+pub(crate) fn ids_of(raw: &RawFile) -> Vec<NumberedId> {
     let mut found = Vec::new();
     for place in raw.places() {
         let Ok(bytes) = raw.read(*place) else { continue };
         let Ok(chunk) = chunk::decode(&bytes) else { continue };
         match chunk.kind {
-            chunk::Kind::Events(lane) => {
+            chunk::Kind::Events(_) => {
                 for stored in event::decode(&chunk).unwrap_or_default() {
-                    let identity = Identity::of(&stored.event);
-                    let at_ms = stored.event.accepted_at_ms;
-                    found.push((stored.seq, IdEntry { identity, at_ms, lane: lane as u8 }));
+                    let id = id_of(&stored.event, stored.event.accepted_at_ms);
+                    found.push(NumberedId { number: stored.seq, id });
                 }
             }
             chunk::Kind::Letters => {
                 for letter in letter::decode(&chunk).unwrap_or_default() {
-                    let event = &letter.stored.event;
-                    let identity = Identity::of(event);
-                    let lane = event.lane as u8;
-                    found.push((letter.number, IdEntry { identity, at_ms: letter.died_at_ms, lane }));
+                    let id = id_of(&letter.stored.event, letter.died_at_ms);
+                    found.push(NumberedId { number: letter.number, id });
                 }
             }
             chunk::Kind::Entries => {
                 // Times are the first field of an entry (`entry`).
                 if let Ok(at) = Cursor(chunk.records).array() {
                     let identity = Identity { event_id: uuid::Uuid::nil(), array: 0 };
-                    found.push((chunk.first, IdEntry { identity, at_ms: i64::from_le_bytes(at), lane: 0 }));
+                    let id = IdEntry { identity, at_ms: i64::from_le_bytes(at), lane: 0 };
+                    found.push(NumberedId { number: chunk.first, id });
                 }
             }
             chunk::Kind::Snapshot => {}
         }
     }
     found
+}
+
+fn id_of(event: &Envelope, at_ms: i64) -> IdEntry {
+    IdEntry { identity: Identity::of(event), at_ms, lane: event.lane as u8 }
 }

@@ -1,4 +1,4 @@
-//! Dead letters: a row of their own, written and synced before their events count as settled. A letter
+//! Dead letters: a log of their own, written and synced before their events count as settled. A letter
 //! is settled when it is discarded, replayed, superseded or aged out.
 
 use std::collections::HashMap;
@@ -10,15 +10,16 @@ use std::time::Duration;
 use crate::clock::{Clock, Mono};
 use crate::event::Lane;
 
-use crate::queue::format::chunk::{self, Kind, runs_that_fit};
+use crate::queue::format::chunk;
 use crate::queue::format::letter::{self, DeadLetter};
-use crate::queue::log::append::SegmentedLog;
-use crate::queue::log::ids::{self, IdEntry, Identity};
+use crate::queue::log::append::{Batch, SegmentedLog};
+use crate::queue::log::header::TimeRange;
+use crate::queue::log::ids::{self, IdEntry, Identity, NumberedId};
 use crate::queue::log::quarantine::Quarantine;
+use crate::queue::log::segment::Segment;
 use crate::queue::log::source::{Chunks, Source};
-use crate::queue::log::store::StoreError;
-use crate::queue::log::survey::{idents_of, scan};
-use crate::queue::types::{Seq, Settlement};
+use crate::queue::log::survey::{ids_of, scan};
+use crate::queue::types::{Seq, Settlement, StoreError};
 
 /// Least time between two looks at a file that the disk does not give: commands and repeats may ask in a
 /// burst, and the twelfth look is the last.
@@ -27,7 +28,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 /// The dead letters.
 #[derive(Debug)]
 pub(crate) struct Dead {
-    pub(crate) row: SegmentedLog,
+    pub(crate) log: SegmentedLog,
     /// By a hash of the identity: ten times smaller than the ids, and a letter is read before it is
     /// believed to be the one.
     index: HashMap<u64, Place>,
@@ -57,37 +58,32 @@ struct Place {
 }
 
 impl Dead {
-    /// Knows the letters of a row whose settled numbers are known.
-    pub(crate) fn new(row: SegmentedLog, clock: Clock) -> Self {
+    /// Knows the letters of a log whose settled numbers are known.
+    pub(crate) fn new(log: SegmentedLog, clock: Clock) -> Self {
         let mut dead = Self {
-            row,
+            log,
             index: HashMap::new(),
             hasher: RandomState::new(),
             counts: Counts::default(),
             clock,
             unread: None,
         };
-        for at in 0..dead.row.segments.len() {
-            let segment = &dead.row.segments[at];
-            if segment.unsettled() == 0 {
-                continue;
-            }
-            let idents = match ids::read(&segment.dir.join(ids::FILE)) {
-                Some((first, idents)) if first == segment.first => {
-                    idents.into_iter().zip(first..).map(|(ident, number)| (number, ident)).collect()
-                }
-                _ => match scan(dead.row.id, segment.first, &segment.dir) {
-                    Ok(Some(raw)) => idents_of(&raw),
+        let mut found = Vec::new();
+        for segment in dead.log.index.segments().iter().filter(|segment| segment.unsettled() > 0) {
+            found.extend(match ids::read(&segment.dir.join(ids::FILE)) {
+                Some(file) if file.first == segment.first => file.numbered(),
+                _ => match scan(dead.log.id, segment.first, &segment.dir) {
+                    Ok(Some(raw)) => ids_of(&raw),
                     _ => Vec::new(),
                 },
-            };
-            for (number, ident) in idents {
-                if !dead.row.is_settled(number) {
-                    dead.enter(ident.identity, Place { number, lane: ident.lane, seq: None });
-                }
+            });
+        }
+        for NumberedId { number, id } in found {
+            if !dead.log.index.is_settled(number) {
+                dead.enter(id.identity, Place { number, lane: id.lane, seq: None });
             }
         }
-        dead.row.delete_where(|_| None, crate::queue::log::segment::Segment::is_settled);
+        dead.log.delete_where(|_| None, Segment::is_settled);
         dead
     }
 
@@ -118,7 +114,7 @@ impl Dead {
 
     /// One past the newest letter.
     pub(crate) fn end(&self) -> Seq {
-        self.row.next
+        self.log.next()
     }
 
     /// Letters of a lane.
@@ -154,21 +150,16 @@ impl Dead {
             return Ok(Vec::new());
         }
         let largest = letters.iter().map(Vec::len).max().unwrap_or(0) + chunk::HEAD;
-        self.row.make_room(largest)?;
-        let first = self.row.next;
-        let (mut at, mut chunks) = (0, Vec::new());
-        for length in runs_that_fit(letters.iter().map(Vec::len)) {
-            let number = first + at as Seq;
-            let records = letters[at..at + length].concat();
-            chunks.push((number, length, chunk::encode(Kind::Letters, number, length, &records)));
-            at += length;
-        }
-        let ident = |settlement: &&Settlement| IdEntry {
+        self.log.make_room(largest)?;
+        let first = self.log.next();
+        let chunks = letter::pack(first, &letters);
+        let id = |settlement: &&Settlement| IdEntry {
             identity: Identity::of(&settlement.stored.event),
             at_ms: now_ms,
             lane: settlement.stored.event.lane as u8,
         };
-        self.row.append(&chunks, new.iter().map(ident).collect(), (now_ms, now_ms))?;
+        let times = TimeRange { oldest_ms: now_ms, newest_ms: now_ms };
+        self.log.append(Batch { chunks, ids: new.iter().map(id).collect(), times })?;
         let mut replaced = Vec::new();
         for (number, settlement) in (first..).zip(new) {
             let event = &settlement.stored.event;
@@ -189,17 +180,16 @@ impl Dead {
             }
         }
         let numbers: Vec<Seq> = letters.iter().map(|letter| letter.number).collect();
-        self.row.mark_settled(&numbers);
-        self.row.delete_where(|_| None, crate::queue::log::segment::Segment::is_settled);
+        self.log.index.mark_settled(&numbers);
+        self.log.delete_where(|_| None, Segment::is_settled);
     }
 
     /// Lets the bodies of letters that ended leave the disk.
     pub(crate) fn rest(&mut self, is_quiet: bool) -> Result<(), StoreError> {
-        let is_done =
-            self.row.segments.last().is_some_and(|newest| newest.count() > 0 && newest.is_settled());
+        let is_done = self.log.index.newest().is_some_and(|newest| newest.count() > 0 && newest.is_settled());
         if is_quiet && is_done {
-            self.row.roll(0)?;
-            self.row.delete_where(|_| None, crate::queue::log::segment::Segment::is_settled);
+            self.log.roll(0)?;
+            self.log.delete_where(|_| None, Segment::is_settled);
         }
         Ok(())
     }
@@ -212,7 +202,7 @@ impl Dead {
         quarantine: &Quarantine,
     ) -> Result<Option<DeadLetter>, StoreError> {
         let mut number = number;
-        while let Some(source) = self.row.source_for(number) {
+        while let Some(source) = self.log.index.source_for(number) {
             if matches!(source.chunks, Chunks::Unread) {
                 self.look_into(source, quarantine)?;
                 continue;
@@ -238,7 +228,7 @@ impl Dead {
         }
         let looked = source.read_from_file();
         let is_whole = |source: &Source| !matches!(&source.chunks, Chunks::Raw(raw) if !raw.is_readable());
-        if !looked.as_ref().is_ok_and(is_whole) && !self.row.gives_up(first) {
+        if !looked.as_ref().is_ok_and(is_whole) && !self.log.index.gives_up(first) {
             self.unread = Some((first, now));
             return Err(looked.err().unwrap_or(not_all));
         }
@@ -247,8 +237,8 @@ impl Dead {
             Ok(Source { chunks: Chunks::Raw(raw), .. }) => Some(raw),
             _ => None,
         };
-        if self.row.found_raw(first, raw, quarantine) > 0 {
-            let is_lost = |place: &Place| self.row.is_lost(place.number);
+        if self.log.index.found_raw(first, raw, quarantine) > 0 {
+            let is_lost = |place: &Place| self.log.index.is_lost(place.number);
             let lost = self.index.iter().filter(|(_, place)| is_lost(place));
             for (hash, lane) in lost.map(|(hash, place)| (*hash, place.lane)).collect::<Vec<_>>() {
                 self.index.remove(&hash);
@@ -271,17 +261,14 @@ impl Dead {
 
 /// The first unsettled letter of a segment at or after `number`.
 fn first_in(source: &Source, number: Seq) -> Result<Option<DeadLetter>, StoreError> {
-    let mut number = number;
-    while number < source.end {
-        let Some(raw) = source.chunk_at(number)? else { return Ok(None) };
-        let Ok(chunk) = chunk::decode(&raw) else { return Ok(None) };
-        let is_wanted = |letter: &DeadLetter| {
-            letter.number >= number && letter.number < source.end && !source.settled.contains(letter.number)
-        };
-        if let Some(found) = letter::decode(&chunk).unwrap_or_default().into_iter().find(is_wanted) {
+    let is_wanted = |letter: &DeadLetter| {
+        (number..source.end).contains(&letter.number) && !source.settled.contains(letter.number)
+    };
+    for chunk in source.chunks_from(number) {
+        let letters = letter::decode(&chunk?.chunk()).unwrap_or_default();
+        if let Some(found) = letters.into_iter().find(is_wanted) {
             return Ok(Some(found));
         }
-        number = chunk.end().max(number + 1);
     }
     Ok(None)
 }

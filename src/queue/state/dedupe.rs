@@ -9,10 +9,7 @@ use std::time::Duration;
 
 use hashbrown::HashTable;
 
-use crate::queue::log::ids::Identity;
-
-/// Ids remembered at most. Source: the interface.
-pub(crate) const MAX_IDS: usize = 500_000;
+use crate::queue::log::ids::{Identity, MAX_IDS};
 
 /// Whole seconds fit 32 bits until 2106, which halves what an id takes.
 #[derive(Clone, Copy, Debug)]

@@ -1,24 +1,25 @@
-//! A lane's log: its row of segments, what is settled in it, what it holds.
+//! A lane's log: its segments, what is settled in it, what it holds.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::event::{Envelope, Lane};
 
-use crate::queue::format::chunk::{HEAD, runs_that_fit};
+use crate::queue::format::chunk::HEAD;
 use crate::queue::format::event;
-use crate::queue::log::append::{self, Pending, SegmentedLog};
+use crate::queue::log::append::{self, Batch, Pending, SegmentedLog};
+use crate::queue::log::header::TimeRange;
 use crate::queue::log::ids::{IdEntry, Identity};
 use crate::queue::log::segment::Segment;
-use crate::queue::log::store::{Store, StoreError};
-use crate::queue::types::{LaneDepth, Seq};
+use crate::queue::log::store::Store;
+use crate::queue::types::{LaneDepth, Seq, StoreError};
 
 /// A segment is left after this long even if it is not full: settled bodies leave the disk.
 const MAX_AGE_MS: i64 = 5 * 60_000;
 
 #[derive(Debug)]
 pub(crate) struct LaneLog {
-    pub(crate) row: SegmentedLog,
+    pub(crate) log: SegmentedLog,
     lane: Lane,
     /// Nothing before it is unsettled.
     oldest: Seq,
@@ -29,33 +30,25 @@ pub(crate) struct LaneLog {
 }
 
 impl LaneLog {
-    pub(crate) fn new(row: SegmentedLog, lane: Lane, ids_dir: Option<PathBuf>) -> Self {
-        Self { row, lane, oldest: 0, last_accepted_ms: None, ids_dir }
+    pub(crate) fn new(log: SegmentedLog, lane: Lane, ids_dir: Option<PathBuf>) -> Self {
+        Self { log, lane, oldest: 0, last_accepted_ms: None, ids_dir }
     }
 
     /// Puts events into the newest segment; not durable before the store that comes back was flushed
     /// and [`LaneLog::committed`] was called.
     pub(crate) fn append(&mut self, events: &[Envelope]) -> Result<(Pending, Arc<Store>), StoreError> {
-        let runs = runs_that_fit(events.iter().map(event::record_len));
         let largest = events.iter().map(event::record_len).max().unwrap_or(0) + HEAD;
-        self.row.make_room(largest)?;
-        let (mut at, mut seq) = (0, self.row.next);
-        let mut chunks = Vec::with_capacity(runs.len());
-        for length in runs {
-            chunks.push((seq, length, event::encode(self.lane, seq, &events[at..at + length])));
-            at += length;
-            seq += length as Seq;
-        }
-        let ident = |event: &Envelope| IdEntry {
+        self.log.make_room(largest)?;
+        let chunks = event::encode(self.lane, self.log.next(), events);
+        let id = |event: &Envelope| IdEntry {
             identity: Identity::of(event),
             at_ms: event.accepted_at_ms,
             lane: self.lane as u8,
         };
-        let idents = if self.ids_dir.is_some() { events.iter().map(ident).collect() } else { Vec::new() };
-        let times = events.iter().map(|event| event.accepted_at_ms);
-        let times = (times.clone().min().unwrap_or_default(), times.max().unwrap_or_default());
-        let pending = self.row.put(&chunks, idents, times)?;
-        let store = self.row.live().ok_or_else(|| StoreError("no segment to sync".to_owned()))?;
+        let ids = if self.ids_dir.is_some() { events.iter().map(id).collect() } else { Vec::new() };
+        let times = TimeRange::of(events.iter().map(|event| event.accepted_at_ms));
+        let pending = self.log.put(Batch { chunks, ids, times })?;
+        let store = self.log.live().ok_or_else(|| StoreError("no segment to sync".to_owned()))?;
         Ok((pending, store))
     }
 
@@ -67,16 +60,16 @@ impl LaneLog {
             let name = format!("{}-{}", lane.name(), append::name_of(segment.first));
             ids_dir.as_ref().map(|dir| dir.join(name))
         };
-        self.row.delete_where(ids_to, Segment::is_settled);
+        self.log.delete_where(ids_to, Segment::is_settled);
     }
 
     /// Lets bodies leave the disk when all is settled and nothing comes, or after some minutes.
     pub(crate) fn rest(&mut self, is_quiet: bool, now_ms: i64) -> Result<(), StoreError> {
-        let Some(newest) = self.row.segments.last() else { return Ok(()) };
-        let is_old = now_ms.saturating_sub(newest.oldest_ms) > MAX_AGE_MS && newest.settled.count() > 0;
+        let Some(newest) = self.log.index.newest() else { return Ok(()) };
+        let is_old = now_ms.saturating_sub(newest.times.oldest_ms) > MAX_AGE_MS && newest.settled.count() > 0;
         let is_done = is_quiet && newest.is_settled();
         if newest.count() > 0 && (is_done || (is_old && newest.live.is_some())) {
-            self.row.roll(0)?;
+            self.log.roll(0)?;
             self.delete_settled();
         }
         Ok(())
@@ -85,7 +78,7 @@ impl LaneLog {
     pub(crate) fn depth(&mut self) -> LaneDepth {
         let (mut events, mut bytes) = (0, 0);
         let mut oldest = None;
-        for segment in &self.row.segments {
+        for segment in self.log.index.segments() {
             let unsettled = segment.unsettled();
             events += unsettled;
             bytes += segment.unsettled_bytes();

@@ -118,7 +118,7 @@ impl Limits {
 
     /// Whether the dead letters have used their part of the directory.
     pub(crate) fn dead_are_full(&self) -> bool {
-        self.shared.dead().row.disk() >= self.dead_bytes
+        self.shared.dead().log.index.disk() >= self.dead_bytes
     }
 
     /// Bytes under the directory and free on its file system, at the last look.
@@ -149,7 +149,7 @@ impl Limits {
     }
 
     fn measure(&mut self) {
-        self.lanes = Lane::ALL.map(|lane| self.shared.log(lane).row.disk());
+        self.lanes = Lane::ALL.map(|lane| self.shared.log(lane).log.index.disk());
         self.used = self.lanes.iter().sum::<u64>() + self.shared.disk_beside_lanes();
         if let Ok(stat) = nix::sys::statvfs::statvfs(&self.shared.dir) {
             self.free = stat.blocks_available() * stat.fragment_size();

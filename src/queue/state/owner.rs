@@ -3,13 +3,13 @@
 //! `owner` is a JSON object of one line, replaced as a whole. Sending one organisation's calls to another
 //! cannot be undone, so a directory remembers.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::queue::log::store::sync_dir;
+use crate::files;
 use crate::queue::types::OpenError;
 
 const FILE: &str = "owner";
@@ -58,23 +58,10 @@ impl Owner {
         let write = || {
             let mut line = serde_json::to_vec(self)?;
             line.push(b'\n');
-            replace_file(dir, FILE, &line)
+            files::replace(dir, FILE, &line)
         };
         write().map_err(|error: io::Error| OpenError::from_io(dir, &error))
     }
-}
-
-/// Replaces a small file of the directory as a whole; durable when it returns.
-///
-/// # Errors
-/// If it cannot be written; the one before is still there then.
-pub fn replace_file(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
-    let new = dir.join(format!("{name}.new"));
-    let mut file = File::create(&new)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&new, dir.join(name))?;
-    sync_dir(dir)
 }
 
 impl std::fmt::Display for Owner {

@@ -1,4 +1,4 @@
-//! The rows, shared between the thread that writes, the one that reads, and the operator's commands.
+//! The logs, shared between the thread that writes, the one that reads, and the operator's commands.
 //!
 //! No lock is held over the sync of an append; a lane's is while its next segment begins, some
 //! milliseconds. Where two locks are held, the ledger's is taken first.
@@ -16,13 +16,12 @@ use super::lane::LaneLog;
 use super::ledger::Ledger;
 use crate::queue::format::entry::{Fate, LedgerEntry};
 use crate::queue::format::letter::DeadLetter;
-use crate::queue::format::snapshot::Snapshot;
+use crate::queue::format::snapshot::SegmentSnapshot;
 use crate::queue::log::maintenance::{Chore, Maintenance};
 use crate::queue::log::quarantine::Quarantine;
 use crate::queue::log::raw::allocated;
 use crate::queue::log::source::{Chunks, Source, read_chunks};
-use crate::queue::log::store::StoreError;
-use crate::queue::types::{LaneDepth, Page, QueueError, Seq};
+use crate::queue::types::{LaneDepth, Page, PageLimit, QueueError, Seq, StoreError};
 
 /// Space kept for settling when the disk is full.
 pub(crate) const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
@@ -36,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) dead_counts: Counts,
     ledger: Mutex<Ledger>,
     pub(crate) quarantine: Arc<Quarantine>,
-    pub(crate) keeper: Maintenance,
+    pub(crate) maintenance: Maintenance,
     depths: [Mutex<LaneDepth>; Lane::ALL.len()],
     ends: [watch::Sender<Seq>; Lane::ALL.len()],
 }
@@ -48,9 +47,9 @@ impl Shared {
         dead: Dead,
         ledger: Ledger,
         quarantine: Arc<Quarantine>,
-        keeper: Maintenance,
+        maintenance: Maintenance,
     ) -> Self {
-        let ends = std::array::from_fn(|at| watch::Sender::new(logs[at].row.visible_end()));
+        let ends = std::array::from_fn(|at| watch::Sender::new(logs[at].log.index.visible_end()));
         let shared = Self {
             dir,
             logs: logs.map(Mutex::new),
@@ -58,7 +57,7 @@ impl Shared {
             dead: Mutex::new(dead),
             ledger: Mutex::new(ledger),
             quarantine,
-            keeper,
+            maintenance,
             depths: Default::default(),
             ends,
         };
@@ -92,7 +91,7 @@ impl Shared {
 
     fn publish(&self, lane: Lane, log: &mut LaneLog) {
         *self.depths[lane.index()].lock() = log.depth();
-        let end = log.row.visible_end();
+        let end = log.log.index.visible_end();
         self.ends[lane.index()].send_if_modified(|before| std::mem::replace(before, end) != end);
     }
 
@@ -104,12 +103,12 @@ impl Shared {
         let result = match result {
             Ok(pending) => {
                 let first = pending.first;
-                log.row.committed(pending);
+                log.log.committed(pending);
                 log.last_accepted_ms = events.iter().map(|event| event.accepted_at_ms).max();
                 Ok(first)
             }
             Err(error) => {
-                log.row.seal();
+                log.log.seal();
                 Err(error)
             }
         };
@@ -120,10 +119,10 @@ impl Shared {
     /// Writes entries to the ledger and syncs. At a fault the reserve is given up for a second try.
     pub(crate) fn record(&self, entries: &[LedgerEntry]) -> Result<(), StoreError> {
         let mut ledger = self.ledger();
-        match ledger.record(entries, || self.marks()) {
+        match ledger.record(entries, || self.settled()) {
             Err(error) if self.release_reserve() => {
                 tracing::warn!(%error, "the reserve is used for settling");
-                ledger.record(entries, || self.marks())
+                ledger.record(entries, || self.settled())
             }
             result => result,
         }
@@ -153,38 +152,38 @@ impl Shared {
         for lane in Lane::ALL {
             let mut log = self.log(lane);
             log.delete_settled();
-            log.row.prepare();
+            log.log.prepare();
         }
         self.restore_reserve();
     }
 
-    fn marks(&self) -> Vec<Snapshot> {
-        let mut marks = Vec::new();
+    fn settled(&self) -> Vec<SegmentSnapshot> {
+        let mut settled = Vec::new();
         for lane in Lane::ALL {
-            marks.extend(self.log(lane).row.marks());
+            settled.extend(self.log(lane).log.index.snapshots());
         }
-        marks.extend(self.dead().row.marks());
-        marks
+        settled.extend(self.dead().log.index.snapshots());
+        settled
     }
 
     /// Whether the number is settled, or lies where nothing is any more. One that could not be read does
     /// not count: whoever has it in hand may still end it.
     pub(crate) fn is_settled(&self, lane: Lane, seq: Seq) -> bool {
         let log = self.log(lane);
-        log.row.is_settled(seq) && !log.row.is_lost(seq)
+        log.log.index.is_settled(seq) && !log.log.index.is_lost(seq)
     }
 
     /// Notes in memory that these are settled; their segments may go.
     pub(crate) fn mark_settled(&self, lane: Lane, seqs: &[Seq]) {
         let mut log = self.log(lane);
-        log.row.mark_settled(seqs);
+        log.log.index.mark_settled(seqs);
         log.delete_settled();
         self.publish(lane, &mut log);
     }
 
     /// Lets settled bodies leave the disk; `is_quiet` says that nothing came for a while.
     pub(crate) fn rest(&self, is_quiet: bool, now_ms: i64) {
-        if let Err(error) = self.ledger().renew(now_ms, || self.marks()) {
+        if let Err(error) = self.ledger().renew(now_ms, || self.settled()) {
             tracing::debug!(%error, "cannot begin a new segment of the ledger");
         }
         if let Err(error) = self.dead().rest(is_quiet) {
@@ -200,14 +199,14 @@ impl Shared {
     }
 
     /// Reads a page of unsettled events.
-    pub(crate) fn read(&self, lane: Lane, from: Seq, max: (usize, usize)) -> Result<Page, StoreError> {
+    pub(crate) fn read(&self, lane: Lane, from: Seq, limit: PageLimit) -> Result<Page, StoreError> {
         let mut page = Page { next: from.max(1), ..Page::default() };
         loop {
             let log = self.log(lane);
-            let Some(source) = log.row.source_for(page.next) else {
+            let Some(source) = log.log.index.source_for(page.next) else {
                 // Under the same lock: what is committed from now on lies behind this end.
                 page.at_end = true;
-                page.next = page.next.max(log.row.visible_end());
+                page.next = page.next.max(log.log.index.visible_end());
                 return Ok(page);
             };
             drop(log);
@@ -216,15 +215,15 @@ impl Shared {
                 continue;
             }
             let end = source.end;
-            if let Err(error) = read_chunks(&source, max, &mut page) {
+            if let Err(error) = read_chunks(&source, limit, &mut page) {
                 tracing::error!(%lane, %error, segment = %source.dir.display(), "a segment cannot be read on; its file is looked at anew");
                 if matches!(source.chunks, Chunks::Raw(_)) {
                     self.look_into(lane, source)?;
                     continue;
                 }
-                read_chunks(&source.read_from_file()?, max, &mut page)?;
+                read_chunks(&source.read_from_file()?, limit, &mut page)?;
             }
-            if page.next < end || page.events.len() >= max.0 {
+            if page.next < end || page.events.len() >= limit.events {
                 return Ok(page);
             }
         }
@@ -236,17 +235,19 @@ impl Shared {
         let looked = source.read_from_file();
         let mut log = self.log(lane);
         let raw = match looked {
-            Ok(Source { chunks: Chunks::Raw(raw), .. }) if raw.is_readable() || log.row.gives_up(first) => {
+            Ok(Source { chunks: Chunks::Raw(raw), .. })
+                if raw.is_readable() || log.log.index.gives_up(first) =>
+            {
                 Some(raw)
             }
             Ok(Source { chunks: Chunks::Raw(_), dir, .. }) => {
                 return Err(StoreError(format!("{}: the disk does not give all of it", dir.display())));
             }
             Ok(_) => None,
-            Err(_) if log.row.gives_up(first) => None,
+            Err(_) if log.log.index.gives_up(first) => None,
             Err(error) => return Err(error),
         };
-        log.row.found_raw(first, raw, &self.quarantine);
+        log.log.index.found_raw(first, raw, &self.quarantine);
         log.delete_settled();
         self.publish(lane, &mut log);
         Ok(())
@@ -256,8 +257,8 @@ impl Shared {
     pub(crate) fn disk_beside_lanes(&self) -> u64 {
         let reserve = std::fs::metadata(self.reserve()).map_or(0, |_| RESERVE_BYTES);
         let others = allocated(&self.dir.join("dedupe")) + allocated(&self.dir.join("quarantine"));
-        let ledger = self.ledger().row.disk();
-        let dead = self.dead().row.disk();
+        let ledger = self.ledger().log.index.disk();
+        let dead = self.dead().log.index.disk();
         reserve + others + ledger + dead
     }
 
@@ -273,16 +274,16 @@ impl Shared {
     /// Has the reserve allocated again if it is gone.
     pub(crate) fn restore_reserve(&self) {
         if !self.reserve().exists() {
-            self.keeper.ask(Chore::Reserve(self.reserve(), RESERVE_BYTES));
+            self.maintenance.ask(Chore::Reserve(self.reserve(), RESERVE_BYTES));
         }
     }
 
     /// Gives all handles back; what the segments held is written down.
     pub(crate) fn close(&self) {
         for lane in Lane::ALL {
-            self.log(lane).row.close_newest();
+            self.log(lane).log.close_newest();
         }
-        self.dead().row.close_newest();
-        self.ledger().row.close_newest();
+        self.dead().log.close_newest();
+        self.ledger().log.close_newest();
     }
 }
