@@ -1,9 +1,12 @@
-//! `trunkline config check|show|reference`: what they print. Offline; nothing is changed.
+//! `trunkline config check|show|reference`: what they print. Nothing is changed; only `check --online` uses the network.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::config::{self, ConfigError};
+use crate::daemon;
+
+use super::{Exit, async_runtime, say};
 
 /// Validates; says what was checked.
 ///
@@ -36,4 +39,23 @@ pub fn show(path: Option<&Path>) -> Result<String, ConfigError> {
 /// Every key with default and meaning, as a commented TOML file.
 pub fn reference() -> String {
     config::reference()
+}
+
+/// Validates, and looks at everything between us and the API.
+pub(super) fn check_online(path: Option<&Path>) -> anyhow::Result<Exit> {
+    let loaded = crate::config::load(path)?;
+    say(&check(path)?)?;
+    let findings = async_runtime()?.block_on(daemon::check_online(&loaded.config))?;
+    let mut exit = Exit::Done;
+    for finding in findings {
+        let (mark, text) = match &finding.result {
+            Ok(text) => ("ok   ", text),
+            Err(text) => ("fault", text),
+        };
+        if finding.result.is_err() {
+            exit = Exit::Failed;
+        }
+        say(&format!("{mark} {:<14} {text}\n", finding.name))?;
+    }
+    Ok(exit)
 }

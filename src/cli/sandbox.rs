@@ -1,19 +1,22 @@
-//! `sandbox`: an Events API on this machine until a stop signal.
+//! `trunkline sandbox`: an Events API on this machine until a stop signal.
 
 use std::io::Write;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::sandbox::{Options, Sandbox, ready_config};
+use crate::shutdown::Shutdown;
 
-/// Binds, writes a ready configuration to `out`, serves until `stop`.
-///
-/// # Errors
-/// If the address cannot be had or `out` cannot be written.
-pub async fn run(options: Options, stop: CancellationToken, out: &mut impl Write) -> anyhow::Result<()> {
+use super::Exit;
+
+/// Binds, prints a ready configuration, serves until a stop signal.
+pub(super) async fn run(options: Options) -> anyhow::Result<Exit> {
+    let shutdown = Shutdown::default();
+    let stop = shutdown.stop.clone();
+    let signals = tokio::spawn(shutdown.listen());
     let sandbox = Sandbox::bind(options).await?;
+    let mut out = std::io::stdout();
     out.write_all(ready_config(sandbox.addr()).as_bytes())?;
     out.flush()?;
     sandbox.serve(stop).await;
-    Ok(())
+    signals.abort();
+    Ok(Exit::Done)
 }

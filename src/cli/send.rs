@@ -9,8 +9,8 @@ mod session;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,8 +18,12 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::clock::{Clock, Mono};
+use crate::config::Need;
 
 use super::access::{self, TurnedAway};
+use super::args::SendArgs;
+use super::locate::contact;
+use super::{Exit, async_runtime, complain, say};
 use input::{InputError, Line};
 use session::End;
 
@@ -124,6 +128,25 @@ impl SendError {
             SendError::Input { .. } => 1,
         }
     }
+}
+
+/// From arguments to an exit code.
+pub(super) fn command(path: Option<&Path>, args: SendArgs) -> anyhow::Result<Exit> {
+    let socket = match args.socket {
+        Some(socket) => socket,
+        None => contact(path, &[Need::Stream])?.stream,
+    };
+    let options = SendOptions {
+        socket,
+        files: args.files,
+        reconnect_for: args.reconnect_for.into(),
+        progress: std::io::stderr().is_terminal(),
+    };
+    let sent = async_runtime()?.block_on(run(options, |refused| complain(&refused.to_string())));
+    if let Ok(report) | Err(SendError::Input { report, .. }) = &sent {
+        say(&format!("accepted {} · refused {}\n", report.accepted, report.refused))?;
+    }
+    Ok(if sent?.refused == 0 { Exit::Done } else { Exit::Failed })
 }
 
 /// What is known so far, over all connections.

@@ -11,11 +11,17 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use anyhow::Context;
 use serde::Deserialize;
 
 use crate::clock::{Clock, Mono};
+use crate::config::Need;
+use crate::event::catalogue::types;
 
 use super::access::{self, TurnedAway};
+use super::args::{self, EmitArgs};
+use super::locate::contact;
+use super::{Exit, complain, say};
 
 /// Longest answer to one event.
 const MAX_ANSWER: u64 = 64 * 1024;
@@ -99,6 +105,55 @@ impl Deadline {
         let left = self.timeout.saturating_sub(self.clock.mono().since(self.began));
         waited.recv_timeout(left).ok()
     }
+}
+
+/// From arguments to an exit code.
+pub(super) fn command(path: Option<&Path>, args: EmitArgs) -> anyhow::Result<Exit> {
+    let deadline = Deadline::new(Clock::system(), args.timeout.into());
+    if args.list {
+        return say(&describe::list());
+    }
+    let known = args.array.as_deref().and_then(|array| types().iter().find(|known| known.array == array));
+    if args.help {
+        return say(&known.map_or_else(args::emit_help, describe::fields));
+    }
+    let Some(array) = &args.array else {
+        complain(&args::emit_help());
+        return Ok(Exit::Usage);
+    };
+    // A dialplan that names the socket needs no configuration.
+    let needs: &[Need] =
+        if args.socket.is_some() { &[Need::SourceId] } else { &[Need::Stream, Need::SourceId] };
+    let contact = contact(path, needs)?;
+    if known.is_none() && !contact.extra_arrays.iter().any(|extra| extra.name.as_ref() == array.as_str()) {
+        complain(&format!("trunkline: there is no array {array:?}; `trunkline emit --list` has them all"));
+        return Ok(Exit::Usage);
+    }
+    let stdin = match args.from_json.as_deref() {
+        Some("-") => Some(standard_input(&deadline)?),
+        _ => None,
+    };
+    let now =
+        jiff::Timestamp::from_millisecond(Clock::system().unix_ms()).context("the clock is out of range")?;
+    let built = build::build(&build::Parts {
+        array,
+        known,
+        json: stdin.as_deref().or(args.from_json.as_deref()),
+        words: &args.fields,
+        source_id: contact.source_id.as_deref(),
+        event_id: uuid::Uuid::new_v4(),
+        time: &now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
+    });
+    let built = match built {
+        Ok(built) => built,
+        Err(error) => {
+            complain(&format!("trunkline: {error}"));
+            return Ok(Exit::Usage);
+        }
+    };
+    let socket = args.socket.unwrap_or(contact.stream);
+    hand_over(&built.line, &socket, &deadline)?;
+    say(&format!("{}\n", built.event_id))
 }
 
 /// Reads standard input to its end.
