@@ -1,17 +1,13 @@
 //! The other end of the admin socket, for commands.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::{Method, Request, Response, header};
-use hyper_util::rt::TokioIo;
+use reqwest::{RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 
 /// How long an answer may take to begin: a reload may wait for a login, a trace reads the whole queue.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(120);
@@ -20,7 +16,7 @@ const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why the daemon did not do what was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub enum AdminClientError {
     /// Nobody listens there.
     #[error("no daemon answers on {path}; is it running, and is that its admin.listen?")]
     Unreachable {
@@ -61,14 +57,24 @@ pub enum ClientError {
 
 /// One admin socket.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct AdminClient {
     path: PathBuf,
+    http: reqwest::Client,
 }
 
-impl Client {
+impl AdminClient {
     /// The daemon that listens on `path`.
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        // Fails only if there is one already, and then that one serves.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .unix_socket(path.as_path())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .tls_certs_only([])
+            .build()
+            .expect("without proxy and certificates there is nothing that could be wrong");
+        Self { path, http }
     }
 
     /// Where it listens.
@@ -76,65 +82,47 @@ impl Client {
         &self.path
     }
 
-    async fn request(
-        &self,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<Response<Incoming>, ClientError> {
-        tokio::time::timeout(ANSWERS_WITHIN, self.ask(method, path, body)).await.map_err(|_| self.silent())?
-    }
-
-    fn silent(&self) -> ClientError {
-        ClientError::Silent { path: self.path.clone() }
-    }
-
-    async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<Response<Incoming>, ClientError> {
-        let connected = UnixStream::connect(&self.path).await;
-        let stream = connected.map_err(|source| match source.kind() {
-            io::ErrorKind::PermissionDenied => ClientError::Permission { path: self.path.clone() },
-            _ => ClientError::Unreachable { path: self.path.clone(), source },
-        })?;
-        let broken = |_: hyper::Error| ClientError::Broken;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        // Ends with the answer's body, which the caller reads.
-        tokio::spawn(connection);
+    async fn send(&self, request: RequestBuilder) -> Result<Response, AdminClientError> {
         // Whether anybody is there shows soon, however long the answer itself may take.
-        let knock = sender.send_request(asking(Method::GET, "/livez", Vec::new())?);
+        let knock = async { self.http.get(url("/livez")).send().await?.bytes().await };
         let there = tokio::time::timeout(PROBE_WITHIN, knock).await.map_err(|_| self.silent())?;
-        there.map_err(broken)?.into_body().collect().await.map_err(broken)?;
-        sender.ready().await.map_err(broken)?;
-        sender.send_request(asking(method, path, body)?).await.map_err(broken)
+        there.map_err(|error| self.fault(&error))?;
+        let answer = tokio::time::timeout(ANSWERS_WITHIN, request.send());
+        answer.await.map_err(|_| self.silent())?.map_err(|error| self.fault(&error))
+    }
+
+    fn silent(&self) -> AdminClientError {
+        AdminClientError::Silent { path: self.path.clone() }
+    }
+
+    fn fault(&self, error: &reqwest::Error) -> AdminClientError {
+        let source = system_error(error);
+        match source.kind() {
+            _ if !error.is_connect() => AdminClientError::Broken,
+            io::ErrorKind::PermissionDenied => AdminClientError::Permission { path: self.path.clone() },
+            _ => AdminClientError::Unreachable { path: self.path.clone(), source },
+        }
     }
 
     /// Status and text of `GET path`, within the few seconds that a probe has.
     ///
     /// # Errors
     /// If no answer came.
-    pub async fn probe(&self, path: &str) -> Result<(u16, String), ClientError> {
-        tokio::time::timeout(PROBE_WITHIN, self.text(path)).await.map_err(|_| self.silent())?
-    }
-
-    async fn text(&self, path: &str) -> Result<(u16, String), ClientError> {
-        let response = self.request(Method::GET, path, Vec::new()).await?;
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.map_err(|_| ClientError::Broken)?.to_bytes();
-        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    pub async fn probe(&self, path: &str) -> Result<(u16, String), AdminClientError> {
+        let asked = async {
+            let response = self.http.get(url(path)).send().await?;
+            Ok((response.status().as_u16(), response.text().await?))
+        };
+        let answer = tokio::time::timeout(PROBE_WITHIN, asked).await.map_err(|_| self.silent())?;
+        answer.map_err(|error: reqwest::Error| self.fault(&error))
     }
 
     /// What `GET path` answers.
     ///
     /// # Errors
     /// If no answer came, or it was no.
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let (status, text) = self.text(path).await?;
-        understood(status, text.as_bytes())
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminClientError> {
+        understood(self.send(self.http.get(url(path))).await?).await
     }
 
     /// What `POST path` answers.
@@ -145,12 +133,8 @@ impl Client {
         &self,
         path: &str,
         body: &impl Serialize,
-    ) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|_| ClientError::Foreign)?;
-        let response = self.request(Method::POST, path, body).await?;
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.map_err(|_| ClientError::Broken)?.to_bytes();
-        understood(status, &body)
+    ) -> Result<T, AdminClientError> {
+        understood(self.send(self.posting(path, body)?).await?).await
     }
 
     /// Calls `each` with every line of what `POST path` answers, until it says `false`.
@@ -162,19 +146,13 @@ impl Client {
         path: &str,
         body: &impl Serialize,
         mut each: impl FnMut(&[u8]) -> bool,
-    ) -> Result<(), ClientError> {
-        let body = serde_json::to_vec(body).map_err(|_| ClientError::Foreign)?;
-        let response = self.request(Method::POST, path, body).await?;
-        let status = response.status().as_u16();
-        let mut body = response.into_body();
-        if status != 200 {
-            let body = body.collect().await.map_err(|_| ClientError::Broken)?.to_bytes();
-            return understood::<serde_json::Value>(status, &body).map(|_| ());
+    ) -> Result<(), AdminClientError> {
+        let mut response = self.send(self.posting(path, body)?).await?;
+        if response.status() != 200 {
+            return understood::<serde_json::Value>(response).await.map(|_| ());
         }
         let mut held: Vec<u8> = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| ClientError::Broken)?;
-            let Ok(data) = frame.into_data() else { continue };
+        while let Some(data) = response.chunk().await.map_err(|_| AdminClientError::Broken)? {
             held.extend_from_slice(&data);
             while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = held.drain(..=end).collect();
@@ -185,23 +163,37 @@ impl Client {
         }
         Ok(())
     }
-}
 
-fn asking(method: Method, path: &str, body: Vec<u8>) -> Result<Request<Full<Bytes>>, ClientError> {
-    Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::HOST, "trunkline")
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|_| ClientError::Foreign)
-}
-
-fn understood<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<T, ClientError> {
-    if status == 200 {
-        return serde_json::from_slice(body).map_err(|_| ClientError::Foreign);
+    fn posting(&self, path: &str, body: &impl Serialize) -> Result<RequestBuilder, AdminClientError> {
+        let body = serde_json::to_vec(body).map_err(|_| AdminClientError::Foreign)?;
+        Ok(self.http.post(url(path)).header("content-type", "application/json").body(body))
     }
-    let said: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+}
+
+/// What the system said, as far down as that is.
+fn system_error(error: &reqwest::Error) -> io::Error {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(code) = error.downcast_ref().and_then(io::Error::raw_os_error) {
+            return io::Error::from_raw_os_error(code);
+        }
+        cause = error.source();
+    }
+    io::ErrorKind::Other.into()
+}
+
+/// Where a path stands: the host is not looked up, the socket is the way there.
+fn url(path: &str) -> String {
+    format!("http://trunkline{path}")
+}
+
+async fn understood<T: DeserializeOwned>(response: Response) -> Result<T, AdminClientError> {
+    let status = response.status().as_u16();
+    let body = response.bytes().await.map_err(|_| AdminClientError::Broken)?;
+    if status == 200 {
+        return serde_json::from_slice(&body).map_err(|_| AdminClientError::Foreign);
+    }
+    let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     let message = said["message"].as_str().map_or_else(|| format!("status {status}"), str::to_owned);
-    Err(ClientError::Refused { status, message })
+    Err(AdminClientError::Refused { status, message })
 }

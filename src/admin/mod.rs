@@ -11,7 +11,7 @@
 //!   change is logged with the peer's uid.
 //! - Health never depends on delivery: `livez` is about our loops, `readyz` about taking events.
 //! - Nothing here is on an event's way: a slow operator holds up nobody.
-//! - Deciding is pure (`health`, `words`, `rates`).
+//! - Deciding is pure (`health`, `summary`, `rates`, `filter`).
 //!
 //! Not here: what the commands print (`cli`), what the numbers are made of (`queue`, `relay`, `upstream`).
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::admin::client::ClientError;
+use crate::admin::client::AdminClientError;
 use crate::admin::{ChangeAnswer, LaneChoice, ReloadAnswer, ReloadLogin};
 
 use super::args::LaneArgs;
@@ -23,7 +23,7 @@ pub(super) fn adopt(at: Where<'_>) -> anyhow::Result<Exit> {
     let answered = async_runtime()?.block_on(client.post::<ChangeAnswer>("/adopt", &LaneChoice::default()));
     match answered {
         Ok(answer) => say(&format!("{}\n", answer.message)),
-        Err(ClientError::Unreachable { .. }) if at.admin.is_none() => queue::adopt(at.config),
+        Err(AdminClientError::Unreachable { .. }) if at.admin.is_none() => queue::adopt(at.config),
         Err(error) => Err(explained(error)),
     }
 }
@@ -34,7 +34,7 @@ pub(super) fn reload(at: Where<'_>) -> anyhow::Result<Exit> {
     let answered = async_runtime()?.block_on(client.post::<ReloadAnswer>("/reload", &LaneChoice::default()));
     let (changes, login, withheld) = match answered {
         Ok(ReloadAnswer::Applied { changes, login, withheld }) => (changes, login, withheld),
-        Ok(ReloadAnswer::Refused { message }) | Err(ClientError::Refused { status: 422, message }) => {
+        Ok(ReloadAnswer::Refused { message }) | Err(AdminClientError::Refused { status: 422, message }) => {
             complain(&format!("trunkline: refused, nothing was changed: {message}"));
             return Ok(Exit::Configuration);
         }

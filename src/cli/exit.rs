@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::activation::ActivationError;
-use crate::admin::client::ClientError;
+use crate::admin::client::AdminClientError;
 use crate::config::ConfigError;
 use crate::daemon::{StartError, StartFault};
 use crate::queue::OpenError;
@@ -61,8 +61,10 @@ pub(super) fn of(error: &anyhow::Error) -> Exit {
     if error.is::<Denied>() {
         return Exit::Permission;
     }
-    match error.downcast_ref::<ClientError>() {
-        Some(ClientError::Unreachable { .. } | ClientError::Silent { .. } | ClientError::Broken) => {
+    match error.downcast_ref::<AdminClientError>() {
+        Some(
+            AdminClientError::Unreachable { .. } | AdminClientError::Silent { .. } | AdminClientError::Broken,
+        ) => {
             return Exit::Unreachable;
         }
         Some(_) => return Exit::Failed,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::admin::client::{Client, ClientError};
+use crate::admin::client::{AdminClient, AdminClientError};
 use crate::config::{self, ConfigError, Contact, Need};
 
 use super::{access, complain};
@@ -21,12 +21,12 @@ pub(super) struct Denied(String);
 
 impl Where<'_> {
     /// The daemon's admin socket.
-    pub(super) fn client(self) -> anyhow::Result<Client> {
+    pub(super) fn client(self) -> anyhow::Result<AdminClient> {
         let path = match self.admin {
             Some(path) => path.to_owned(),
             None => contact(self.config, &[Need::Admin])?.admin,
         };
-        Ok(Client::new(path))
+        Ok(AdminClient::new(path))
     }
 }
 
@@ -40,9 +40,9 @@ pub(super) fn contact(config: Option<&Path>, needs: &[Need]) -> Result<Contact, 
 }
 
 /// A fault of the way to the daemon, in words that help.
-pub(super) fn explained(error: ClientError) -> anyhow::Error {
+pub(super) fn explained(error: AdminClientError) -> anyhow::Error {
     match error {
-        ClientError::Permission { path } => Denied(access::explain(&path, "admin.mode")).into(),
+        AdminClientError::Permission { path } => Denied(access::explain(&path, "admin.mode")).into(),
         other => other.into(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::admin::client::ClientError;
+use crate::admin::client::AdminClientError;
 use crate::admin::{LaneReport, Report};
 use crate::event::Lane;
 
@@ -36,11 +36,9 @@ pub(super) fn run(at: Where<'_>, args: &StatusArgs) -> anyhow::Result<Exit> {
             }
             Ok(if status == 200 { Exit::Done } else { Exit::Failed })
         }
-        Err(ClientError::Broken | ClientError::Silent { .. } | ClientError::Unreachable { .. })
-            if args.quiet =>
-        {
-            Ok(Exit::Unreachable)
-        }
+        Err(
+            AdminClientError::Broken | AdminClientError::Silent { .. } | AdminClientError::Unreachable { .. },
+        ) if args.quiet => Ok(Exit::Unreachable),
         Err(error) => {
             let error = explained(error);
             if args.quiet {

@@ -12,7 +12,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, Borders, Paragraph, Sparkline};
 
 use crate::admin::Report;
-use crate::admin::client::Client;
+use crate::admin::client::AdminClient;
 use crate::event::Lane;
 
 use super::locate::{Where, explained};
@@ -48,7 +48,7 @@ pub(super) fn run(at: Where<'_>, interval: Duration) -> anyhow::Result<Exit> {
     shown.map(|()| Exit::Done)
 }
 
-async fn ask(client: &Client) -> Result<Report, String> {
+async fn ask(client: &AdminClient) -> Result<Report, String> {
     client.get("/status").await.map_err(|error| explained(error).to_string())
 }
 
