@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::config::{self, ConfigError};
 use crate::daemon;
 
+use super::visible::visible;
 use super::{Exit, async_runtime, say};
 
 /// Validates; says what was checked.
@@ -55,7 +56,7 @@ pub(super) fn check_online(path: Option<&Path>) -> anyhow::Result<Exit> {
         if finding.result.is_err() {
             exit = Exit::Failed;
         }
-        say(&format!("{mark} {:<14} {text}\n", finding.name))?;
+        say(&format!("{mark} {:<14} {}\n", finding.name, visible(text)))?;
     }
     Ok(exit)
 }

@@ -7,6 +7,7 @@ use crate::admin::{ChangeAnswer, LaneChoice, ReloadAnswer, ReloadLogin};
 
 use super::args::LaneArgs;
 use super::locate::{Where, explained};
+use super::visible::visible;
 use super::{Exit, async_runtime, complain, queue, say};
 
 /// Pauses or resumes.
@@ -14,7 +15,7 @@ pub(super) fn lanes(at: Where<'_>, path: &str, args: &LaneArgs) -> anyhow::Resul
     let client = at.client()?;
     let choice = LaneChoice { lane: args.lane.map(|lane| lane.name().to_owned()) };
     let answer: ChangeAnswer = async_runtime()?.block_on(client.post(path, &choice)).map_err(explained)?;
-    say(&format!("{}\n", answer.message))
+    say(&format!("{}\n", visible(&answer.message)))
 }
 
 /// Adopts through the running daemon; without one, on its directory.
@@ -22,7 +23,7 @@ pub(super) fn adopt(at: Where<'_>) -> anyhow::Result<Exit> {
     let client = at.client()?;
     let answered = async_runtime()?.block_on(client.post::<ChangeAnswer>("/adopt", &LaneChoice::default()));
     match answered {
-        Ok(answer) => say(&format!("{}\n", answer.message)),
+        Ok(answer) => say(&format!("{}\n", visible(&answer.message))),
         Err(AdminClientError::Unreachable { .. }) if at.admin.is_none() => queue::adopt(at.config),
         Err(error) => Err(explained(error)),
     }
@@ -52,12 +53,12 @@ pub(super) fn reload(at: Where<'_>) -> anyhow::Result<Exit> {
     match login {
         ReloadLogin::Succeeded => text.push_str("logged in\n"),
         ReloadLogin::Failed(fault) => {
-            let _ = writeln!(text, "the login failed: {fault}");
+            let _ = writeln!(text, "the login failed: {}", visible(&fault));
         }
         ReloadLogin::NotDue => {}
     }
     if let Some(reason) = withheld {
-        let _ = writeln!(text, "nothing is sent: {reason}");
+        let _ = writeln!(text, "nothing is sent: {}", visible(&reason));
     }
     say(&text)?;
     Ok(if changes.iter().any(|change| change.needs_restart) { Exit::Failed } else { Exit::Done })

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use super::args::{FilterArgs, LettersCommand};
 use super::locate::{Where, explained};
 use super::summary::thousands;
+use super::visible::visible;
 use super::{Exit, async_runtime, complain, is_read, say};
 
 /// Runs a subcommand.
@@ -119,8 +120,8 @@ fn line(letter: &Letter) -> String {
         letter.reason,
         letter.array,
         status,
-        letter.message.replace(['\n', '\r'], " "),
-        letter.correlation_id.as_deref().unwrap_or("-"),
+        visible(&letter.message),
+        visible(letter.correlation_id.as_deref().unwrap_or("-")),
         letter.attempts,
         letter.accepted_at,
         letter.door
@@ -145,7 +146,8 @@ fn group(at: Where<'_>, filter: &Filter) -> anyhow::Result<Exit> {
         let _ = writeln!(
             text,
             "{:>9}  {reason:<13}  {array}\n           {message}\n           e.g. {example}",
-            thousands(*count)
+            thousands(*count),
+            message = visible(message),
         );
     }
     let total = rows.iter().map(|(_, (count, _))| count).sum();
@@ -217,7 +219,7 @@ fn pass(at: Where<'_>, what: &str, request: &LettersRequest, all: bool) -> anyho
     // What the operator asked for is done to its end, also when nobody reads what is told of it.
     let take = |line: &[u8]| {
         if let Ok(told) = serde_json::from_slice::<LetterOutcome>(line) {
-            let message = told.message.map_or(String::new(), |message| format!(": {message}"));
+            let message = told.message.map_or(String::new(), |message| format!(": {}", visible(&message)));
             fault =
                 is_read(writeln!(out, "{} {}{message}", told.event_id, told.done.replace('_', " "))).err();
             return fault.is_none();

@@ -27,6 +27,7 @@ mod status;
 mod summary;
 mod top;
 mod trace;
+mod visible;
 
 pub use exit::Exit;
 
@@ -101,7 +102,7 @@ fn is_read(written: std::io::Result<()>) -> std::io::Result<bool> {
     }
 }
 
-/// Writes a line to stderr; there is nowhere to report that this failed.
+/// Writes a line to stderr, fit for a terminal; there is nowhere to report that this failed.
 fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", visible::visible_lines(text));
 }

@@ -23,6 +23,7 @@ use crate::config::Need;
 use super::access::{self, TurnedAway};
 use super::args::SendArgs;
 use super::locate::contact;
+use super::visible::visible;
 use super::{Exit, async_runtime, complain, say};
 use input::{InputError, Line};
 use session::End;
@@ -142,7 +143,7 @@ pub(super) fn command(path: Option<&Path>, args: SendArgs) -> anyhow::Result<Exi
         reconnect_for: args.reconnect_for.into(),
         progress: std::io::stderr().is_terminal(),
     };
-    let sent = async_runtime()?.block_on(run(options, |refused| complain(&refused.to_string())));
+    let sent = async_runtime()?.block_on(run(options, |refused| complain(&visible(&refused.to_string()))));
     if let Ok(report) | Err(SendError::Input { report, .. }) = &sent {
         say(&format!("accepted {} · refused {}\n", report.accepted, report.refused))?;
     }

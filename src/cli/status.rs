@@ -9,6 +9,7 @@ use crate::event::Lane;
 use super::args::StatusArgs;
 use super::locate::{Where, explained};
 use super::summary::{bytes, events, span};
+use super::visible::{visible, visible_lines};
 use super::{Exit, async_runtime, complain, say};
 
 /// Asks and prints.
@@ -32,7 +33,7 @@ pub(super) fn run(at: Where<'_>, args: &StatusArgs) -> anyhow::Result<Exit> {
     match runtime.block_on(client.probe(probe)) {
         Ok((status, text)) => {
             if !args.quiet {
-                say(&text)?;
+                say(&visible_lines(&text))?;
             }
             Ok(if status == 200 { Exit::Done } else { Exit::Failed })
         }
@@ -54,7 +55,7 @@ pub(super) fn run(at: Where<'_>, args: &StatusArgs) -> anyhow::Result<Exit> {
 pub(super) fn screen(report: &Report) -> String {
     let mut text = String::new();
     for line in &report.words {
-        let _ = writeln!(text, "{line}");
+        let _ = writeln!(text, "{}", visible(line));
     }
     let _ = writeln!(text);
     let _ = writeln!(
@@ -69,7 +70,7 @@ pub(super) fn screen(report: &Report) -> String {
     }
     let _ = writeln!(text);
     for (name, value) in facts(report) {
-        let _ = writeln!(text, "{name:<14} {value}");
+        let _ = writeln!(text, "{name:<14} {}", visible(&value));
     }
     text
 }

@@ -18,6 +18,7 @@ use crate::event::Lane;
 use super::locate::{Where, explained};
 use super::status::facts;
 use super::summary::span;
+use super::visible::visible;
 use super::{Exit, async_runtime, complain};
 
 /// Points kept for a sparkline: a wide terminal.
@@ -157,11 +158,11 @@ impl View {
     fn draw_title(&self, frame: &mut Frame<'_>, area: Rect) {
         let report = &self.report;
         let title = match &self.fault {
-            Some(fault) => format!("no answer: {fault}"),
+            Some(fault) => format!("no answer: {}", visible(fault)),
             None => format!(
                 "trunkline {}  {}  up {}  (q ends)",
                 report.version,
-                report.api_host,
+                visible(&report.api_host),
                 span(report.uptime_seconds)
             ),
         };
@@ -175,7 +176,7 @@ impl View {
         let colour = if self.report.healthy { Color::Green } else { Color::Red };
         let style = self.style(colour).add_modifier(Modifier::BOLD);
         let lines: Vec<Line<'_>> =
-            self.report.words.iter().map(|word| Line::styled(word.as_str(), style)).collect();
+            self.report.words.iter().map(|word| Line::styled(visible(word), style)).collect();
         frame.render_widget(Paragraph::new(lines), area);
     }
 
@@ -230,7 +231,7 @@ impl View {
         let mut lines: Vec<Line<'_>> = facts(report)
             .into_iter()
             .filter(|(name, _)| wanted.contains(name))
-            .map(|(name, value)| Line::raw(format!("{name:<13} {value}")))
+            .map(|(name, value)| Line::raw(format!("{name:<13} {}", visible(&value))))
             .collect();
         let budget = format!("{:<13} {:.0} requests a minute", "budget", report.rate_budget);
         lines.insert(0, Line::raw(budget));

@@ -8,6 +8,7 @@ use crate::admin::{Trace, TracePart, TraceState};
 use super::args::TraceArgs;
 use super::locate::{Where, explained};
 use super::summary::{span, time};
+use super::visible::{visible, visible_lines};
 use super::{Exit, async_runtime, complain, say};
 
 /// Asks and prints. [`Exit::Failed`] if nothing is known of the id.
@@ -19,13 +20,13 @@ pub(super) fn run(at: Where<'_>, args: &TraceArgs) -> anyhow::Result<Exit> {
     if args.json {
         say(&(serde_json::to_string_pretty(&trace)? + "\n"))?;
     } else if !trace.parts.is_empty() {
-        say(&story(&trace))?;
+        say(&visible_lines(&story(&trace)))?;
     }
     if trace.parts.is_empty() {
         complain(&format!(
             "trunkline: nothing is known of {}. Either no event with it was accepted, or it was settled longer ago \
              than queue.keep_ledger reaches",
-            args.id
+            visible(&args.id)
         ));
         return Ok(Exit::Failed);
     }
@@ -66,7 +67,7 @@ fn way(part: &TracePart) -> Vec<String> {
                 Some(seconds) => format!("; at the earliest in {}", span(*seconds)),
                 None => String::new(),
             };
-            lines.push(format!("queued{attempts}: {place}{earliest}"));
+            lines.push(format!("queued{attempts}: {}{earliest}", visible(place)));
         }
         TraceState::Settled { fate, reason, at_ms, status, correlation_id } => {
             let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
@@ -82,7 +83,7 @@ fn way(part: &TracePart) -> Vec<String> {
             };
             lines.push(format!("{} {words}{reason}{attempts}{status}", time(*at_ms)));
             if let Some(id) = correlation_id {
-                lines.push(format!("correlation id {id}"));
+                lines.push(format!("correlation id {}", visible(id)));
             }
         }
     }
@@ -93,14 +94,14 @@ fn way(part: &TracePart) -> Vec<String> {
 fn block(trace: &Trace) -> String {
     let mut text = String::from("--- to paste into a support case ---\n");
     let organisation = trace.organisation.as_deref().unwrap_or("not known yet");
-    let _ = writeln!(text, "organisation: {organisation}");
+    let _ = writeln!(text, "organisation: {}", visible(organisation));
     let _ = writeln!(text, "region: {} ({})", trace.region, trace.api_host);
     let mut conversations = BTreeSet::new();
     for part in &trace.parts {
         conversations.extend(part.conversation.as_deref());
     }
     for id in conversations {
-        let _ = writeln!(text, "conversation: {id}");
+        let _ = writeln!(text, "conversation: {}", visible(id));
     }
     for part in &trace.parts {
         let (state, at, status, correlation) = match &part.state {
@@ -116,7 +117,7 @@ fn block(trace: &Trace) -> String {
             part.array,
             part.event_id,
             time(part.accepted_at_ms),
-            correlation.unwrap_or("-")
+            visible(correlation.unwrap_or("-"))
         );
     }
     text.push_str("--- end ---");
