@@ -1,15 +1,24 @@
-//! Directories and small files that survive a power cut.
+//! Directories and small files: written so that they survive a power cut, read within a deadline.
 //!
 //! Invariants
+//! - Whoever reads a file here goes on after the deadline: one on a mount that hangs, or a pipe that nobody writes to,
+//!   holds up nobody.
 //! - What a function here made or replaced is on stable storage when it returns.
 //! - A file is replaced as a whole: after a crash the old one is there or the new one.
 //!
 //! Not here: the queue's databases, which sync each commit themselves (`queue::log::store`).
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+/// How long a file may take. Source: a local file takes microseconds, one on a mount that is well milliseconds.
+pub const READ_WITHIN: Duration = Duration::from_secs(5);
+/// Largest file that is read: a bundle of certificates has a few hundred kilobytes.
+const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Replaces the file `name` of `dir`: writes a new one, syncs it, renames it, syncs the directory.
 ///
@@ -23,7 +32,7 @@ pub fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// If `content` cannot be read or the file not written; the one before is still there then.
-pub fn replace_from(dir: &Path, name: &str, content: &mut impl io::Read) -> io::Result<()> {
+pub fn replace_from(dir: &Path, name: &str, content: &mut impl Read) -> io::Result<()> {
     let new = dir.join(format!("{name}.new"));
     let mut file = File::create(&new)?;
     io::copy(content, &mut file)?;
@@ -57,4 +66,56 @@ pub fn make_dir(dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Reads the whole file, but gives up after `limit`. The thread that reads then waits on by itself, and ends with the
+/// process at the latest: do not call this again and again for a file that hangs.
+///
+/// # Errors
+/// [`ErrorKind::TimedOut`] after `limit`, [`ErrorKind::FileTooLarge`] above 8 MiB, else what the system says.
+pub fn read_within(path: &Path, limit: Duration) -> io::Result<Vec<u8>> {
+    let (done, waited) = sync_channel(1);
+    let path = path.to_owned();
+    std::thread::Builder::new().name("file".to_owned()).spawn(move || {
+        // Whoever waited may have given up.
+        let _ = done.send(read(&path));
+    })?;
+    waited.recv_timeout(limit).unwrap_or_else(|_| {
+        let limit = humantime::format_duration(limit);
+        let text = format!("not read within {limit}: a mount that hangs, or a pipe that nobody writes to?");
+        Err(io::Error::new(ErrorKind::TimedOut, text))
+    })
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, "larger than 8 MiB"));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_whole_and_a_pipe_without_a_writer_ends_with_the_deadline() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, pipe) = (dir.path().join("file"), dir.path().join("pipe"));
+        std::fs::write(&file, "text").unwrap();
+        mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+
+        let whole = read_within(&file, Duration::from_secs(60));
+        let hanging = read_within(&pipe, Duration::from_millis(1));
+        let missing = read_within(&dir.path().join("none"), Duration::from_secs(60));
+
+        assert_eq!(whole.unwrap(), b"text");
+        assert_eq!(hanging.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+    }
 }

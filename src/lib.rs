@@ -16,6 +16,7 @@ pub mod files;
 pub mod ingest;
 pub mod memory;
 pub mod metrics;
+pub mod panic;
 pub mod queue;
 pub mod relay;
 pub mod sandbox;

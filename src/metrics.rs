@@ -128,6 +128,7 @@ pub struct Metrics {
     pub clock_skew_seconds: FloatGauge,
     pub config_last_reload_success: Gauge,
     pub start_time_seconds: FloatGauge,
+    pub log_lines_dropped: Counter,
     pub build_info: Family<BuildLabel, Gauge>,
     /// Sums for `status`, not registered: the families have them by label.
     pub sums: Sums,
@@ -256,6 +257,7 @@ impl Metrics {
                 "1 if the last reload, or the start, took the configuration over; 0 if it was refused",
             ),
             start_time_seconds: add.with_unit("start_time", Seconds, "When the daemon started, since 1970"),
+            log_lines_dropped: add.plain("log_lines_dropped", "Log lines that nobody took in time"),
             build_info: add.plain("build_info", "1, with the version that runs"),
             sums: Sums::default(),
             registry: add.0,

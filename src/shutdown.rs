@@ -11,6 +11,15 @@ pub fn hangups() -> std::io::Result<tokio::signal::unix::Signal> {
     signal(SignalKind::hangup())
 }
 
+/// A file that reaches the limit which our parent set (`RLIMIT_FSIZE`) is a write that fails from now on, and is told;
+/// without this one ends the process without a word.
+///
+/// # Errors
+/// If the handler cannot be installed.
+pub fn survive_file_size_limit() -> std::io::Result<()> {
+    signal(SignalKind::from_raw(nix::libc::SIGXFSZ)).map(drop)
+}
+
 /// Two tokens that everything which runs listens to.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {

@@ -40,6 +40,7 @@ const METRICS: &[(&str, &[&str])] = &[
     ("trunkline_clock_skew_seconds", &[]),
     ("trunkline_connections", &["door"]),
     ("trunkline_config_last_reload_success", &[]),
+    ("trunkline_log_lines_dropped_total", &[]),
     ("trunkline_quarantined_total", &[]),
     ("trunkline_start_time_seconds", &[]),
     ("trunkline_build_info", &["version"]),

@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use super::paused;
 use super::request::{AdminRequest, Adopted, ReloadAnswer, ReloadRequest};
 use crate::event::Lane;
+use crate::panic::Panicked;
 use crate::relay::Command;
 use crate::socket::Peer;
 
@@ -81,7 +82,7 @@ impl Controls {
         match written.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(ChangeError::Unwritten(error.to_string())),
-            Err(error) => return Err(ChangeError::Unwritten(error.to_string())),
+            Err(_) => return Err(ChangeError::Unwritten(Panicked.to_string())),
         }
         let command = if pause { Command::Pause(lane) } else { Command::Resume(lane) };
         self.relay.send(command).await.map_err(|_| ChangeError::Stopping)?;

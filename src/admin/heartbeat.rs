@@ -14,7 +14,7 @@ use super::rates::{Rates, Sample};
 use crate::clock::{Clock, Mono};
 use crate::event::{Door, Lane};
 use crate::metrics::{DoorLabel, LaneLabel, Metrics};
-use crate::queue::{Backlog, Caretaker, QueueHealth, Reader};
+use crate::queue::{Backlog, Caretaker, QueueError, QueueHealth, Reader, Seq};
 use crate::relay::Command;
 
 /// Pace of asking, and of the samples that rates are made of.
@@ -39,6 +39,7 @@ pub struct Heartbeat {
 #[derive(Debug)]
 struct LastBeats {
     committer: Mono,
+    reader: Mono,
     relay: Mono,
     queue: QueueHealth,
     rates: Rates,
@@ -55,20 +56,31 @@ impl Heartbeat {
     ) -> Self {
         let now = clock.mono();
         let (queue, rates) = (QueueHealth::default(), Rates::default());
-        let last = Mutex::new(LastBeats { committer: now, relay: now, queue, rates });
+        let last = Mutex::new(LastBeats { committer: now, reader: now, relay: now, queue, rates });
         Self { clock, caretaker, relay, backlog, metrics, last }
     }
 
     /// Asks the loops until `stop`.
     pub async fn watch(&self, stop: CancellationToken) {
-        let all = async { tokio::join!(self.watch_queue(), self.watch_relay(), self.watch_counts()) };
+        let all = async {
+            tokio::join!(self.watch_committer(), self.watch_reader(), self.watch_relay(), self.watch_counts())
+        };
         stop.run_until_cancelled(all).await;
     }
 
-    async fn watch_queue(&self) {
+    async fn watch_committer(&self) {
         // While it commits it does not answer, and its last answer grows old.
         while let Some(health) = self.caretaker.vitals().await {
             self.note_queue(health);
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    async fn watch_reader(&self) {
+        // Nothing lies there: what counts is that it answers.
+        let ask = || self.backlog.read(Lane::ALL[0], Seq::MAX, 1, 1);
+        while !matches!(ask().await, Err(QueueError::Closed)) {
+            self.last().reader = self.clock.mono();
             tokio::time::sleep(EVERY).await;
         }
     }
@@ -96,7 +108,11 @@ impl Heartbeat {
     pub(super) fn stalled(&self) -> Vec<(&'static str, Duration)> {
         let now = self.clock.mono();
         let last = self.last();
-        let loops = [("the queue's committer", last.committer), ("the relay", last.relay)];
+        let loops = [
+            ("the queue's committer", last.committer),
+            ("the queue's reader", last.reader),
+            ("the relay", last.relay),
+        ];
         let ages = loops.into_iter().map(|(name, at)| (name, now.since(at)));
         ages.filter(|(_, age)| *age >= DEAD_AFTER).collect()
     }

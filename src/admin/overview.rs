@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::heartbeat::Heartbeat;
-use super::state::{AdminSettings, Identity, Lifecycle};
+use super::state::{AdminSettings, DestinationWatch, Lifecycle};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::queue::{DeadLetters, Reader};
@@ -31,7 +31,7 @@ pub struct Overview {
     /// How many dead letters there are, and how old they are.
     pub dead_letters: DeadLetters,
     /// The account that events are sent to.
-    pub identity: Identity,
+    pub identity: DestinationWatch,
     /// When the loops last answered, and what was counted then.
     pub heartbeat: Arc<Heartbeat>,
 }

@@ -40,7 +40,7 @@ pub struct AdminSettings {
 
 /// The account that events are sent to, and the client that logs in to it. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct DestinationWatch {
     /// The account.
     pub destination: watch::Receiver<Destination>,
     /// Host, token and clock skew.

@@ -2,7 +2,17 @@
 //!
 //! Without systemd (`NOTIFY_SOCKET`) nothing is sent. The watchdog hears of our loops only: an upstream that
 //! is down is no reason to be killed.
+//!
+//! Nobody waits for systemd: a message that cannot be sent at once is dropped. What it must know in the end is sent
+//! again with the next status line.
 
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -15,55 +25,98 @@ use super::state::Lifecycle;
 /// Pace of the status line, and of the watchdog if systemd asks for a slower one.
 const EVERY: Duration = Duration::from_secs(10);
 
-fn send(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "systemd cannot be told");
+/// The way to systemd.
+#[derive(Debug)]
+pub struct Systemd {
+    /// Where it listens; `None` without it.
+    address: Option<SocketAddr>,
+    /// It does not know yet that we are ready.
+    is_ready_due: AtomicBool,
+}
+
+impl Systemd {
+    /// Where the environment says.
+    pub fn from_env() -> Self {
+        let address = std::env::var_os("NOTIFY_SOCKET").and_then(|path| match address(&path) {
+            Ok(address) => Some(address),
+            Err(error) => {
+                tracing::warn!(%error, "NOTIFY_SOCKET names no socket: systemd is not told anything");
+                None
+            }
+        });
+        Self { address, is_ready_due: AtomicBool::new(false) }
+    }
+
+    /// A reload begins. Ends with [`Systemd::ready`].
+    pub fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => self.send(&[NotifyState::Reloading, now]),
+            Err(_) => self.send(&[NotifyState::Reloading]),
+        };
+    }
+
+    /// Events are accepted.
+    pub fn ready(&self) {
+        let is_told = self.send(&[NotifyState::Ready]);
+        self.is_ready_due.store(!is_told, Ordering::SeqCst);
+    }
+
+    /// Keeps systemd informed until `end`, also while we stop: a long drain is no hang.
+    pub async fn run(&self, overview: &Overview, end: CancellationToken) {
+        if self.address.is_none() {
+            return;
+        }
+        let watchdog = sd_notify::watchdog_enabled();
+        // Twice as often as asked, as sd_watchdog_enabled(3) recommends.
+        let every = watchdog.map_or(EVERY, |limit| EVERY.min(limit / 2)).max(Duration::from_millis(100));
+        let (mut said, mut is_stop_told) = (String::new(), false);
+        let mut lifecycle = overview.lifecycle.clone();
+        loop {
+            if watchdog.is_some() && overview.heartbeat.stalled().is_empty() {
+                self.send(&[NotifyState::Watchdog]);
+            }
+            let is_stopping = *lifecycle.borrow_and_update() == Lifecycle::Stopping;
+            if is_stopping && !is_stop_told {
+                is_stop_told = self.send(&[NotifyState::Stopping]);
+            }
+            if !is_stopping && self.is_ready_due.load(Ordering::SeqCst) {
+                self.ready();
+            }
+            let words = report_of::gather(overview, &overview.heartbeat.last_queue(), None).words.join("; ");
+            if words != said && self.send(&[NotifyState::Status(&words)]) {
+                said = words;
+            }
+            tokio::select! {
+                () = end.cancelled() => return,
+                // Whoever tells of it is gone once it stops: a channel that is closed would be ready at once, for ever.
+                Ok(()) = lifecycle.changed() => {}
+                () = tokio::time::sleep(every) => {}
+            }
+        }
+    }
+
+    /// Whether systemd has it, or there is none.
+    fn send(&self, states: &[NotifyState<'_>]) -> bool {
+        let Some(address) = &self.address else { return true };
+        let mut message = String::new();
+        for state in states {
+            let _ = writeln!(message, "{state}");
+        }
+        let sent = UnixDatagram::unbound().and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            socket.send_to_addr(message.as_bytes(), address)
+        });
+        if let Err(error) = &sent {
+            tracing::debug!(%error, "systemd cannot be told");
+        }
+        sent.is_ok()
     }
 }
 
-/// A reload begins. Ends with [`ready`].
-pub fn reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => send(&[NotifyState::Reloading, now]),
-        Err(_) => send(&[NotifyState::Reloading]),
-    }
-}
-
-/// Events are accepted.
-pub fn ready() {
-    send(&[NotifyState::Ready]);
-}
-
-/// Keeps systemd informed until `stop`, and on until `end`: a long drain is no hang.
-pub async fn run(overview: &Overview, end: CancellationToken) {
-    let is_told = std::env::var_os("NOTIFY_SOCKET").is_some();
-    if !is_told {
-        return;
-    }
-    let watchdog = sd_notify::watchdog_enabled();
-    // Twice as often as asked, as sd_watchdog_enabled(3) recommends.
-    let every = watchdog.map_or(EVERY, |limit| EVERY.min(limit / 2)).max(Duration::from_millis(100));
-    let (mut said, mut is_stopping) = (String::new(), false);
-    let mut lifecycle = overview.lifecycle.clone();
-    loop {
-        if watchdog.is_some() && overview.heartbeat.stalled().is_empty() {
-            send(&[NotifyState::Watchdog]);
-        }
-        if *lifecycle.borrow_and_update() == Lifecycle::Stopping && !is_stopping {
-            is_stopping = true;
-            send(&[NotifyState::Stopping]);
-        }
-        let report = report_of::gather(overview, &overview.heartbeat.last_queue(), None);
-        let words = report.words.join("; ");
-        if words != said {
-            send(&[NotifyState::Status(&words)]);
-            said = words;
-        }
-        tokio::select! {
-            () = end.cancelled() => return,
-            // Whoever tells of it is gone once it stops: a channel that is closed would be ready at once, for ever.
-            Ok(()) = lifecycle.changed() => {}
-            () = tokio::time::sleep(every) => {}
-        }
+/// A path, or with `@` a name that is no file.
+fn address(path: &OsStr) -> io::Result<SocketAddr> {
+    match path.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        _ => SocketAddr::from_pathname(path),
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::state::Identity;
+use super::state::DestinationWatch;
 use super::trace::{Trace, TracePart, TraceState};
 use crate::event::{Envelope, Lane};
+use crate::panic::Panicked;
 use crate::queue::{Backlog, EventIds, Fate, LedgerEntry, LedgerReader, QueueError, Reader, Stored};
 use crate::relay::{Command, LaneState, Place, Question, RelayStatus};
 
@@ -30,7 +31,7 @@ pub struct Tracer {
     /// The lanes' state.
     pub lanes: watch::Receiver<RelayStatus>,
     /// The account that events are sent to.
-    pub identity: Identity,
+    pub identity: DestinationWatch,
 }
 
 impl Tracer {
@@ -48,7 +49,7 @@ impl Tracer {
         }
         let (ledger, wanted) = (self.ledger.clone(), id.to_owned());
         let found = tokio::task::spawn_blocking(move || ledger.find(&wanted, PARTS_MAX)).await;
-        let entries = found.map_err(|error| QueueError::Storage(error.to_string()))??;
+        let entries = found.map_err(|_| QueueError::Storage(Panicked.to_string()))??;
         is_cut |= entries.len() >= PARTS_MAX;
         let ended = |stored: &Stored| {
             let is_end = |entry: &&LedgerEntry| matches!(entry.fate, Fate::Delivered | Fate::Dead(_));
@@ -95,7 +96,7 @@ impl Tracer {
                 };
                 with_ids.filter(is_meant).collect::<Vec<_>>()
             });
-            found.extend(matching.await.map_err(|error| QueueError::Storage(error.to_string()))?);
+            found.extend(matching.await.map_err(|_| QueueError::Storage(Panicked.to_string()))?);
             if page.at_end || found.len() >= PARTS_MAX {
                 found.truncate(PARTS_MAX);
                 return Ok(found);

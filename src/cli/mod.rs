@@ -32,7 +32,13 @@ mod visible;
 pub use exit::Exit;
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// How long stderr may take to have room for a line.
+const STDERR_TAKES_WITHIN_MS: u16 = 1_000;
 
 /// Runs the command line and gives the process's exit code.
 pub fn main() -> ExitCode {
@@ -81,8 +87,26 @@ fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
 }
 
 /// A runtime for commands and daemon: two workers carry far more than 300 requests a minute.
-fn async_runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+fn async_runtime() -> std::io::Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    Ok(Runtime(Some(runtime)))
+}
+
+/// Ends without waiting for blocking calls: a name look-up or a file that hangs must not keep the process.
+struct Runtime(Option<tokio::runtime::Runtime>);
+
+impl Runtime {
+    fn block_on<F: Future>(&self, work: F) -> F::Output {
+        self.0.as_ref().expect("there until it is dropped").block_on(work)
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// Writes to stdout.
@@ -102,7 +126,15 @@ fn is_read(written: std::io::Result<()>) -> std::io::Result<bool> {
     }
 }
 
-/// Writes a line to stderr, fit for a terminal; there is nowhere to report that this failed.
+/// Writes a line to stderr, fit for a terminal; there is nowhere to report that this failed. Whoever does not read stderr does not hold us
+/// up: a command ends all the same.
 fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", visible::visible_lines(text));
+    let mut stderr = std::io::stderr();
+    let can_write = {
+        let mut asked = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+        poll(&mut asked, PollTimeout::from(STDERR_TAKES_WITHIN_MS)).is_ok_and(|ready| ready > 0)
+    };
+    if can_write {
+        let _ = writeln!(stderr, "{}", visible::visible_lines(text));
+    }
 }

@@ -1,12 +1,13 @@
 //! From file and environment to a checked configuration: the only file here that reads anything.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::error::{Fault, Faults, Origin};
 use super::show::{self, Shown};
 use super::values::Values;
 use super::{Config, ConfigError, admin, daemon, emit, ingest, layers, log, queue, relay, upstream};
+use crate::files;
 
 /// Read where no other file is named.
 const DEFAULT_FILE: &str = "/etc/trunkline/trunkline.toml";
@@ -82,7 +83,10 @@ fn absolute(path: &Path) -> PathBuf {
 
 /// Text of a file, or `None` if there is no such file.
 fn read(path: &Path) -> Result<Option<String>, ConfigError> {
-    match std::fs::read_to_string(path) {
+    let text = files::read_within(path, files::READ_WITHIN).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+    });
+    match text {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(ConfigError::Permission {

@@ -86,10 +86,7 @@ impl Daemon {
         match self.task.await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Crashed),
-            Err(error) => {
-                tracing::error!(%error, "the daemon ended in a panic");
-                Err(Crashed)
-            }
+            Err(_) => Err(Crashed),
         }
     }
 }

@@ -1,11 +1,19 @@
-//! What holds for the whole process.
+//! What holds for the whole process, whoever started it. Set before any thread is started.
 
-/// Files that we make are ours alone, and a crash leaves no image of the calls in memory on a disk.
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::SigSet;
+use nix::sys::stat::{Mode, umask};
+
+/// Files that we make are ours alone; a crash leaves no image of the calls in memory on a disk, and no other process of
+/// our user reads them there; a parent that blocked signals does not keep us from hearing them.
 ///
 /// # Errors
-/// If the limit cannot be set.
+/// If the system refuses one of these.
 pub fn harden() -> std::io::Result<()> {
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)?;
+    umask(Mode::from_bits_truncate(0o077));
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    prctl::set_dumpable(false)?;
+    SigSet::empty().thread_set_mask()?;
     Ok(())
 }

@@ -14,11 +14,12 @@ use super::fault::in_full;
 use super::owner::{Custody, owner};
 use super::tasks::joined;
 use crate::admin::{
-    self, AdminRequest, AdminSettings, Lifecycle, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest,
+    AdminRequest, AdminSettings, Lifecycle, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest, Systemd,
 };
 use crate::config::{self, Config, ConfigError, Loaded};
 use crate::ingest::{self, DoorContext};
 use crate::metrics::Metrics;
+use crate::panic::Panicked;
 use crate::queue::{Caretaker, Writer};
 use crate::{relay, upstream};
 
@@ -29,6 +30,29 @@ const HEARD_WITHIN: Duration = Duration::from_secs(5);
 pub type Load = Arc<dyn Fn() -> Result<Loaded, ConfigError> + Send + Sync>;
 /// Changes the least severe level that is logged.
 pub type SetLevel = Arc<dyn Fn(tracing::Level) + Send + Sync>;
+
+/// How long configuration, certificates and users may take to be read. Each file has its own, shorter limit.
+const READ_WITHIN: Duration = Duration::from_secs(20);
+/// What is said of one that did not come in time.
+const HANGS: &str = "the configuration, or a file or user that it names, could not be read within 20s";
+
+/// A configuration that is checked and not in force yet.
+pub(super) struct ReadAnew {
+    loaded: Loaded,
+    doors: ingest::Settings,
+    client: upstream::Prepared,
+}
+
+impl ReadAnew {
+    /// Blocks.
+    fn read(load: &Load) -> Result<Self, String> {
+        let loaded = load().map_err(|error| in_full(&error))?;
+        let doors = ingest::Settings::new(loaded.config.ingest.clone())
+            .map_err(|error| format!("ingest.stream.allow_uids: {error}"))?;
+        let client = upstream::Client::prepare(&loaded.config.upstream).map_err(|error| in_full(&error))?;
+        Ok(Self { loaded, doors, client })
+    }
+}
 
 /// Every part that a new configuration reaches.
 pub(super) struct ReloadTargets {
@@ -42,14 +66,17 @@ pub(super) struct ReloadTargets {
 
 /// Has the configuration in force and knows all who need it.
 pub(super) struct Reloader {
-    loaded: Loaded,
-    load: Load,
-    targets: ReloadTargets,
-    custody: Custody,
-    metrics: Arc<Metrics>,
-    lifecycle: watch::Receiver<Lifecycle>,
+    pub(super) loaded: Loaded,
+    pub(super) load: Load,
+    pub(super) targets: ReloadTargets,
+    pub(super) custody: Custody,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) lifecycle: watch::Receiver<Lifecycle>,
+    pub(super) systemd: Arc<Systemd>,
+    /// A read of the configuration that did not come back in time.
+    pub(super) hanging: Option<JoinHandle<Result<ReadAnew, String>>>,
     /// `None` while it is decided anew whose the events are.
-    learning: Option<JoinHandle<()>>,
+    pub(super) learning: Option<JoinHandle<()>>,
 }
 
 /// The part of the configuration that reports depend on.
@@ -62,25 +89,12 @@ pub(super) fn admin_settings(config: &Config) -> AdminSettings {
 }
 
 impl Reloader {
-    /// Begins to learn whose the events are.
-    pub(super) fn new(
-        loaded: Loaded,
-        load: Load,
-        targets: ReloadTargets,
-        custody: Custody,
-        metrics: Arc<Metrics>,
-        lifecycle: watch::Receiver<Lifecycle>,
-    ) -> Self {
-        let learning = Some(custody.learn());
-        Self { loaded, load, targets, custody, metrics, lifecycle, learning }
-    }
-
     /// Reloads and adopts whenever somebody asks, until `stop`.
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<AdminRequest>, stop: CancellationToken) {
         while let Some(Some(request)) = stop.run_until_cancelled(requests.recv()).await {
             match request {
                 AdminRequest::Reload(request) => {
-                    admin::tell_reloading();
+                    self.systemd.reloading();
                     // A stop does not wait for a login host.
                     let Some(answer) = stop.run_until_cancelled(self.reload()).await else { break };
                     self.answer(request, answer);
@@ -100,7 +114,7 @@ impl Reloader {
         tell(&answer, &request.by);
         self.metrics.config_last_reload_success.set(i64::from(!is_refused(&answer)));
         if *self.lifecycle.borrow() == Lifecycle::Accepting {
-            admin::tell_ready();
+            self.systemd.ready();
         }
         // Who asked may be gone.
         let _ = request.answer.send(answer);
@@ -116,19 +130,9 @@ impl Reloader {
 
     async fn reload(&mut self) -> ReloadAnswer {
         let refused = |message: String| ReloadAnswer::Refused { message };
-        let load = self.load.clone();
-        let loaded = match tokio::task::spawn_blocking(move || load()).await {
-            Ok(Ok(loaded)) => loaded,
-            Ok(Err(error)) => return refused(in_full(&error)),
-            Err(error) => return refused(error.to_string()),
-        };
-        let doors = match ingest::Settings::new(loaded.config.ingest.clone()) {
-            Ok(doors) => doors,
-            Err(error) => return refused(format!("ingest.stream.allow_uids: {error}")),
-        };
-        let client = match upstream::Client::prepare(&loaded.config.upstream) {
-            Ok(client) => client,
-            Err(error) => return refused(in_full(&error)),
+        let ReadAnew { loaded, doors, client } = match self.read_anew().await {
+            Ok(read) => read,
+            Err(message) => return refused(message),
         };
         let changes = config::changes(&self.loaded.show, &loaded.show);
         let is_way_new = changes.iter().any(|change| change.key.name.starts_with("upstream."));
@@ -152,6 +156,24 @@ impl Reloader {
                 Some(upstream::Login { fault: Some(fault), .. }) => ReloadLogin::Failed(fault),
             },
             withheld,
+        }
+    }
+
+    /// Reads the configuration with all that it names. A file on a mount that hangs holds up this reload, and no other
+    /// part.
+    async fn read_anew(&mut self) -> Result<ReadAnew, String> {
+        if self.hanging.as_ref().is_some_and(|read| !read.is_finished()) {
+            return Err(format!("{HANGS}, and still is"));
+        }
+        let load = self.load.clone();
+        let mut reading = tokio::task::spawn_blocking(move || ReadAnew::read(&load));
+        match tokio::time::timeout(READ_WITHIN, &mut reading).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(_)) => Err(Panicked.to_string()),
+            Err(_) => {
+                self.hanging = Some(reading);
+                Err(HANGS.to_owned())
+            }
         }
     }
 

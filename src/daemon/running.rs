@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::doors::Doors;
 use super::handle::{Totals, totals};
 use super::reload::Reloader;
-use super::tasks::{DOOR, RELAY, WINDOW, all_joined, all_run, joined};
-use crate::admin::{self, AdminContext, AdminRequest, Lifecycle};
+use super::tasks::{DOOR, RELAY, WINDOW, all_joined, all_joined_unless, all_run, joined};
+use crate::admin::{self, AdminContext, AdminRequest, Lifecycle, Systemd};
 use crate::ingest::{self, DoorContext};
 use crate::queue::{Queue, Reader, Writer};
 use crate::shutdown::Shutdown;
@@ -29,6 +29,7 @@ pub(super) struct Running {
     pub(super) reloader: Reloader,
     pub(super) requests: mpsc::Receiver<AdminRequest>,
     pub(super) lifecycle: watch::Sender<Lifecycle>,
+    pub(super) systemd: Arc<Systemd>,
 }
 
 impl Running {
@@ -39,15 +40,15 @@ impl Running {
         queue: Queue,
         shutdown: Shutdown,
     ) -> bool {
-        let overview = self.admin.overview.clone();
+        let (overview, systemd) = (self.admin.overview.clone(), self.systemd.clone());
         let (doors_stop, end) = (CancellationToken::new(), CancellationToken::new());
         let (mut doors, mut windows) = self.open(&shutdown, &doors_stop, &end);
         let told_end = CancellationToken::new();
         let telling = tokio::spawn({
-            let (overview, end) = (overview.clone(), told_end.clone());
-            async move { admin::tell_systemd(&overview, end).await }
+            let (systemd, overview, end) = (systemd.clone(), overview.clone(), told_end.clone());
+            async move { systemd.run(&overview, end).await }
         });
-        admin::tell_ready();
+        systemd.ready();
 
         let mut relaying = JoinSet::new();
         relaying.spawn(relay::run(relay));
@@ -55,9 +56,9 @@ impl Running {
         shutdown.stop.cancel();
         is_well &= all_joined(&mut relaying, RELAY).await;
         doors_stop.cancel();
-        is_well &= all_joined(&mut doors, DOOR).await;
+        is_well &= all_joined_unless(&shutdown.now, &mut doors, DOOR).await;
         end.cancel();
-        is_well &= all_joined(&mut windows, WINDOW).await;
+        is_well &= all_joined_unless(&shutdown.now, &mut windows, WINDOW).await;
         is_well &= joined(tokio::task::spawn_blocking(move || queue.close()).await, "queue");
         told_end.cancel();
         is_well &= joined(telling.await, "the line to systemd");
@@ -73,7 +74,7 @@ impl Running {
         doors_stop: &CancellationToken,
         end: &CancellationToken,
     ) -> (JoinSet<()>, JoinSet<()>) {
-        let Self { admin, doors: open, door_context, reloader, requests, lifecycle } = self;
+        let Self { admin, doors: open, door_context, reloader, requests, lifecycle, .. } = self;
         let mut doors = JoinSet::new();
         doors.spawn(ingest::serve(open.stream, door_context.clone(), doors_stop.clone()));
         if let Some(http) = open.http {

@@ -12,14 +12,15 @@ use super::reload::{self, Load, ReloadTargets, Reloader, SetLevel};
 use super::running::Running;
 use crate::activation::Activation;
 use crate::admin::{
-    self, AdminContext, AdminRequest, AdminSettings, Controls, Destination, Heartbeat, Identity, LetterStore,
-    Lifecycle, Overview, Tracer,
+    self, AdminContext, AdminRequest, AdminSettings, Controls, Destination, DestinationWatch, Heartbeat,
+    LetterStore, Lifecycle, Overview, Systemd, Tracer,
 };
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::event::Lane;
 use crate::ingest::{self, DoorContext};
 use crate::metrics::Metrics;
+use crate::panic::Panicked;
 use crate::queue::{OpenError, Owner, Queue, Writer};
 use crate::relay::{self, RelayStatus};
 use crate::shutdown::Shutdown;
@@ -37,6 +38,8 @@ pub struct Start {
     pub activation: Activation,
     /// Both clocks.
     pub clock: Clock,
+    /// What is counted; the log counts there already.
+    pub metrics: Arc<Metrics>,
     /// When to stop.
     pub shutdown: Shutdown,
 }
@@ -51,6 +54,7 @@ impl Start {
             set_level: Arc::new(|_| {}),
             activation: Activation::default(),
             clock: Clock::system(),
+            metrics: Arc::new(Metrics::new()),
             shutdown,
         }
     }
@@ -86,9 +90,9 @@ impl Daemon {
     /// # Errors
     /// If directory, socket or HTTP client cannot be had; nothing runs then.
     pub async fn start(start: Start) -> Result<Self, StartError> {
-        let Start { loaded, load, set_level, activation, clock, shutdown } = start;
+        let Start { loaded, load, set_level, activation, clock, metrics, shutdown } = start;
         let config = loaded.config.clone();
-        let opened = Opened::open(&config, activation, &clock).await?;
+        let opened = Opened::open(&config, activation, &clock, metrics).await?;
         let (commands, relay_commands) = mpsc::channel(16);
         let (requests, reloader_requests) = mpsc::channel(4);
         let (relay_status, lanes) = watch::channel(RelayStatus::default());
@@ -120,7 +124,18 @@ impl Daemon {
             set_level,
         };
         let metrics = opened.metrics.clone();
-        let reloader = Reloader::new(loaded, load, targets, custody, metrics.clone(), channels.lifecycle);
+        let systemd = Arc::new(Systemd::from_env());
+        let reloader = Reloader {
+            loaded,
+            load,
+            targets,
+            learning: Some(custody.learn()),
+            custody,
+            metrics: metrics.clone(),
+            lifecycle: channels.lifecycle,
+            systemd: systemd.clone(),
+            hanging: None,
+        };
         let relay = relay::Deps {
             backlog: opened.queue.reader(),
             upstream: opened.client,
@@ -142,6 +157,7 @@ impl Daemon {
             reloader,
             requests: reloader_requests,
             lifecycle: lifecycle_sender,
+            systemd,
         };
         let task = tokio::spawn(running.run(relay, opened.queue, shutdown));
         Ok(Self { metrics, status: channels.lanes, requests: channels.requests, task })
@@ -150,8 +166,12 @@ impl Daemon {
 
 impl Opened {
     /// Does all that can fail, and leaves the sockets for last.
-    async fn open(config: &Config, activation: Activation, clock: &Clock) -> Result<Self, StartError> {
-        let metrics = Arc::new(Metrics::new());
+    async fn open(
+        config: &Config,
+        activation: Activation,
+        clock: &Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StartError> {
         let client = upstream::Client::new(&config.upstream, clock.clone())?;
         let door_settings = ingest::Settings::new(config.ingest.clone())?;
         let queue = open_queue(config, clock, &metrics).await?;
@@ -179,7 +199,7 @@ fn admin_context(opened: &Opened, channels: &Channels, config: &Config, clock: &
     let Opened { queue, metrics, .. } = opened;
     let Channels { commands, lanes, .. } = channels;
     let identity =
-        Identity { destination: channels.destination.subscribe(), upstream: opened.client.clone() };
+        DestinationWatch { destination: channels.destination.subscribe(), upstream: opened.client.clone() };
     let heartbeat =
         Heartbeat::new(clock.clone(), queue.caretaker(), commands.clone(), queue.reader(), metrics.clone());
     AdminContext {
@@ -233,7 +253,7 @@ async fn open_queue(config: &Config, clock: &Clock, metrics: &Arc<Metrics>) -> R
     let opening = tokio::task::spawn_blocking(move || Queue::open(&config, clock, metrics));
     match opening.await {
         Ok(queue) => Ok(queue?),
-        Err(error) => Err(OpenError::Storage(error.to_string()).into()),
+        Err(_) => Err(OpenError::Storage(Panicked.to_string()).into()),
     }
 }
 

@@ -35,11 +35,17 @@ pub(super) async fn all_joined(tasks: &mut JoinSet<()>, what: &str) -> bool {
     is_well
 }
 
+/// The same, but waits no longer once `now` is cancelled: what a peer has under way is dropped.
+pub(super) async fn all_joined_unless(now: &CancellationToken, tasks: &mut JoinSet<()>, what: &str) -> bool {
+    now.run_until_cancelled(all_joined(tasks, what)).await.unwrap_or(true)
+}
+
 /// A task that panicked has lost its work in memory; what it held lies on disk. `false` if it did.
 pub(super) fn joined<T>(result: Result<T, tokio::task::JoinError>, what: &str) -> bool {
     match result {
         Err(error) if !error.is_cancelled() => {
-            tracing::error!(%error, task = what, "a task ended in a panic");
+            // Not the error itself: it holds the panic's text.
+            tracing::error!(task = what, "a task ended in a panic");
             false
         }
         _ => true,
@@ -65,6 +71,14 @@ mod tests {
         }
         let mut by_itself = JoinSet::from_iter([std::future::ready(())]);
         assert!(!all_run(&CancellationToken::new(), &mut by_itself, &mut running(), &mut running()).await);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_peer_at_the_second_signal() {
+        let now = CancellationToken::new();
+        now.cancel();
+
+        assert!(all_joined_unless(&now, &mut running(), DOOR).await);
     }
 
     #[tokio::test]

@@ -6,19 +6,19 @@
 //!   whose first commit did not do so refuses to be used;
 //! - **a database is never opened twice**: this process writes and reads the one it made; what an
 //!   earlier process or an earlier handle left is read from its file by magic and checksum (`raw`);
-//! - every call runs under `catch_unwind`; a panic is a fault like any other.
+//! - every call is fenced; a panic is a fault like any other.
 //!
 //! Chunks go into a sequence of trees. sled rewrites a whole leaf at its tenth change and splits it at its
 //! seventeenth entry, 4.4 bytes written for each byte of ours; a new tree before that writes 1.05.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::files::sync_dir;
+use crate::panic;
 use crate::queue::types::{Seq, StoreError};
 
 /// sled's log segments: each is a buffer in memory while it is written. A value above a quarter of it
@@ -78,7 +78,7 @@ impl std::fmt::Debug for Store {
 }
 
 fn fenced<T>(what: &str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
+    match panic::fenced(call) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(StoreError(format!("{what}: {error}"))),
         Err(_) => Err(StoreError(format!("{what}: the store panicked"))),
@@ -204,7 +204,7 @@ impl Drop for Store {
     fn drop(&mut self) {
         let trees = std::mem::take(&mut *self.trees());
         let parts = (trees, self.db.take());
-        if catch_unwind(AssertUnwindSafe(move || drop(parts))).is_err() {
+        if panic::fenced(move || drop(parts)).is_err() {
             tracing::warn!("the store panicked while closing a segment");
         }
     }
