@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use trunkline::clock::Clock;
 use trunkline::config::{self, Credentials, Endpoints};
 use trunkline::event::Lane;
-use trunkline::upstream::{Client, ClientError, Outbound, Upstream, Verdict};
+use trunkline::upstream::{Client, ClientError, Outbound, Standing, Upstream, Verdict};
 
 const SECRET: &str = "s3cret-of-the-test";
 const NOW_MS: i64 = 1_795_521_600_000;
@@ -534,21 +534,21 @@ async fn a_token_that_a_reload_found_in_the_file_sends_nothing_until_it_is_clear
     let (_dir, path) = file("old-token");
     let settings = with_token_file(server.settings(), &path);
     let client = client(&settings);
-    client.guard();
+    client.gate().guard(Standing::Pending);
     client.log_in().await;
-    client.clear(client.epoch());
+    client.gate().decide(client.gate().account().epoch, Standing::Cleared);
     let before = verdict(&client).await;
 
     std::fs::write(&path, "new-token").unwrap();
     client.configure(Client::prepare(&settings).unwrap()).await;
-    let is_cleared = client.is_cleared();
+    let is_cleared = client.gate().account().standing == Standing::Cleared;
     let sending = tokio::spawn({
         let client = client.clone();
         async move { verdict(&client).await }
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
     let asked = server.api_asked().len();
-    client.clear(client.epoch());
+    client.gate().decide(client.gate().account().epoch, Standing::Cleared);
 
     assert_eq!((before, sending.await.unwrap()), (taken(), taken()));
     assert_eq!((is_cleared, asked), (false, 1));

@@ -1,11 +1,10 @@
 //! Whose events these are: what the configuration says, and what a login tells. Whether they may leave.
 //!
-//! Two things hold events back. The client sends with no token whose account is not cleared: that has no gap
-//! between a token's change and our hearing of it. The relay is told to withhold once it is known to be for
-//! long, and shows why.
+//! Two things hold events back. The client's gate sends with no token whose account is not cleared: that has no
+//! gap between a token's change and our hearing of it. The relay is told to withhold once it is known to be for
+//! long, and shows why. The gate's standing says both: nothing else is remembered about them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -14,7 +13,8 @@ use tokio::task::JoinHandle;
 use super::fault::in_full;
 use crate::admin::{Adopted, Destination};
 use crate::queue::{Owner, Ownership};
-use crate::{relay, upstream};
+use crate::upstream::{AccountInUse, Client, LoginStatus, SendGate, Standing, TokenOwner};
+use crate::{config, relay};
 
 /// Wait before the API is asked again whose token it gave.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -23,11 +23,11 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Whose events these are, as the configuration says.
-pub fn owner(upstream: &crate::config::Upstream) -> Owner {
+pub fn owner(upstream: &config::Upstream) -> Owner {
     let endpoints = &upstream.endpoints;
     let client_id = match &upstream.credentials {
-        crate::config::Credentials::Client { id, .. } => Some(id.clone()),
-        crate::config::Credentials::AccessTokenFile(_) => None,
+        config::Credentials::Client { id, .. } => Some(id.clone()),
+        config::Credentials::AccessTokenFile(_) => None,
     };
     Owner {
         region: endpoints.region.clone().unwrap_or_else(|| endpoints.api_url.clone()),
@@ -36,39 +36,31 @@ pub fn owner(upstream: &crate::config::Upstream) -> Owner {
     }
 }
 
-/// Knows whether what is queued may leave. All that changes that goes through here.
+/// Decides whether what is queued may leave. All that changes that goes through here.
 #[derive(Clone)]
-pub(super) struct Custody {
-    client: upstream::Client,
+pub(super) struct OwnershipGuard {
+    client: Client,
     ownership: Ownership,
-    account: watch::Sender<Destination>,
+    destination: watch::Sender<Destination>,
     commands: mpsc::Sender<relay::Command>,
-    /// The relay was told to send nothing.
-    withheld: Arc<AtomicBool>,
-    /// The account whose organisation was told last.
-    told: Arc<AtomicU64>,
 }
 
-impl Custody {
+impl OwnershipGuard {
     /// Before the relay runs: it withholds already if `is_withheld`.
     pub(super) fn new(
-        client: upstream::Client,
+        client: Client,
         ownership: Ownership,
-        account: watch::Sender<Destination>,
+        destination: watch::Sender<Destination>,
         commands: mpsc::Sender<relay::Command>,
         is_withheld: bool,
     ) -> Self {
-        client.guard();
-        if !is_withheld {
-            client.clear(client.epoch());
-        }
-        let withheld = Arc::new(AtomicBool::new(is_withheld));
-        Self { client, ownership, account, commands, withheld, told: Arc::default() }
+        client.gate().guard(if is_withheld { Standing::Unconfirmed } else { Standing::Cleared });
+        Self { client, ownership, destination, commands }
     }
 
     /// For whom events are accepted.
     pub(super) fn owner(&self) -> Owner {
-        self.account.borrow().owner.clone()
+        self.destination.borrow().owner.clone()
     }
 
     /// Learns the organisation in a task of its own.
@@ -79,31 +71,40 @@ impl Custody {
     /// Events are for another account from now on. Why those that are queued stay, if they do.
     pub(super) async fn change(&self, next: Owner) -> Result<Option<String>, String> {
         let withheld = self.claim(next.clone()).await?;
-        self.account.send_replace(Destination { owner: next, organisation_name: None });
+        self.destination.send_replace(Destination { owner: next, organisation_name: None });
+        let AccountInUse { epoch, standing } = self.gate().account();
         match &withheld {
-            Some(reason) => self.withhold(reason).await,
-            None => self.release().await,
+            Some(reason) => self.withhold(epoch, Standing::Unconfirmed, reason).await,
+            None if standing.is_withheld() => {
+                let _ = self.commands.send(relay::Command::Release).await;
+                self.gate().decide(epoch, Standing::Pending);
+            }
+            None => {}
         }
         Ok(withheld)
     }
 
     /// What is queued may leave for the account now, whoever it was meant for.
     pub(super) async fn adopt(&self) -> Result<Adopted, String> {
-        let epoch = self.client.epoch();
+        let AccountInUse { epoch, standing } = self.gate().account();
         let mut owner = self.owner();
-        if !self.client.is_cleared() && self.told.load(Ordering::SeqCst) != epoch {
+        if !standing.is_known() {
             // The one that is known is that of an earlier token.
             owner.organisation = None;
         }
         let (ownership, current) = (self.ownership.clone(), owner.clone());
         let adopted = tokio::task::spawn_blocking(move || ownership.adopt(&current)).await;
         let before = adopted.map_err(|error| error.to_string())?.map_err(|error| in_full(&error))?;
-        self.account.send_modify(|account| {
-            account.organisation_name.take_if(|_| owner.organisation.is_none());
-            account.owner = owner.clone();
+        self.destination.send_modify(|known| {
+            known.organisation_name.take_if(|_| owner.organisation.is_none());
+            known.owner = owner.clone();
         });
         self.let_go(epoch).await;
         Ok(Adopted { owner, before })
+    }
+
+    fn gate(&self) -> &SendGate {
+        self.client.gate()
     }
 
     async fn claim(&self, owner: Owner) -> Result<Option<String>, String> {
@@ -119,35 +120,39 @@ impl Custody {
         loop {
             // Also without an event to send: an operator learns at once whether the credentials are good.
             let is_in = self.client.log_in().await.fault.is_none();
-            let epoch = self.client.epoch();
-            let mut is_known = false;
+            let epoch = self.gate().account().epoch;
+            let mut is_told = false;
             if is_in {
-                match self.client.me().await {
-                    upstream::Me::Known { id, name, epoch } => {
-                        is_known = true;
+                match self.client.token_owner().await {
+                    TokenOwner::Known { id, name, epoch } => {
+                        is_told = true;
                         self.told(id, name, epoch).await;
                     }
-                    upstream::Me::Unknown(why) => self.not_told(&why).await,
+                    TokenOwner::Unknown(why) => self.not_told(&why).await,
                 }
             }
-            if is_known && self.client.is_cleared() && !self.withheld.load(Ordering::SeqCst) {
+            if is_told && self.is_cleared() {
                 self.stay_logged_in(&mut login).await;
                 continue;
             }
             tokio::select! {
                 () = tokio::time::sleep(ASK_AGAIN) => {}
                 Ok(_) = login.wait_for(|login| {
-                    self.client.epoch() != epoch || (!is_in && login.fault.is_none())
+                    self.gate().account().epoch != epoch || (!is_in && login.fault.is_none())
                 }) => {}
             }
         }
     }
 
+    fn is_cleared(&self) -> bool {
+        self.gate().account().standing == Standing::Cleared
+    }
+
     /// Renews the token ahead of its end also while there is nothing to send: a secret that was revoked shows
     /// before an event has to wait for it. While the token is fresh no request is made. Returns when the
     /// token may be of another organisation.
-    async fn stay_logged_in(&self, login: &mut watch::Receiver<upstream::Login>) {
-        while self.client.is_cleared() {
+    async fn stay_logged_in(&self, login: &mut watch::Receiver<LoginStatus>) {
+        while self.is_cleared() {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_AGAIN) => {
                     self.client.log_in().await;
@@ -158,12 +163,11 @@ impl Custody {
     }
 
     async fn told(&self, id: String, name: String, epoch: u64) {
-        self.account.send_modify(|account| {
-            account.owner.organisation = Some(id);
-            account.organisation_name = Some(name).filter(|name| !name.is_empty());
+        self.destination.send_modify(|known| {
+            known.owner.organisation = Some(id);
+            known.organisation_name = Some(name).filter(|name| !name.is_empty());
         });
-        self.told.store(epoch, Ordering::SeqCst);
-        let is_withheld = self.withheld.load(Ordering::SeqCst);
+        let is_withheld = self.gate().account().standing.is_withheld();
         match self.claim(self.owner()).await {
             Ok(None) => {
                 if is_withheld {
@@ -176,7 +180,7 @@ impl Custody {
                 if !is_withheld {
                     tracing::error!(reason, "events are accepted, and none are sent");
                 }
-                self.withhold(&reason).await;
+                self.withhold(epoch, Standing::Foreign, &reason).await;
             }
             Err(error) => tracing::error!(error, "whose the queue is cannot be written down"),
         }
@@ -184,38 +188,36 @@ impl Custody {
 
     /// Where no organisation was ever told there is none that events could be meant for.
     async fn not_told(&self, why: &str) {
-        if self.client.is_cleared() || self.withheld.load(Ordering::SeqCst) {
+        let AccountInUse { epoch, standing } = self.gate().account();
+        if standing != Standing::Pending {
             return;
         }
-        if self.account.borrow().owner.organisation.is_none() {
-            return self.let_go(self.client.epoch()).await;
+        if self.destination.borrow().owner.organisation.is_none() {
+            return self.let_go(epoch).await;
         }
         let reason = format!("whose token this is, is not known yet: {why}");
         tracing::error!(reason, "events are accepted, and none are sent");
-        self.withhold(&reason).await;
+        self.withhold(epoch, Standing::Unconfirmed, &reason).await;
     }
 
-    /// The account may have what is queued. Lanes that waited for that try at once.
+    /// The account may have what is queued. Lanes that waited for that try at once. Cut short in the middle it
+    /// leaves the account as one that is not cleared: whoever learns next does the rest.
     async fn let_go(&self, epoch: u64) {
-        let was_held = self.withheld.load(Ordering::SeqCst) || !self.client.is_cleared();
-        self.client.clear(epoch);
-        self.release().await;
-        if was_held {
-            let _ = self.commands.send(relay::Command::TryNow).await;
+        let account = self.gate().account();
+        if account.epoch != epoch || account.standing == Standing::Cleared {
+            return;
         }
-    }
-
-    // Cut short between its two steps, each of these leaves events held back and the flag up: whoever learns
-    // next lets them go.
-    async fn withhold(&self, reason: &str) {
-        self.withheld.store(true, Ordering::SeqCst);
-        let _ = self.commands.send(relay::Command::Withhold(Arc::from(reason))).await;
-    }
-
-    async fn release(&self) {
-        if self.withheld.load(Ordering::SeqCst) {
+        if account.standing.is_withheld() {
             let _ = self.commands.send(relay::Command::Release).await;
-            self.withheld.store(false, Ordering::SeqCst);
+        }
+        self.gate().decide(epoch, Standing::Cleared);
+        let _ = self.commands.send(relay::Command::TryNow).await;
+    }
+
+    /// Holds all lanes, unless another account has taken the place of the one of `epoch`.
+    async fn withhold(&self, epoch: u64, standing: Standing, reason: &str) {
+        if self.gate().decide(epoch, standing) {
+            let _ = self.commands.send(relay::Command::Withhold(Arc::from(reason))).await;
         }
     }
 }

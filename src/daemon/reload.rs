@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::fault::in_full;
-use super::owner::{Custody, owner};
+use super::owner::{OwnershipGuard, owner};
 use super::tasks::joined;
 use crate::admin::{
     AdminRequest, AdminSettings, Lifecycle, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest, Systemd,
@@ -69,7 +69,7 @@ pub(super) struct Reloader {
     pub(super) loaded: Loaded,
     pub(super) load: Load,
     pub(super) targets: ReloadTargets,
-    pub(super) custody: Custody,
+    pub(super) guard: OwnershipGuard,
     pub(super) metrics: Arc<Metrics>,
     pub(super) lifecycle: watch::Receiver<Lifecycle>,
     pub(super) systemd: Arc<Systemd>,
@@ -102,8 +102,8 @@ impl Reloader {
                 AdminRequest::Adopt(answer) => {
                     self.stop_learning().await;
                     // Who asked may be gone.
-                    let _ = answer.send(self.custody.adopt().await);
-                    self.learning = Some(self.custody.learn());
+                    let _ = answer.send(self.guard.adopt().await);
+                    self.learning = Some(self.guard.learn());
                 }
             }
         }
@@ -152,8 +152,8 @@ impl Reloader {
             changes: changes.into_iter().map(change).collect(),
             login: match login {
                 None => ReloadLogin::NotDue,
-                Some(upstream::Login { fault: None, .. }) => ReloadLogin::Succeeded,
-                Some(upstream::Login { fault: Some(fault), .. }) => ReloadLogin::Failed(fault),
+                Some(upstream::LoginStatus { fault: None, .. }) => ReloadLogin::Succeeded,
+                Some(upstream::LoginStatus { fault: Some(fault), .. }) => ReloadLogin::Failed(fault),
             },
             withheld,
         }
@@ -181,7 +181,7 @@ impl Reloader {
     /// the relay has heard so before the new credentials are in force.
     async fn claim(&mut self, config: &Config) -> Result<Option<String>, String> {
         let next = owner(&config.upstream);
-        if next.is_same_client(&self.custody.owner()) {
+        if next.is_same_client(&self.guard.owner()) {
             return Ok(None);
         }
         // Before anything is changed: it must be able to hear of it.
@@ -189,9 +189,9 @@ impl Reloader {
             return Err("the relay does not answer".to_owned());
         }
         self.stop_learning().await;
-        let changed = self.custody.change(next).await;
+        let changed = self.guard.change(next).await;
         if changed.is_err() {
-            self.learning = Some(self.custody.learn());
+            self.learning = Some(self.guard.learn());
         }
         // If it stops meanwhile it starts nothing new, and the client sends nothing of another account.
         let _ = self.relay_hears().await;
@@ -212,7 +212,7 @@ impl Reloader {
         doors: ingest::Settings,
         client: upstream::Prepared,
         is_way_new: bool,
-    ) -> Option<upstream::Login> {
+    ) -> Option<upstream::LoginStatus> {
         let config = &loaded.config;
         self.targets.doors.configure(doors);
         self.targets.queue.configure(config.queue.clone());
@@ -232,7 +232,7 @@ impl Reloader {
         if login.is_some() || is_other_account {
             // Another token may be of another organisation, and what was held for want of a good one goes on.
             self.stop_learning().await;
-            self.learning = Some(self.custody.learn());
+            self.learning = Some(self.guard.learn());
         }
         if login.is_some() || is_way_new {
             let _ = self.targets.relay.send(relay::Command::TryNow).await;

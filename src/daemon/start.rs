@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use super::doors::{self, Doors};
 use super::fault::StartError;
 use super::handle::Daemon;
-use super::owner::{Custody, owner};
+use super::owner::{OwnershipGuard, owner};
 use super::reload::{self, Load, ReloadTargets, Reloader, SetLevel};
 use super::running::Running;
 use crate::activation::Activation;
@@ -108,7 +108,7 @@ impl Daemon {
         };
         tell_of_start(&config, &opened);
         let admin = admin_context(&opened, &channels, &config, &clock);
-        let custody = Custody::new(
+        let guard = OwnershipGuard::new(
             opened.client.clone(),
             opened.queue.ownership(),
             channels.destination,
@@ -129,8 +129,8 @@ impl Daemon {
             loaded,
             load,
             targets,
-            learning: Some(custody.learn()),
-            custody,
+            learning: Some(guard.learn()),
+            guard,
             metrics: metrics.clone(),
             lifecycle: channels.lifecycle,
             systemd: systemd.clone(),

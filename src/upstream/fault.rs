@@ -1,11 +1,43 @@
-//! Plain words for network errors. Pure.
+//! Why no client can be made, and plain words for network errors. Pure.
 //!
 //! An HTTP client's own texts quote URLs, and a proxy's URL may hold a password. So no error text is
 //! passed on except rustls' own, which speaks of certificates only.
 
 use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
+
+/// Why no client can be made of the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// An address is no URL, or is not https and not loopback.
+    #[error("{key} must be an https URL with a host (http only for loopback)")]
+    Address {
+        /// The key that holds it.
+        key: &'static str,
+    },
+    /// The proxy's URL is not one. It is not shown: it may hold a password.
+    #[error("upstream.proxy is not a proxy's URL; write http://host:port")]
+    Proxy,
+    /// The file with extra roots can't be read.
+    #[error("upstream.ca_file {} can't be read", path.display())]
+    CaFileRead {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file with extra roots holds no certificate.
+    #[error("upstream.ca_file {} holds no certificate in PEM", path.display())]
+    CaFileFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// TLS can't be set up: most likely the system has no roots.
+    #[error("TLS can't be set up; install the system's CA certificates or set upstream.ca_file")]
+    Tls,
+}
 
 /// The proxy wants another user or password.
 pub(super) const PROXY_LOGIN: &str = "the proxy answers 407; check its user and password";

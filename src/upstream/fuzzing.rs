@@ -30,7 +30,8 @@ pub fn login(
     match grant::grant(status, headers, body, now_ms, "client-id") {
         Ok(grant) => {
             let token = grant.token.expose_secret().to_owned();
-            Ok((token, grant.life, grant::renewal_age(grant.life)))
+            let life = grant.life.unwrap_or(Duration::MAX);
+            Ok((token, life, grant::renewal_age(life)))
         }
         Err(fault) => {
             let pause = fault.pause(failures);

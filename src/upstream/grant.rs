@@ -44,15 +44,15 @@ const OAUTH_CODES: [&str; 9] = [
 pub(super) struct Grant {
     /// The token.
     pub(super) token: SecretString,
-    /// How long it is valid.
-    pub(super) life: Duration,
+    /// How long it is valid; `None`: until it is refused.
+    pub(super) life: Option<Duration>,
 }
 
 /// Why there is no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct LoginFault {
     /// What kind it is.
-    pub(super) kind: FaultKind,
+    pub(super) kind: LoginFaultKind,
     /// What was found, fit for log and status.
     pub(super) reason: String,
     /// The login host's `Retry-After`.
@@ -61,7 +61,7 @@ pub(super) struct Fault {
 
 /// Kinds of login fault, by the verdict that follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FaultKind {
+pub(super) enum LoginFaultKind {
     /// The credentials are not accepted.
     Refused,
     /// The credentials are missing: the login host was not asked.
@@ -72,9 +72,9 @@ pub(super) enum FaultKind {
     Misconfigured,
 }
 
-impl Fault {
+impl LoginFault {
     /// A fault without `Retry-After`.
-    pub(super) fn new(kind: FaultKind, reason: impl Into<String>) -> Self {
+    pub(super) fn new(kind: LoginFaultKind, reason: impl Into<String>) -> Self {
         Self { kind, reason: reason.into(), retry_after: None }
     }
 
@@ -82,11 +82,11 @@ impl Fault {
     pub(super) fn answer(self) -> Answer {
         let reason = self.reason;
         let verdict = match self.kind {
-            FaultKind::Refused | FaultKind::NoSecret => Verdict::Unauthorized { reason },
-            FaultKind::Unavailable => Verdict::Unavailable { reason, maybe_taken: false },
-            FaultKind::Misconfigured => Verdict::Misconfigured { reason },
+            LoginFaultKind::Refused | LoginFaultKind::NoSecret => Verdict::Unauthorized { reason },
+            LoginFaultKind::Unavailable => Verdict::Unavailable { reason, maybe_taken: false },
+            LoginFaultKind::Misconfigured => Verdict::Misconfigured { reason },
         };
-        Answer { verdict, status: None, correlation_id: None, retry_after: self.retry_after, rate: None }
+        Answer { retry_after: self.retry_after, ..Answer::without_response(verdict) }
     }
 
     /// How long the next login waits after this fault, the `failures`th in a row.
@@ -97,8 +97,8 @@ impl Fault {
     pub(super) fn pause(&self, failures: u32) -> Duration {
         let pause = match (self.kind, self.retry_after) {
             (_, Some(wait)) => return wait.max(PAUSE_MIN),
-            (FaultKind::NoSecret, None) => PAUSE_MIN,
-            (FaultKind::Unavailable, None) if !self.is_refusal() => PAUSE_MIN,
+            (LoginFaultKind::NoSecret, None) => PAUSE_MIN,
+            (LoginFaultKind::Unavailable, None) if !self.is_refusal() => PAUSE_MIN,
             _ => PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(6)),
         };
         pause.min(PAUSE_MAX)
@@ -116,13 +116,13 @@ pub(super) fn grant(
     body: &[u8],
     now_ms: i64,
     client_id: &str,
-) -> Result<Grant, Fault> {
+) -> Result<Grant, LoginFault> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let code = body.get("error").and_then(Value::as_str).unwrap_or_default();
     let code = OAUTH_CODES.iter().find(|known| **known == code).copied();
     let told = code.map_or_else(|| status.to_string(), str::to_owned);
-    let unavailable = |reason: String| Fault {
-        kind: FaultKind::Unavailable,
+    let unavailable = |reason: String| LoginFault {
+        kind: LoginFaultKind::Unavailable,
         reason,
         retry_after: response::retry_after(headers, now_ms),
     };
@@ -130,13 +130,14 @@ pub(super) fn grant(
         200..=299 => granted(&body),
         // The login host's rate limit comes in a 400's clothes.
         400 if says_rate_limit(&body) => Err(unavailable("login host's rate limit exceeded".to_owned())),
-        400 | 401 | 403 => {
-            Err(Fault::new(FaultKind::Refused, format!("login refused: {told} (client id {client_id})")))
-        }
+        400 | 401 | 403 => Err(LoginFault::new(
+            LoginFaultKind::Refused,
+            format!("login refused: {told} (client id {client_id})"),
+        )),
         429 => Err(unavailable("login host's rate limit exceeded".to_owned())),
         408 | 425 | 500.. => Err(unavailable(format!("login host answers {status}"))),
-        _ => Err(Fault::new(
-            FaultKind::Misconfigured,
+        _ => Err(LoginFault::new(
+            LoginFaultKind::Misconfigured,
             format!("login host answers {status}; check upstream.region or login_url"),
         )),
     }
@@ -149,14 +150,14 @@ pub(super) fn renewal_age(life: Duration) -> Duration {
     ahead.min(life.mul_f64(0.9))
 }
 
-fn granted(body: &Value) -> Result<Grant, Fault> {
+fn granted(body: &Value) -> Result<Grant, LoginFault> {
     let token = body.get("access_token").and_then(Value::as_str).unwrap_or_default();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let reason = "login host's answer holds no token; a proxy's page?";
-        return Err(Fault::new(FaultKind::Unavailable, reason));
+        return Err(LoginFault::new(LoginFaultKind::Unavailable, reason));
     }
     let life = body.get("expires_in").and_then(Value::as_u64).map_or(LIFE_DEFAULT, Duration::from_secs);
-    Ok(Grant { token: SecretString::from(token.to_owned()), life: life.min(LIFE_MAX) })
+    Ok(Grant { token: SecretString::from(token.to_owned()), life: Some(life.min(LIFE_MAX)) })
 }
 
 fn says_rate_limit(body: &Value) -> bool {

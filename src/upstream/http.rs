@@ -8,10 +8,8 @@ use hyper::HeaderMap;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::client::ClientError;
-use super::fault::{self, Traits};
+use super::fault::{self, ClientError, Traits};
 use super::response;
-use super::token::Token;
 use crate::config;
 
 /// Below the 60 s after which common load balancers drop a quiet connection, so that they rarely do
@@ -23,28 +21,31 @@ pub(super) struct Raw {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
-    pub(super) end: End,
+    pub(super) end: BodyEnd,
 }
 
-pub(super) enum End {
+/// How reading a body ended.
+pub(super) enum BodyEnd {
     Whole,
     TooLong,
     Broken(String),
 }
 
+/// Why there is no response.
 pub(super) struct Unsent {
     pub(super) words: String,
+    /// The request may have been taken all the same.
     pub(super) maybe_taken: bool,
 }
 
 /// Connections to the API and the login host.
-pub(super) struct Wire {
+pub(super) struct HttpClient {
     http: reqwest::Client,
     connect_timeout: Duration,
     request_timeout: Duration,
 }
 
-impl Wire {
+impl HttpClient {
     pub(super) fn new(settings: &config::Upstream, plain: bool) -> Result<Self, ClientError> {
         // Fails only if there is one already, and then that one serves.
         let _installed = rustls::crypto::ring::default_provider().install_default();
@@ -89,12 +90,12 @@ impl Wire {
             .form(&[("grant_type", "client_credentials")]);
         let raw = self.exchange(request).await.map_err(|unsent| unsent.words)?;
         match raw.end {
-            End::Broken(words) => Err(words),
-            End::Whole | End::TooLong => Ok(raw),
+            BodyEnd::Broken(words) => Err(words),
+            BodyEnd::Whole | BodyEnd::TooLong => Ok(raw),
         }
     }
 
-    pub(super) async fn post_events(&self, url: &str, body: Bytes, token: &Token) -> Result<Raw, Unsent> {
+    pub(super) async fn post_events(&self, url: &str, body: Bytes, token: &str) -> Result<Raw, Unsent> {
         let request = self
             .http
             .post(url)
@@ -105,7 +106,7 @@ impl Wire {
         self.exchange(request).await
     }
 
-    pub(super) async fn get(&self, url: &str, token: &Token) -> Result<Raw, Unsent> {
+    pub(super) async fn get(&self, url: &str, token: &str) -> Result<Raw, Unsent> {
         let request =
             self.http.get(url).header(ACCEPT, "application/json").header(AUTHORIZATION, bearer(token)?);
         self.exchange(request).await
@@ -119,10 +120,10 @@ impl Wire {
         let mut body = Vec::new();
         let end = loop {
             match response.chunk().await {
-                Ok(None) => break End::Whole,
-                Ok(Some(chunk)) if body.len() + chunk.len() > response::BODY_LIMIT => break End::TooLong,
+                Ok(None) => break BodyEnd::Whole,
+                Ok(Some(chunk)) if body.len() + chunk.len() > response::BODY_LIMIT => break BodyEnd::TooLong,
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Err(error) => break End::Broken(self.words(&error)),
+                Err(error) => break BodyEnd::Broken(self.words(&error)),
             }
         };
         let headers = std::mem::take(response.headers_mut());
@@ -135,8 +136,8 @@ impl Wire {
     }
 }
 
-fn bearer(token: &Token) -> Result<HeaderValue, Unsent> {
-    let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {}", token.expose())) else {
+fn bearer(token: &str) -> Result<HeaderValue, Unsent> {
+    let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {token}")) else {
         return Err(Unsent { words: "the token is no header value".to_owned(), maybe_taken: false });
     };
     bearer.set_sensitive(true);

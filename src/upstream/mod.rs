@@ -3,25 +3,30 @@
 //! Invariants
 //! - Whatever comes back, or nothing, becomes exactly one [`Verdict`]; deciding which is pure.
 //! - A token is fetched once for all who wait; the secret and the token never reach a log or an error.
-//! - Only `wire` names reqwest.
+//! - Only `http` names reqwest.
+//! - A token of an account that is not cleared sends nothing (`gate`).
 //!
 //! Not here: what a verdict does to events and lanes (`relay`), how often to ask (`relay`).
 
-mod clearance;
 mod client;
 mod fault;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod gate;
 mod grant;
 mod http;
 mod probe;
 mod response;
+mod scrub;
 mod secret;
+mod skew;
 #[cfg(test)]
 mod tests;
 mod token;
 mod types;
 
-pub use client::{Client, ClientError, Me, Prepared};
+pub use client::{Client, Prepared, TokenOwner};
+pub use fault::ClientError;
+pub use gate::{AccountInUse, SendGate, Standing};
 pub use probe::{Finding, probe};
-pub use types::{Answer, EventError, Login, Outbound, RateWindow, Upstream, Verdict};
+pub use types::{Answer, EventError, LoginStatus, Outbound, RateWindow, Upstream, Verdict};

@@ -5,15 +5,14 @@
 
 use bytes::Bytes;
 
-use super::client::{Client, Me};
+use super::client::{Client, TokenOwner};
+use super::skew::SKEW_MAX_SECONDS;
 use super::types::{Outbound, Upstream, Verdict};
 use crate::config;
 use crate::event::Lane;
 
 /// What the API answers to a body without events.
 const ZERO_EVENTS: &str = "zero.events.submitted";
-/// Skew above which telephony reports break. Source: the issue of delivery.
-pub(super) const SKEW_MAX_SECONDS: i64 = 30;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +52,11 @@ pub async fn probe(client: &Client, settings: &config::Upstream) -> Vec<Finding>
     if !found("login", result) {
         return findings;
     }
-    match client.me().await {
-        Me::Known { name, id, .. } => {
+    match client.token_owner().await {
+        TokenOwner::Known { name, id, .. } => {
             found("organisation", Ok(format!("{name} ({id})")));
         }
-        Me::Unknown(why) => {
+        TokenOwner::Unknown(why) => {
             found("organisation", Err(why));
         }
     }

@@ -1,7 +1,7 @@
 //! Decides what a response means. Pure: status, headers and body in, one [`Answer`] out.
 //!
 //! A body that the API did not write decides nothing: texts count only where they parse as its
-//! `ErrorBody`, and only codes and permission names pass into reasons, which are logged.
+//! `ApiErrorBody`, and only codes and permission names pass into reasons, which are logged.
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -84,8 +84,8 @@ pub(super) fn code_like(text: &str) -> Option<&str> {
 
 fn verdict(status: u16, correlated: bool, body: Body<'_>) -> Verdict {
     let error = match body {
-        Body::Whole(bytes) => ErrorBody::parse(bytes),
-        Body::TooLong => ErrorBody::default(),
+        Body::Whole(bytes) => ApiErrorBody::parse(bytes),
+        Body::TooLong => ApiErrorBody::default(),
         // These statuses mean nothing without their body: a cut 400 may have been a network fault.
         Body::Broken(words) if matches!(status, 200..=299 | 400 | 422) => {
             return Verdict::Unavailable {
@@ -93,7 +93,7 @@ fn verdict(status: u16, correlated: bool, body: Body<'_>) -> Verdict {
                 maybe_taken: status < 300,
             };
         }
-        Body::Broken(_) => ErrorBody::default(),
+        Body::Broken(_) => ApiErrorBody::default(),
     };
     match status {
         200..=299 => taken(correlated, body),
@@ -116,7 +116,7 @@ fn verdict(status: u16, correlated: bool, body: Body<'_>) -> Verdict {
 }
 
 /// What the operator has to give to the client's role.
-fn missing(error: &ErrorBody) -> Option<String> {
+fn missing(error: &ApiErrorBody) -> Option<String> {
     error.permissions().map(|permissions| format!("missing permission {permissions}"))
 }
 
@@ -147,15 +147,15 @@ fn event_error(entry: &Value) -> EventError {
     }
 }
 
-/// The API's `ErrorBody`, as far as we use it; empty where the body is something else.
+/// The API's `ApiErrorBody`, as far as we use it; empty where the body is something else.
 #[derive(Debug, Default)]
-struct ErrorBody {
+struct ApiErrorBody {
     code: String,
     message: String,
     hints: Vec<String>,
 }
 
-impl ErrorBody {
+impl ApiErrorBody {
     fn parse(bytes: &[u8]) -> Self {
         let Ok(Value::Object(object)) = serde_json::from_slice(bytes) else {
             return Self::default();
@@ -170,7 +170,7 @@ impl ErrorBody {
         Self { code: field("code"), message: field("message"), hints }
     }
 
-    /// The body is no `ErrorBody`.
+    /// The body is no `ApiErrorBody`.
     fn is_empty(&self) -> bool {
         self.code.is_empty() && self.message.is_empty() && self.hints.is_empty()
     }

@@ -1,14 +1,45 @@
-//! Reads secrets from files, on a blocking thread. What goes wrong is told with the path and one
-//! thing to do, never with what the file holds.
+//! The token, and secrets as they are read from files, on a blocking thread. What goes wrong is told with the
+//! path and one thing to do, never with what the file holds.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 /// Bytes of a secret file that are read at most. Tokens of the login host have under 200.
 const SECRET_MAX: u64 = 64 * 1024;
+
+/// A token to send with. Tells which one it was when the API refuses it.
+#[derive(Clone)]
+pub(super) struct Token {
+    generation: u64,
+    /// Of whose account it is.
+    epoch: u64,
+    secret: SecretString,
+}
+
+impl Token {
+    /// The `generation`th token, of the account of `epoch`.
+    pub(super) fn new(generation: u64, epoch: u64, secret: SecretString) -> Self {
+        Self { generation, epoch, secret }
+    }
+
+    /// The token itself.
+    pub(super) fn expose(&self) -> &str {
+        self.secret.expose_secret()
+    }
+
+    /// Of whose account it is: what was begun for another may not be sent with it.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether both come from one login.
+    pub(super) fn is_same(&self, other: &Token) -> bool {
+        self.generation == other.generation
+    }
+}
 
 /// The first secret that lies in one of `files`; a file that exists but can't be used ends the search.
 pub(super) async fn read_first(files: Vec<PathBuf>) -> Result<SecretString, String> {

@@ -7,7 +7,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 
 use super::fault;
-use super::grant::{self, Fault, FaultKind};
+use super::grant::{self, LoginFault, LoginFaultKind};
 use super::response::{self, Body};
 use super::{EventError, RateWindow, Verdict};
 
@@ -265,35 +265,45 @@ fn each_answer_of_the_login_host_has_its_meaning() {
         (
             400,
             r#"{"error":"invalid_client"}"#,
-            FaultKind::Refused,
+            LoginFaultKind::Refused,
             "login refused: invalid_client (client id id-1)",
         ),
-        (401, "", FaultKind::Refused, "login refused: 401 (client id id-1)"),
-        (400, r#"{"error":"s3cret"}"#, FaultKind::Refused, "login refused: 400 (client id id-1)"),
+        (401, "", LoginFaultKind::Refused, "login refused: 401 (client id id-1)"),
+        (400, r#"{"error":"s3cret"}"#, LoginFaultKind::Refused, "login refused: 400 (client id id-1)"),
         (
             400,
             r#"{"error":"invalid_request"}"#,
-            FaultKind::Refused,
+            LoginFaultKind::Refused,
             "login refused: invalid_request (client id id-1)",
         ),
-        (400, limited, FaultKind::Unavailable, "login host's rate limit exceeded"),
-        (429, "", FaultKind::Unavailable, "login host's rate limit exceeded"),
-        (503, "", FaultKind::Unavailable, "login host answers 503"),
-        (200, "<html>", FaultKind::Unavailable, "login host's answer holds no token; a proxy's page?"),
+        (400, limited, LoginFaultKind::Unavailable, "login host's rate limit exceeded"),
+        (429, "", LoginFaultKind::Unavailable, "login host's rate limit exceeded"),
+        (503, "", LoginFaultKind::Unavailable, "login host answers 503"),
+        (200, "<html>", LoginFaultKind::Unavailable, "login host's answer holds no token; a proxy's page?"),
         (
             200,
             r#"{"access_token":"a b"}"#,
-            FaultKind::Unavailable,
+            LoginFaultKind::Unavailable,
             "login host's answer holds no token; a proxy's page?",
         ),
-        (302, "", FaultKind::Misconfigured, "login host answers 302; check upstream.region or login_url"),
-        (404, "", FaultKind::Misconfigured, "login host answers 404; check upstream.region or login_url"),
+        (
+            302,
+            "",
+            LoginFaultKind::Misconfigured,
+            "login host answers 302; check upstream.region or login_url",
+        ),
+        (
+            404,
+            "",
+            LoginFaultKind::Misconfigured,
+            "login host answers 404; check upstream.region or login_url",
+        ),
     ];
 
     for (status, body, kind, reason) in rows {
         let found = grant::grant(status, &HeaderMap::new(), body.as_bytes(), NOW_MS, "id-1");
 
-        assert_eq!(found.expect_err("a fault"), Fault::new(kind, reason), "{status} {body}");
+        assert_eq!(found.expect_err("a fault"), LoginFault::new(kind, reason), "{status} {body}");
     }
 }
 
@@ -309,7 +319,7 @@ fn a_grant_has_its_token_and_a_bounded_life() {
         let found = grant::grant(200, &HeaderMap::new(), body.as_bytes(), NOW_MS, "id").expect("a grant");
 
         assert_eq!(found.token.expose_secret(), "t");
-        assert_eq!(found.life.as_secs(), seconds);
+        assert_eq!(found.life, Some(Duration::from_secs(seconds)));
     }
 }
 
@@ -322,12 +332,14 @@ fn a_token_is_renewed_ahead() {
 
 #[test]
 fn pauses_between_refused_logins_grow_to_a_minute() {
-    let refused = Fault::new(FaultKind::Refused, "x");
-    let unreachable = Fault::new(FaultKind::Unavailable, "x");
-    let told = Fault { retry_after: Some(Duration::from_secs(90)), ..unreachable.clone() };
+    let refused = LoginFault::new(LoginFaultKind::Refused, "x");
+    let unreachable = LoginFault::new(LoginFaultKind::Unavailable, "x");
+    let told = LoginFault { retry_after: Some(Duration::from_secs(90)), ..unreachable.clone() };
 
-    let proxy =
-        Fault::new(FaultKind::Unavailable, format!("login host not reachable: {}", fault::PROXY_LOGIN));
+    let proxy = LoginFault::new(
+        LoginFaultKind::Unavailable,
+        format!("login host not reachable: {}", fault::PROXY_LOGIN),
+    );
 
     for refused in [refused, proxy] {
         let pauses: Vec<_> = (1..=9).map(|failures| refused.pause(failures).as_secs()).collect();

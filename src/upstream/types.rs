@@ -31,6 +31,13 @@ pub struct Answer {
     pub rate: Option<RateWindow>,
 }
 
+impl Answer {
+    /// There was no response, or no request.
+    pub(super) fn without_response(verdict: Verdict) -> Self {
+        Self { verdict, status: None, correlation_id: None, retry_after: None, rate: None }
+    }
+}
+
 /// The server's word on its rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateWindow {
@@ -108,7 +115,7 @@ pub enum Verdict {
 
 /// How the last login went, for status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Login {
+pub struct LoginStatus {
     /// When the token runs out, milliseconds since 1970; `None` without a token.
     pub expires_at_ms: Option<i64>,
     /// Why there is no token, fit for log and status.
