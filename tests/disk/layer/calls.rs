@@ -1,0 +1,58 @@
+//! The functions of libc that the layer takes the place of, for std and for the store in this process.
+
+#![expect(unsafe_code, reason = "the one way to stand between the store and the kernel")]
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use super::{bad_reads, stalled_syncs, synced, written};
+
+#[unsafe(no_mangle)]
+extern "C" fn fsync(fd: RawFd) -> i32 {
+    synced(fd, false)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn fdatasync(fd: RawFd) -> i32 {
+    stalled_syncs::wait(fd);
+    synced(fd, true)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn write(fd: RawFd, bytes: *const libc::c_void, count: usize) -> isize {
+    let at = unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) };
+    let result = unsafe { libc::syscall(libc::SYS_write, fd, bytes, count) } as isize;
+    written(fd, at, result);
+    result
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pwrite64(fd: RawFd, bytes: *const libc::c_void, count: usize, at: i64) -> isize {
+    let result = unsafe { libc::syscall(libc::SYS_pwrite64, fd, bytes, count, at) } as isize;
+    written(fd, at, result);
+    result
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pread64(fd: RawFd, bytes: *mut libc::c_void, count: usize, at: i64) -> isize {
+    if bad_reads::fails(fd, at, count) {
+        return input_output_error() as isize;
+    }
+    unsafe { libc::syscall(libc::SYS_pread64, fd, bytes, count, at) as isize }
+}
+
+/// The system call itself.
+pub(super) fn sync(fd: RawFd, is_data: bool) -> i32 {
+    let call = if is_data { libc::SYS_fdatasync } else { libc::SYS_fsync };
+    unsafe { libc::syscall(call, fd) as i32 }
+}
+
+/// What a function gives back for a disk that fails.
+pub(super) fn input_output_error() -> i32 {
+    unsafe { *libc::__errno_location() = libc::EIO };
+    -1
+}
+
+pub(super) fn path_of(fd: RawFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{fd}"))
+}

@@ -1,0 +1,242 @@
+//! `trunkline emit` as a dialplan uses it: the real binary against a real daemon.
+
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use crate::common::{Home, Sandbox, eventually, hold_event, trunkline};
+use trunkline::clock::Clock;
+use trunkline::event::catalogue;
+use uuid::Uuid;
+
+fn emit(home: &Home, words: &[&str]) -> Output {
+    trunkline()
+        .args(["emit", "--timeout", "20s", "--config"])
+        .arg(home.config())
+        .args(words)
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> (String, String) {
+    let text = |raw: &[u8]| String::from_utf8(raw.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn an_event_from_words_is_delivered_and_its_id_is_printed() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "[emit]\nsource_id = \"pbx-7\"\n");
+    let _daemon = home.run();
+
+    let output = emit(&home, &["userRoutingStatusEvents", "agentId=uuid:anna", "status=Idle"]);
+    let again = emit(&home, &["userRoutingStatusEvents", "agentId=uuid:anna", "status=Interacting"]);
+
+    let id: Uuid = said(&output).0.trim().parse().unwrap();
+    assert_eq!((output.status.code(), again.status.code(), id.get_version_num()), (Some(0), Some(0), 4));
+    eventually("both are delivered", || sandbox.taken().len() == 2);
+    let taken = sandbox.taken();
+    assert_eq!(taken[0]["eventId"], id.to_string());
+    assert_eq!(taken[0]["event"]["sourceId"].as_str().or(taken[0]["sourceId"].as_str()), Some("pbx-7"));
+}
+
+#[test]
+fn a_refused_event_is_1_and_a_mistake_is_64_and_says_what_is_allowed() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    let _daemon = home.run();
+
+    let refused = emit(&home, &["userRoutingStatusEvents", "status=Idle"]);
+    let typo = emit(&home, &["userRoutingStatusEvents", "agentID=x", "status=Idle"]);
+    let array = emit(&home, &["userRoutingEvents", "a=b"]);
+
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).1.contains("agentId"), "{refused:?}");
+    assert_eq!((typo.status.code(), array.status.code()), (Some(64), Some(64)));
+    assert!(said(&typo).1.contains("the nearest is agentId"), "{typo:?}");
+    assert!(said(&array).1.contains("emit --list"), "{array:?}");
+}
+
+#[test]
+fn json_from_standard_input_is_the_beginning_and_words_win() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    let _daemon = home.run();
+    let mut child = trunkline()
+        .args(["emit", "--timeout", "20s", "--config"])
+        .arg(home.config())
+        .args(["userRoutingStatusEvents", "--from-json", "-", "status=Idle"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let json = r#"{"agentId":"a-1","sourceId":"s","status":"OffQueue","newerField":{"x":1}}"#;
+    child.stdin.take().unwrap().write_all(json.as_bytes()).unwrap();
+
+    let output = child.wait_with_output().unwrap();
+
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn a_daemon_that_is_not_there_or_does_not_answer_is_69_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let stuck = dir.path().join("stuck.sock");
+    let _listener = UnixListener::bind(&stuck).unwrap();
+    let clock = Clock::system();
+    let run = |socket: &std::path::Path| {
+        let words = ["emit", "userRoutingStatusEvents", "agentId=a", "status=Idle", "--socket"];
+        trunkline().args(words).arg(socket).output().unwrap()
+    };
+
+    let began = clock.mono();
+    let (gone, silent) = (run(&dir.path().join("none.sock")), run(&stuck));
+    let took = clock.mono().since(began);
+
+    assert_eq!((gone.status.code(), silent.status.code()), (Some(69), Some(69)));
+    assert!(said(&silent).1.contains("no answer within 500ms"), "{silent:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+/// A line that no socket's buffer holds: writing it fails once the daemon has turned us away.
+fn long_event() -> String {
+    format!(r#"{{"agentId":"a","sourceId":"s","status":"Idle","newerField":"{}"}}"#, "x".repeat(800_000))
+}
+
+/// `emit` with `json` on its standard input; the input stays open if it is `None`.
+fn emit_from_stdin(home: &Home, timeout: &str, json: Option<&str>) -> Output {
+    let mut child = trunkline()
+        .args(["emit", "userRoutingStatusEvents", "--from-json", "-", "--timeout", timeout, "--config"])
+        .arg(home.config())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take();
+    if let Some(json) = json {
+        stdin.take().unwrap().write_all(json.as_bytes()).unwrap();
+    }
+    eventually("it ends", || child.try_wait().unwrap().is_some());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_uid_that_is_not_allowed_is_77_however_far_the_line_had_come() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    home.reconfigure("[ingest.stream]", "[ingest.stream]\nallow_uids = [\"4294967\"]");
+    let _daemon = home.run();
+    let file = home.path().join("lines");
+    std::fs::write(&file, hold_event(Uuid::new_v4(), 1).1).unwrap();
+
+    let mut outputs: Vec<Output> =
+        (0..20).map(|_| emit(&home, &["userRoutingStatusEvents", "agentId=a", "status=Idle"])).collect();
+    outputs.push(emit_from_stdin(&home, "20s", Some(&long_event())));
+    outputs.push(home.send(&[&file]));
+
+    for output in outputs {
+        assert_eq!(output.status.code(), Some(77), "{output:?}");
+        assert!(said(&output).1.contains("ingest.stream.allow_uids"), "{output:?}");
+    }
+}
+
+#[test]
+fn a_daemon_with_too_many_connections_is_69_and_says_so() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "[ingest]\nmax_connections = 2\n");
+    let _daemon = home.run();
+    let mut held = None;
+    eventually("the one place is taken", || {
+        held = None;
+        let mut producer = home.producer();
+        let is_served = producer.line("{}").is_ok()
+            && producer.answer().is_ok_and(|said| said.is_some_and(|said| said["status"] == 400));
+        held = Some(producer);
+        is_served
+    });
+    let file = home.path().join("lines");
+    std::fs::write(&file, hold_event(Uuid::new_v4(), 1).1).unwrap();
+
+    let send = ["send", "--reconnect-for", "0s", file.to_str().unwrap()];
+    let outputs = [
+        emit(&home, &["userRoutingStatusEvents", "agentId=a", "status=Idle"]),
+        emit_from_stdin(&home, "20s", Some(&long_event())),
+        home.cli(&send),
+    ];
+
+    for output in outputs {
+        assert_eq!(output.status.code(), Some(69), "{output:?}");
+        assert!(said(&output).1.contains("half of ingest.max_connections"), "{output:?}");
+    }
+    drop(held);
+}
+
+#[test]
+fn standard_input_that_does_not_end_is_69_in_time() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+
+    let output = emit_from_stdin(&home, "500ms", None);
+
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    assert!(said(&output).1.contains("standard input did not end within 500ms"), "{output:?}");
+}
+
+#[test]
+fn a_fault_in_another_key_keeps_nobody_from_the_daemon() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "[emit]\nsource_id = \"pbx-7\"\n");
+    let _daemon = home.run();
+    let good = std::fs::read_to_string(home.config()).unwrap();
+    let command =
+        |words: &[&str]| trunkline().args(words).arg("--config").arg(home.config()).output().unwrap();
+
+    std::fs::write(home.config(), format!("{good}\n[log]\nlevel = \"loud\"\nnonsense = 1\n")).unwrap();
+    let emitted = emit(&home, &["userRoutingStatusEvents", "agentId=uuid:anna", "status=Idle"]);
+    let (sent, status) = (command(&["send", "/dev/null"]), command(&["status"]));
+    let checked = command(&["config", "check"]);
+    std::fs::write(home.config(), good.replace("[emit]", "[emit]\nsource_id = []\n[x]")).unwrap();
+    let own = emit(&home, &["userRoutingStatusEvents", "agentId=uuid:anna", "status=Idle"]);
+
+    let codes = [&emitted, &sent, &status, &checked, &own].map(|output| output.status.code());
+    assert_eq!(
+        codes,
+        [Some(0), Some(0), Some(0), Some(78), Some(78)],
+        "{emitted:?} {sent:?} {status:?} {own:?}"
+    );
+    assert!(said(&own).1.contains("emit.source_id"), "{own:?}");
+    eventually("it is delivered", || sandbox.taken().len() == 1);
+}
+
+#[test]
+fn a_number_or_an_extension_as_a_fields_name_is_forwarded_and_not_logged() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    let _daemon = home.run();
+    let json =
+        r#"{"agentId":"a","status":"Idle","sourceId":"s","newerField":1,"4915112345678":1,"j.doe-4711":1}"#;
+
+    let output = emit(&home, &["userRoutingStatusEvents", "--from-json", json]);
+
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    eventually("they are told", || home.log().matches("not in our table").count() >= 2);
+    let log = home.log();
+    assert!(log.contains("newerField"), "{log}");
+    assert!(!log.contains("4915112345678") && !log.contains("4711"), "{log}");
+    eventually("it is delivered", || sandbox.taken().len() == 1);
+}
+
+#[test]
+fn help_and_list_come_from_the_table() {
+    let list = said(&trunkline().args(["emit", "--list"]).output().unwrap()).0;
+
+    for known in catalogue::types() {
+        assert!(list.contains(known.array), "{} is not listed", known.array);
+        let help = said(&trunkline().args(["emit", known.array, "--help"]).output().unwrap()).0;
+        for field in known.fields {
+            assert!(help.contains(field.name), "{}: {} is not told", known.array, field.name);
+        }
+    }
+}

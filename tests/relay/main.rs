@@ -1,0 +1,10 @@
+//! The relay on paused time, between a backlog in memory and an API that answers as a script says.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod basics;
+mod bisect;
+mod day;
+mod holds;
+mod kit;
+mod sick;

@@ -1,0 +1,94 @@
+//! TLS to the API: a private CA, and HTTP/2 where it is offered.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::{ServerConfig, crypto};
+use trunkline::clock::Clock;
+use trunkline::config;
+use trunkline::event::Lane;
+use trunkline::upstream::{Client, Outbound, Upstream, Verdict};
+
+/// What the two sides agreed upon, a connection each.
+type Agreed = Arc<Mutex<Vec<Option<Vec<u8>>>>>;
+
+/// A server on loopback with a certificate of its own, which is written to `ca`. It answers HTTP/1.1
+/// requests as login host and API do.
+async fn server(ca: &Path, protocols: &[&[u8]]) -> (u16, Agreed) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(ca, made.cert.pem()).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let mut tls = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    let (acceptor, listener) =
+        (TlsAcceptor::from(Arc::new(tls)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let (port, agreed) = (listener.local_addr().unwrap().port(), Agreed::default());
+    let noted = agreed.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let protocol = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+            noted.lock().unwrap().push(protocol);
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap_or(0);
+            let is_login = request[..length].windows(12).any(|part| part == b"/oauth/token");
+            let body = if is_login { r#"{"access_token":"t","expires_in":600}"# } else { r#"{"errors":[]}"# };
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    (port, agreed)
+}
+
+fn client(port: u16, ca: Option<&Path>) -> Client {
+    let ca = ca.map(|ca| format!("ca_file = {ca:?}\n")).unwrap_or_default();
+    let text = format!(
+        "[upstream]\napi_url = \"https://localhost:{port}\"\nlogin_url = \"https://localhost:{port}\"\nclient_id = \"c\"\nclient_secret = \"s\"\n{ca}"
+    );
+    let config = config::from_toml_str(&text, Path::new("/"), std::iter::empty()).unwrap().config;
+    Client::new(&config.upstream, Clock::system()).unwrap()
+}
+
+async fn verdict(client: &Client) -> Verdict {
+    client.send(Outbound { lane: Lane::Presence, body: Bytes::from_static(b"{}") }).await.verdict
+}
+
+#[tokio::test]
+async fn a_private_ca_is_trusted_if_the_operator_says_so_and_only_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = dir.path().join("ca.pem");
+    let (port, _) = server(&ca, &[b"http/1.1"]).await;
+
+    let trusted = verdict(&client(port, Some(&ca))).await;
+    let unknown = verdict(&client(port, None)).await;
+
+    assert_eq!(trusted, Verdict::Taken { errors: Vec::new() });
+    assert!(
+        matches!(&unknown, Verdict::Unavailable { reason, .. } if reason.to_lowercase().contains("certificate")),
+        "{unknown:?}"
+    );
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_where_the_server_offers_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = dir.path().join("ca.pem");
+    let (port, agreed) = server(&ca, &[b"h2", b"http/1.1"]).await;
+
+    // The server agrees to HTTP/2 and then does not speak it: the agreement is what counts here.
+    let _ = verdict(&client(port, Some(&ca))).await;
+
+    assert_eq!(agreed.lock().unwrap()[0].as_deref(), Some(&b"h2"[..]));
+}
