@@ -17,7 +17,7 @@ const FENCED_THREADS: &str = "sled-";
 
 /// A call panicked. Stands for tokio's `JoinError` too, which would give the panic's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a panic, which is a fault in trunkline: the log says where")]
+#[error("a panic, which is a bug in trunkline: the log says where")]
 pub struct Panicked;
 
 /// Runs `call`, whose panic is a fault like any other: it ends nothing.
@@ -44,7 +44,7 @@ pub fn on_panic(end: impl Fn() + Send + Sync + 'static) {
             tracing::error!(place, thread, backtrace, "the store panicked");
             return;
         }
-        tracing::error!(place, thread, backtrace, "a panic, which is a fault in trunkline: stopping");
+        tracing::error!(place, thread, backtrace, "a panic, which is a bug in trunkline: stopping");
         end();
     }));
 }

@@ -30,9 +30,9 @@ pub struct ChangeAnswer {
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ChangeError {
-    #[error("no lane {0:?}; the lanes are conversations, presence, routingstatus, customkpi")]
+    #[error("unknown lane {0:?}; the lanes are {lanes}", lanes = Lane::ALL.map(Lane::name).join(", "))]
     NoLane(String),
-    #[error("cannot be written down, so nothing was changed: {0}")]
+    #[error("nothing was changed, because the change cannot be saved: {0}")]
     Unwritten(String),
     #[error("the daemon is stopping")]
     Stopping,
@@ -90,7 +90,7 @@ impl Controls {
         let which = lane.map_or("all lanes", Lane::name);
         tracing::info!(lanes = which, uid = peer.uid, pid = peer.pid, "{what} by an operator");
         let message = match pause {
-            true => format!("paused {which}: events are accepted and none are sent, also after a restart"),
+            true => format!("paused {which}: events are still accepted but not sent; this survives restarts"),
             false => format!("resumed {which}"),
         };
         Ok(ChangeAnswer { message })

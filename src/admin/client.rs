@@ -33,7 +33,7 @@ pub enum AdminClientError {
     },
     /// The connection was taken, and nothing was said. systemd takes it too, while it tries to start a daemon.
     #[error(
-        "{path} is there and the daemon does not answer: it is starting, its configuration is refused, or it is stuck; see `systemctl status trunkline` and `trunkline config check`"
+        "{path} exists but the daemon does not answer: it is starting, its configuration was refused, or it is stuck; see `systemctl status trunkline` and `trunkline config check`"
     )]
     Silent {
         /// Admin socket.
@@ -51,7 +51,7 @@ pub enum AdminClientError {
         message: String,
     },
     /// It speaks another language: a newer or older daemon.
-    #[error("the daemon's answer cannot be understood; is it of this version?")]
+    #[error("cannot parse the daemon's answer; is it the same version?")]
     Foreign,
 }
 

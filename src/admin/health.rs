@@ -41,7 +41,7 @@ pub(super) fn troubles(
     let mut troubles: Vec<String> =
         not_ready.map(|why| format!("not accepting: {why}")).into_iter().collect();
     for lane in &queue.full_lanes {
-        troubles.push(format!("{lane}: the lane has used its share of the queue and is refused"));
+        troubles.push(format!("{lane}: the lane has used its share of the queue; its events are refused"));
     }
     if queue.settling_fails {
         troubles.push("outcomes cannot be written to the queue".to_owned());

@@ -223,7 +223,7 @@ fn again(
     }
     let line = request
         .mended(event.array.name(), &event.body, body)
-        .ok_or("a field of --set leads through something that is no object")?;
+        .ok_or("a field of --set goes through something that is not an object")?;
     let settings = doors.settings();
     let receipt = Receipt { now_ms: doors.clock.unix_ms(), door: Door::Replay, uid: event.uid };
     let parsed =

@@ -23,7 +23,7 @@ pub fn read(dir: &Path) -> io::Result<[bool; Lane::ALL.len()]> {
         match Lane::from_name(name) {
             Some(lane) => paused[lane.index()] = true,
             None => {
-                tracing::warn!(name, "{FILE} in queue.dir names a lane that there is not: all are paused");
+                tracing::warn!(name, "{FILE} in queue.dir: unknown lane; all lanes are paused");
                 return Ok([true; Lane::ALL.len()]);
             }
         }

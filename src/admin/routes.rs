@@ -84,11 +84,11 @@ fn fault(status: StatusCode, message: impl Into<String>) -> Response {
 }
 
 async fn not_found() -> Response {
-    fault(StatusCode::NOT_FOUND, "no such path here; on TCP only /livez, /readyz, /healthz and /metrics are")
+    fault(StatusCode::NOT_FOUND, "no such path; TCP serves only /livez, /readyz, /healthz and /metrics")
 }
 
 async fn wrong_method() -> Response {
-    fault(StatusCode::METHOD_NOT_ALLOWED, "this path takes another method")
+    fault(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method")
 }
 
 /// One line of text, for people who call it by hand.

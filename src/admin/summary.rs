@@ -60,7 +60,7 @@ pub(super) fn of(report: &Report, is_stopping: bool) -> Vec<String> {
     if let Some(skew) = report.clock_skew_seconds.filter(|skew| skew.unsigned_abs() > SKEW_MAX_SECONDS) {
         let side = if skew > 0 { "ahead of" } else { "behind" };
         let seconds = skew.unsigned_abs();
-        words.push(format!("this host's clock is {seconds} s {side} the API's: reports break on that"));
+        words.push(format!("this host's clock is {seconds} s {side} the API's, which breaks reports"));
     }
     words.extend(quiet(report));
     if let Some(left) = report.time_to_full_seconds.filter(|left| *left < FULL_SOON) {
@@ -70,7 +70,7 @@ pub(super) fn of(report: &Report, is_stopping: bool) -> Vec<String> {
         words.push(dead_letters(report));
     }
     if !report.last_reload_ok {
-        words.push("the last reload was refused: the configuration before it is in force".to_owned());
+        words.push("the last reload was refused; the previous configuration is in force".to_owned());
     }
     words
 }

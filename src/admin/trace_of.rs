@@ -140,13 +140,13 @@ impl Tracer {
 fn in_words(place: Option<Place>) -> (String, Option<Duration>, u32) {
     match place {
         None => ("on disk; the relay did not say where".to_owned(), None, 0),
-        Some(Place::UnderWay) => ("in a request under way".to_owned(), Some(Duration::ZERO), 1),
+        Some(Place::UnderWay) => ("in a request in flight".to_owned(), Some(Duration::ZERO), 1),
         Some(Place::Next) => ("next to be sent".to_owned(), Some(Duration::ZERO), 0),
         Some(Place::Again { after, attempts }) => {
             ("waits to be sent again: the API asked for that".to_owned(), Some(after), attempts)
         }
         Some(Place::Suspect { attempts }) => (
-            "among events of which one is refused: sent in a smaller group".to_owned(),
+            "in a batch with a rejected event: it is sent in a smaller batch".to_owned(),
             Some(Duration::ZERO),
             attempts,
         ),

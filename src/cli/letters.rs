@@ -84,7 +84,7 @@ fn each(
 /// The words of an ErrorBody that ends an answer.
 fn said(line: &[u8]) -> String {
     let body: Value = serde_json::from_slice(line).unwrap_or_default();
-    body["message"].as_str().unwrap_or("the daemon's answer cannot be understood").to_owned()
+    body["message"].as_str().unwrap_or("cannot parse the daemon's answer").to_owned()
 }
 
 fn list(at: Where<'_>, filter: &Filter, as_json: bool) -> anyhow::Result<Exit> {

@@ -63,7 +63,7 @@ async fn serve(start: impl FnOnce(Shutdown) -> Start, grace: Duration) -> anyhow
     let daemon = tokio::select! {
         started = starting => started.map_err(|_| Crashed)??,
         () = leave.during_start() => {
-            tracing::warn!("stopped before the start was done");
+            tracing::warn!("stopped before the start had finished");
             return Ok(Exit::Done);
         }
     };

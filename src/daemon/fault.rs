@@ -33,7 +33,7 @@ pub enum StartError {
 /// A task of the daemon failed. Nothing that was accepted is lost by it.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
-    "a task of the daemon failed, which is a fault in trunkline: the log says which; start it again and report it"
+    "a task of the daemon failed, which is a bug in trunkline: the log says which; restart it and report the bug"
 )]
 pub struct Crashed;
 

@@ -163,7 +163,7 @@ impl Reloader {
     /// part.
     async fn read_anew(&mut self) -> Result<ReadAnew, String> {
         if self.hanging.as_ref().is_some_and(|read| !read.is_finished()) {
-            return Err(format!("{HANGS}, and still is"));
+            return Err(format!("{HANGS}, and that read has still not ended"));
         }
         let load = self.load.clone();
         let mut reading = tokio::task::spawn_blocking(move || ReadAnew::read(&load));
@@ -261,7 +261,7 @@ fn tell(answer: &ReloadAnswer, by: &str) {
             tracing::error!(
                 by,
                 reason = message,
-                "reload refused: the configuration before it stays in force"
+                "reload refused; the previous configuration stays in force"
             );
         }
         ReloadAnswer::Applied { changes, login, withheld } => {
@@ -273,10 +273,10 @@ fn tell(answer: &ReloadAnswer, by: &str) {
             tracing::info!(by, changed, needs_restart = restart, "configuration reloaded");
             match login {
                 ReloadLogin::Succeeded => {
-                    tracing::info!("logged in with the credentials that are configured now")
+                    tracing::info!("logged in with the new credentials")
                 }
                 ReloadLogin::Failed(fault) => {
-                    tracing::warn!(fault, "the login with the credentials that are configured now failed")
+                    tracing::warn!(fault, "the login with the new credentials failed")
                 }
                 ReloadLogin::NotDue => {}
             }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::doors::Doors;
 use super::handle::{Totals, totals};
 use super::reload::Reloader;
-use super::tasks::{DOOR, RELAY, WINDOW, all_joined, all_joined_unless, all_run, joined};
+use super::tasks::{ADMIN, DOOR, RELAY, all_joined, all_joined_unless, all_run, joined};
 use crate::admin::{self, AdminContext, AdminRequest, Lifecycle, Systemd};
 use crate::ingest::{self, DoorContext};
 use crate::queue::{Queue, Reader, Writer};
@@ -58,16 +58,16 @@ impl Running {
         doors_stop.cancel();
         is_well &= all_joined_unless(&shutdown.now, &mut doors, DOOR).await;
         end.cancel();
-        is_well &= all_joined_unless(&shutdown.now, &mut windows, WINDOW).await;
+        is_well &= all_joined_unless(&shutdown.now, &mut windows, ADMIN).await;
         is_well &= joined(tokio::task::spawn_blocking(move || queue.close()).await, "queue");
         told_end.cancel();
-        is_well &= joined(telling.await, "the line to systemd");
+        is_well &= joined(telling.await, "systemd's status");
         let Totals { delivered, dead } = totals(&overview.metrics);
         tracing::info!(delivered, dead, "stopped");
         is_well
     }
 
-    /// Starts the doors and the operator's window: two sets, since they end one after the other.
+    /// Starts the doors and the admin server: two sets, since they end one after the other.
     fn open(
         self,
         shutdown: &Shutdown,

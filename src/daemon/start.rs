@@ -236,7 +236,7 @@ fn tell_of_start(config: &Config, opened: &Opened) {
         tracing::error!(reason, "events are accepted, and none are sent");
     }
     for lane in Lane::ALL.into_iter().filter(|lane| opened.paused[lane.index()]) {
-        tracing::warn!(%lane, "paused by an operator before the start: `trunkline resume` ends it");
+        tracing::warn!(%lane, "still paused by an operator; resume with `trunkline resume`");
     }
     tracing::info!(
         queue = %config.queue.dir.display(),

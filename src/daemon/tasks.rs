@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) const RELAY: &str = "relay";
 pub(super) const DOOR: &str = "a door";
-pub(super) const WINDOW: &str = "the operator's window";
+pub(super) const ADMIN: &str = "the admin server";
 
 /// Returns at the stop, or `false` as soon as a task ends before.
 pub(super) async fn all_run(
@@ -20,10 +20,10 @@ pub(super) async fn all_run(
         () = stop.cancelled() => return true,
         Some(ended) = relay.join_next() => (ended, RELAY),
         Some(ended) = doors.join_next() => (ended, DOOR),
-        Some(ended) = windows.join_next() => (ended, WINDOW),
+        Some(ended) = windows.join_next() => (ended, ADMIN),
     };
     joined(ended, what);
-    tracing::error!(task = what, "a task ended that the daemon cannot do without: stopping");
+    tracing::error!(task = what, "an essential task ended: stopping");
     false
 }
 
@@ -45,7 +45,7 @@ pub(super) fn joined<T>(result: Result<T, tokio::task::JoinError>, what: &str) -
     match result {
         Err(error) if !error.is_cancelled() => {
             // Not the error itself: it holds the panic's text.
-            tracing::error!(task = what, "a task ended in a panic");
+            tracing::error!(task = what, "a task panicked");
             false
         }
         _ => true,
@@ -91,6 +91,6 @@ mod tests {
 
         assert!(all_run(&stop, &mut relay, &mut running(), &mut running()).await);
         assert!(all_joined(&mut relay, RELAY).await);
-        assert!(!all_joined(&mut window, WINDOW).await);
+        assert!(!all_joined(&mut window, ADMIN).await);
     }
 }

@@ -293,7 +293,7 @@ fn a_panic_that_nobody_waits_for_ends_the_process_with_1_and_without_its_text() 
 
     assert_eq!(daemon.ended().code(), Some(1), "{}", home.log());
     let log = home.log();
-    assert!(log.contains("a panic, which is a fault in trunkline: stopping"), "{log}");
+    assert!(log.contains("a panic, which is a bug in trunkline: stopping"), "{log}");
     assert!(!log.contains("OS can't spawn"), "{log}");
 }
 

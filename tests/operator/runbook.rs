@@ -85,7 +85,7 @@ fn what_upstream_does_is_told_everywhere() {
         Case {
             section: "clock-skew",
             fault: json!({"date_offset_seconds": -90}),
-            words: "s ahead of the API's: reports break on that",
+            words: "s ahead of the API's, which breaks reports",
             trouble: "",
             log: "this host's clock differs from the API's",
             series: "trunkline_clock_skew_seconds",
@@ -240,7 +240,7 @@ fn token_expiring_and_no_new_one_to_be_had() {
 
     assert!(home.say(&["status"]).contains("login: "), "{}", home.say(&["status"]));
     assert!(home.metric("trunkline_token_expiry_seconds").unwrap() <= 20.0);
-    assert!(home.log().contains("the login with the credentials that are configured now failed"));
+    assert!(home.log().contains("the login with the new credentials failed"));
 }
 
 #[test]
