@@ -160,3 +160,39 @@ impl Heartbeat {
         self.last.lock()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::queue::Queue;
+
+    #[tokio::test]
+    async fn each_loop_that_does_not_answer_is_named_and_none_that_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "[upstream]\nregion = \"eu-central-1\"\nclient_id = \"c\"\nclient_secret = \"s\"\n[queue]\ndir = \"queue\"\n";
+        let settings = config::from_toml_str(text, dir.path(), std::iter::empty()).unwrap().config;
+        let (clock, metrics) = (Clock::manual(0), Arc::new(Metrics::new()));
+        let queue = Queue::open(&settings.queue, clock.clone(), metrics.clone()).unwrap();
+        let (commands, mut asked) = mpsc::channel(1);
+        let heartbeat =
+            Arc::new(Heartbeat::new(clock.clone(), queue.caretaker(), commands, queue.reader(), metrics));
+
+        clock.advance(DEAD_AFTER);
+        let before: Vec<&str> = heartbeat.stalled().into_iter().map(|(name, _)| name).collect();
+        let stop = CancellationToken::new();
+        let watching = tokio::spawn({
+            let (heartbeat, stop) = (heartbeat.clone(), stop.clone());
+            async move { heartbeat.watch(stop).await }
+        });
+        let Some(Command::Ping(answer)) = asked.recv().await else { panic!("a question") };
+        answer.send(()).unwrap();
+        while !heartbeat.stalled().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+        watching.await.unwrap();
+
+        assert_eq!(before, ["the queue's committer", "the queue's reader", "the relay"]);
+    }
+}

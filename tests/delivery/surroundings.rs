@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
@@ -213,6 +215,31 @@ fn the_second_signal_waits_for_no_body_that_is_on_its_way() {
     within(Duration::from_secs(20), "the daemon ends", || daemon.0.try_wait().unwrap().is_some());
     assert_eq!(daemon.ended().code(), Some(0), "{}", home.log());
     assert!(home.log().contains("stopped delivered=0"), "the queue was closed: {}", home.log());
+}
+
+#[test]
+fn another_process_of_the_same_user_cannot_look_into_the_memory() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    let log = File::create(home.path().join("log")).unwrap();
+    let binary = home.path().join("trunkline");
+    std::fs::copy(env!("CARGO_BIN_EXE_trunkline"), &binary).unwrap();
+    let mut command = Command::new(&binary);
+    command.env_clear().args(["run", "--config"]).arg(home.config()).stderr(log);
+    if nix::unistd::geteuid().is_root() {
+        // What belongs to root must show, and not that root started it.
+        let nobody = 65_534;
+        for path in [home.path(), &home.config()] {
+            std::os::unix::fs::chown(path, Some(nobody), Some(nobody)).unwrap();
+        }
+        command.uid(nobody).gid(nobody);
+    }
+    let daemon = Started::by(&mut command, &home);
+
+    // The kernel gives the files of a process that is not dumpable to root: proc(5).
+    let memory = std::fs::metadata(format!("/proc/{}/mem", daemon.0.id())).unwrap();
+
+    assert_eq!(memory.uid(), 0);
 }
 
 /// Calls of the C library that fail, or never return, while a file is there.
