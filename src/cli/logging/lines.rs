@@ -43,8 +43,13 @@ struct LogCounts {
 }
 
 impl LogQueue {
-    /// Starts the thread that writes to `sink`. `dropped` counts what could not be written.
-    pub(super) fn start(sink: impl LogOutput, dropped: Counter) -> io::Result<Self> {
+    /// Starts the thread that writes to `sink`. `dropped` counts what could not be written; `tell` hears of what was
+    /// dropped since the last time, once the reader goes on.
+    pub(super) fn start(
+        sink: impl LogOutput,
+        dropped: Counter,
+        tell: impl Fn(u64) + Send + 'static,
+    ) -> io::Result<Self> {
         let (queue, waiting) = sync_channel(LINES_WAITING);
         let counts = Arc::new(LogCounts {
             taken: AtomicU64::new(0),
@@ -53,7 +58,9 @@ impl LogQueue {
             dropped,
         });
         let of_thread = counts.clone();
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || of_thread.write(&waiting, sink))?;
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || of_thread.write(&waiting, sink, tell))?;
         Ok(Self { queue, counts })
     }
 
@@ -79,25 +86,29 @@ impl LogQueue {
 }
 
 impl LogCounts {
-    fn write(&self, waiting: &Receiver<Vec<u8>>, mut sink: impl LogOutput) {
+    fn write(&self, waiting: &Receiver<Vec<u8>>, mut sink: impl LogOutput, tell: impl Fn(u64)) {
         while let Ok(line) = waiting.recv() {
-            self.write_one(&line, &mut sink);
+            let mut is_written = self.write_one(&line, &mut sink);
             while let Ok(line) = waiting.try_recv() {
-                self.write_one(&line, &mut sink);
+                is_written = self.write_one(&line, &mut sink);
             }
-            // The queue is empty: this line has room.
-            let lines = self.untold.swap(0, Ordering::SeqCst);
-            if lines > 0 {
-                tracing::warn!(lines, "log lines were dropped: the reader of the log did not keep up");
+            // The queue is empty: what is told now has room. A reader that is gone is told nothing.
+            if is_written {
+                match self.untold.swap(0, Ordering::SeqCst) {
+                    0 => {}
+                    lines => tell(lines),
+                }
             }
         }
     }
 
-    fn write_one(&self, line: &[u8], sink: &mut impl LogOutput) {
-        if sink.write_line(line).is_err() {
-            self.dropped.inc();
+    fn write_one(&self, line: &[u8], sink: &mut impl LogOutput) -> bool {
+        let is_written = sink.write_line(line).is_ok();
+        if !is_written {
+            self.count_dropped();
         }
         self.handled.fetch_add(1, Ordering::SeqCst);
+        is_written
     }
 
     fn count_dropped(&self) {
@@ -170,7 +181,9 @@ mod tests {
     fn a_reader_that_is_stuck_costs_lines_and_holds_up_nobody() {
         let (sink, reader) = mpsc::sync_channel(0);
         let dropped = Counter::default();
-        let lines = LogQueue::start(Stuck(sink), dropped.clone()).unwrap();
+        let (told, heard) = mpsc::channel();
+        let lines =
+            LogQueue::start(Stuck(sink), dropped.clone(), move |lines| told.send(lines).unwrap()).unwrap();
 
         // One more than waits in the queue is in the thread's hand.
         let sent = 2 * LINES_WAITING as u64;
@@ -179,11 +192,11 @@ mod tests {
         }
         let lost = dropped.get();
         let read: Vec<_> = (0..sent - lost).map(|_| reader.recv().unwrap()).collect();
-        lines.flush(Duration::from_secs(60));
+        let told = heard.recv().unwrap();
 
         assert!(lost >= LINES_WAITING as u64 - 1, "{lost} dropped");
         assert_eq!(read[..2], [b"0".to_vec(), b"1".to_vec()]);
-        assert_eq!(dropped.get(), lost);
+        assert_eq!((dropped.get(), told), (lost, lost));
     }
 
     #[test]
@@ -191,7 +204,7 @@ mod tests {
         let (sink, reader) = mpsc::sync_channel(0);
         drop(reader);
         let dropped = Counter::default();
-        let lines = LogQueue::start(Stuck(sink), dropped.clone()).unwrap();
+        let lines = LogQueue::start(Stuck(sink), dropped.clone(), drop).unwrap();
 
         lines.put(b"line".to_vec());
         lines.flush(Duration::from_secs(60));

@@ -70,11 +70,11 @@ pub(super) fn start(log: &Log, dropped: Counter) -> io::Result<Logging> {
     };
     let (lines, started) = match journal {
         Some(socket) => {
-            let lines = LogQueue::start(socket, dropped)?;
+            let lines = LogQueue::start(socket, dropped, tell_dropped)?;
             (lines.clone(), registry.with(Journal(lines)).try_init())
         }
         None => {
-            let lines = LogQueue::start(Stderr::open()?, dropped)?;
+            let lines = LogQueue::start(Stderr::open()?, dropped, tell_dropped)?;
             let text = tracing_subscriber::fmt::layer()
                 .with_writer(lines.clone())
                 .with_timer(Utc(Clock::system()))
@@ -98,6 +98,10 @@ pub(super) fn start(log: &Log, dropped: Counter) -> io::Result<Logging> {
         }
     });
     Ok(Logging { set_level, lines })
+}
+
+fn tell_dropped(lines: u64) {
+    tracing::warn!(lines, "log lines were dropped: the reader of the log did not keep up");
 }
 
 /// Crates below us speak at `warn` and above only: their lower lines name hosts and bodies.
