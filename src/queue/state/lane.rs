@@ -35,7 +35,7 @@ impl LaneLog {
     }
 
     /// Puts events into the newest segment; not durable before the store that comes back was flushed
-    /// and [`LaneLog::committed`] was called.
+    /// and [`SegmentedLog::committed`] was called.
     pub(crate) fn append(&mut self, events: &[Envelope]) -> Result<(Pending, Arc<Store>), StoreError> {
         let largest = events.iter().map(event::record_len).max().unwrap_or(0) + HEAD;
         self.log.make_room(largest)?;
