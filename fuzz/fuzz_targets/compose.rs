@@ -2,7 +2,7 @@
 //! that change at random reach only after a long time.
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
-use trunkline::event::{Field, Kind, catalogue};
+use trunkline::event::{Field, FieldKind, catalogue};
 
 const SPACES: [&str; 8] = ["", "", "", "", "", " ", "\n", "\r\n\t"];
 
@@ -119,17 +119,17 @@ fn member(u: &mut Unstructured<'_>, out: &mut String, name: &str, nth: usize) ->
 }
 
 /// A value that the kind takes.
-fn value(u: &mut Unstructured<'_>, out: &mut String, kind: &Kind) -> Result<()> {
+fn value(u: &mut Unstructured<'_>, out: &mut String, kind: &FieldKind) -> Result<()> {
     let json = match kind {
-        Kind::Text => quoted(u.choose(&TEXTS[..14])?),
-        Kind::Uuid4 | Kind::Uuid => quoted(u.choose(&TEXTS[2..4])?),
-        Kind::Time => quoted(u.choose(&TEXTS[5..11])?),
-        Kind::Enum(values) => quoted(u.choose(values)?),
-        Kind::Bool => (*u.choose(&["true", "false"])?).to_owned(),
-        Kind::Number => (*u.choose(&WORDS[4..9])?).to_owned(),
-        Kind::TextList => (*u.choose(&["[]", r#"["a"]"#, "[\"a\" ,\n\"b\"]"])?).to_owned(),
-        Kind::TextMap => (*u.choose(&["{}", r#"{"a":"b"}"#, r#"{"a":"b","":"c"}"#])?).to_owned(),
-        Kind::Object(fields) => return object(u, out, fields),
+        FieldKind::Text => quoted(u.choose(&TEXTS[..14])?),
+        FieldKind::Uuid4 | FieldKind::Uuid => quoted(u.choose(&TEXTS[2..4])?),
+        FieldKind::Time => quoted(u.choose(&TEXTS[5..11])?),
+        FieldKind::Enum(values) => quoted(u.choose(values)?),
+        FieldKind::Bool => (*u.choose(&["true", "false"])?).to_owned(),
+        FieldKind::Number => (*u.choose(&WORDS[4..9])?).to_owned(),
+        FieldKind::TextList => (*u.choose(&["[]", r#"["a"]"#, "[\"a\" ,\n\"b\"]"])?).to_owned(),
+        FieldKind::TextMap => (*u.choose(&["{}", r#"{"a":"b"}"#, r#"{"a":"b","":"c"}"#])?).to_owned(),
+        FieldKind::Object(fields) => return object(u, out, fields),
     };
     out.push_str(&json);
     Ok(())

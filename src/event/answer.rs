@@ -4,36 +4,18 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::body::Refusal;
-
-/// The API's answer to a request of which nothing was taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ErrorBody {
-    /// For a person.
-    pub message: String,
-    /// For a program, e.g. `bad.request`.
-    pub code: &'static str,
-    /// HTTP status.
-    pub status: u16,
-}
-
-impl ErrorBody {
-    /// As JSON.
-    pub fn to_bytes(&self) -> Bytes {
-        to_bytes(self)
-    }
-}
+use super::refusal::{Refusal, to_bytes};
 
 #[derive(Serialize)]
-struct Answer<'a> {
-    errors: Vec<EventError<'a>>,
+struct DoorAnswer<'a> {
+    errors: Vec<RefusedEvent<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     assigned: Vec<String>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct EventError<'a> {
+struct RefusedEvent<'a> {
     event_id: Option<&'a str>,
     message: &'a str,
     retryable: bool,
@@ -48,29 +30,28 @@ pub fn stream(refused: &[Refusal], assigned: &[Uuid]) -> Bytes {
     if refused.is_empty() && assigned.is_empty() {
         return Bytes::from_static(br#"{"errors":[]}"#);
     }
-    let errors = refused.iter().map(|refusal| EventError {
+    let errors = refused.iter().map(|refusal| RefusedEvent {
         array: Some(&refusal.array),
         index: Some(refusal.index),
         ..api_error(refusal)
     });
-    to_bytes(&Answer { errors: errors.collect(), assigned: assigned.iter().map(Uuid::to_string).collect() })
+    to_bytes(&DoorAnswer {
+        errors: errors.collect(),
+        assigned: assigned.iter().map(Uuid::to_string).collect(),
+    })
 }
 
 /// The HTTP door's answer: only the API's own fields.
 pub fn http(refused: &[Refusal]) -> Bytes {
-    to_bytes(&Answer { errors: refused.iter().map(api_error).collect(), assigned: Vec::new() })
+    to_bytes(&DoorAnswer { errors: refused.iter().map(api_error).collect(), assigned: Vec::new() })
 }
 
-fn api_error(refusal: &Refusal) -> EventError<'_> {
-    EventError {
+fn api_error(refusal: &Refusal) -> RefusedEvent<'_> {
+    RefusedEvent {
         event_id: refusal.event_id.as_deref(),
         message: &refusal.message,
         retryable: refusal.retryable,
         array: None,
         index: None,
     }
-}
-
-fn to_bytes(answer: &impl Serialize) -> Bytes {
-    serde_json::to_vec(answer).expect("strings, numbers and flags always serialise").into()
 }

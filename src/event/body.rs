@@ -5,15 +5,15 @@ use std::ops::Range;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::answer::ErrorBody;
-use super::catalogue::{Array, Catalogue, Entry};
+use super::catalogue::{Catalogue, Entry};
 use super::check::{Checked, EXTRA_FIELDS, Expected, array_label, check};
 use super::envelope::{Door, Envelope, Key};
-use super::fault::join;
+use super::fault::{EventFault, join};
 use super::lane::Lane;
-use super::splice::splice;
+use super::refusal::{BodyError, Refusal, Rules, Unknown};
+use super::splice::{Edit, splice};
 use super::split::{RawArray, split};
-use super::{MAX_EVENTS_PER_BODY, time};
+use super::time;
 
 /// An event's time may be this far ahead of our clock without being counted.
 const AHEAD_MS: i64 = 120_000;
@@ -23,24 +23,6 @@ const MAX_ECHOED_ID: usize = 128;
 
 /// What orders the events of the table's types: the first that an event has.
 const KEYS: &[&str] = &["conversationId", "userId", "agentId"];
-
-/// What happens to fields and enum values that the table does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownRule {
-    /// Let through as they came, and reported.
-    Forward,
-    /// The event is refused.
-    Refuse,
-}
-
-/// The operator's rules for events.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// Most bytes of an event as it came.
-    pub max_event: usize,
-    /// Unknown fields and enum values.
-    pub unknown: UnknownRule,
-}
 
 /// Who brought a body, by which way and when.
 #[derive(Clone, Copy, Debug)]
@@ -70,83 +52,6 @@ pub struct ParsedBody {
     pub unknown: Vec<Unknown>,
     /// Lanes of the known arrays that had events, each once, refused events included.
     pub lanes: Vec<Lane>,
-}
-
-/// Why one event was not taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// As given, if it was a string of reasonable length.
-    pub event_id: Option<String>,
-    /// Begins `array[index]:`; names all faults; holds nothing of the content.
-    pub message: String,
-    /// Name of the array, or `unknown` if it does not look like a name.
-    pub array: String,
-    /// Position in the array.
-    pub index: usize,
-    /// Sending the same again can help.
-    pub retryable: bool,
-    /// Code for metrics and logs: that of the first fault.
-    pub reason: &'static str,
-}
-
-/// Something that the table does not have and that was let through.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unknown {
-    /// Array of the event.
-    pub array: Array,
-    /// Path of the field; names that could be content read "a field".
-    pub field: String,
-    /// Which of the two it is.
-    pub kind: UnknownKind,
-}
-
-/// What is unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum UnknownKind {
-    /// The field.
-    Field,
-    /// The value of a known field with a list of values.
-    Value,
-}
-
-/// Why nothing of a body was taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
-    /// Bytes that are no text.
-    #[error("the body is not UTF-8")]
-    NotUtf8,
-    /// No JSON, or a lone surrogate in an array's name.
-    #[error("the body is not JSON: line {line}, column {column}")]
-    NotJson {
-        /// From 1.
-        line: usize,
-        /// From 1.
-        column: usize,
-    },
-    /// JSON of another shape, or an array twice.
-    #[error("the body must be an object of arrays of events, each array once")]
-    NotArrays,
-    /// `{}` or only empty arrays.
-    #[error("the body has no events")]
-    NoEvents,
-    /// More than [`MAX_EVENTS_PER_BODY`] events or arrays.
-    #[error("the body has {found} events; at most {MAX_EVENTS_PER_BODY} are taken")]
-    TooMany {
-        /// How many it has.
-        found: usize,
-    },
-}
-
-impl BodyError {
-    /// The answer in the API's shape.
-    pub fn error_body(&self) -> ErrorBody {
-        let (code, status) = match self {
-            BodyError::NotUtf8 | BodyError::NotJson { .. } | BodyError::NotArrays => ("bad.request", 400),
-            BodyError::NoEvents => ("zero.events.submitted", 400),
-            BodyError::TooMany { .. } => ("request.entity.too.large", 413),
-        };
-        ErrorBody { message: self.to_string(), code, status }
-    }
 }
 
 /// Checks a request body event by event.
@@ -200,7 +105,7 @@ fn take_array(
         let mut checked = check(text, expected);
         if text.len() > rules.max_event {
             let message = format!("the event is {} bytes, at most {} are taken", text.len(), rules.max_event);
-            checked.faults.insert(0, super::fault::Fault { reason: "too_large", message });
+            checked.faults.insert(0, EventFault { reason: "too_large", message });
             checked.faults_total += 1;
         }
         if checked.faults.is_empty() {
@@ -237,23 +142,27 @@ fn take_event(
         if checked.is_empty {
             added.pop();
         }
-        checked.edits.push((1..1, added));
+        checked.edits.push(Edit { range: 1..1, text: added });
     }
     let bytes = if checked.edits.is_empty() {
         body.slice_ref(text.as_bytes())
     } else {
-        checked.edits.sort_by_key(|(range, _)| range.start);
+        checked.edits.sort_by_key(|edit| edit.range.start);
         splice(text, &checked.edits)
     };
     let array = entry.array();
     let unknown = checked.unknown.into_iter();
-    parsed.unknown.extend(unknown.map(|(field, kind)| Unknown { array: array.clone(), field, kind }));
+    parsed.unknown.extend(unknown.map(|found| Unknown {
+        array: array.clone(),
+        field: found.field,
+        kind: found.kind,
+    }));
     parsed.ahead += usize::from(event_time_ms > receipt.now_ms.saturating_add(AHEAD_MS));
     parsed.events.push(Envelope {
         lane: entry.lane(),
         array,
         event_id,
-        key: checked.key.map_or_else(|| Key::alone(event_id), |(_, id)| Key::of_id(&id)),
+        key: checked.key.map_or_else(|| Key::alone(event_id), |key| Key::of_id(&key.id)),
         event_time_ms,
         accepted_at_ms: receipt.now_ms,
         door: receipt.door,
@@ -263,15 +172,9 @@ fn take_event(
 }
 
 /// Puts a value in the place of its `null`, or else among what is added to the front.
-fn put(
-    edits: &mut Vec<(Range<usize>, String)>,
-    added: &mut String,
-    null: Option<Range<usize>>,
-    name: &str,
-    value: &str,
-) {
+fn put(edits: &mut Vec<Edit>, added: &mut String, null: Option<Range<usize>>, name: &str, value: &str) {
     match null {
-        Some(range) => edits.push((range, format!("\"{value}\""))),
+        Some(range) => edits.push(Edit { range, text: format!("\"{value}\"") }),
         None => added.push_str(&format!("\"{name}\":\"{value}\",")),
     }
 }

@@ -5,56 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::lane::Lane;
-use super::types::TYPES;
-
-/// What a field may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Any string.
-    Text,
-    /// A UUID of version 4.
-    Uuid4,
-    /// A UUID of any version.
-    Uuid,
-    /// An RFC 3339 date and time with a zone.
-    Time,
-    /// `true` or `false`.
-    Bool,
-    /// Any JSON number.
-    Number,
-    /// One of these strings.
-    Enum(&'static [&'static str]),
-    /// An array of strings.
-    TextList,
-    /// An object whose values are strings.
-    TextMap,
-    /// An object of these fields.
-    Object(&'static [Field]),
-}
-
-/// One field of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// Name in JSON.
-    pub name: &'static str,
-    /// The API refuses the event without it.
-    pub required: bool,
-    /// What it may hold.
-    pub kind: Kind,
-}
-
-/// One array of a request body and the shape of its events.
-#[derive(Debug, PartialEq, Eq)]
-pub struct EventType {
-    /// Number in queue records; never reused. 1 to 65,534.
-    pub id: u16,
-    /// Name of the array in a request body.
-    pub array: &'static str,
-    /// Endpoint that takes it.
-    pub lane: Lane,
-    /// Fields in the vendor's order.
-    pub fields: &'static [Field],
-}
+use super::types::{EventType, TYPES};
 
 /// Every array that the API takes, in the order of the on-disk ids.
 pub fn types() -> &'static [EventType] {

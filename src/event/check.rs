@@ -8,19 +8,20 @@ use std::ops::Range;
 use uuid::{Uuid, Variant};
 
 use super::MAX_DEPTH;
-use super::body::{UnknownKind, UnknownRule};
-use super::catalogue::{Field, Kind};
-use super::cursor::{Cursor, Shape, Text};
-use super::fault::{Fault, MAX_FAULTS, Path, allowed, found, printable};
+use super::cursor::{JsonCursor, Shape, Text};
+use super::fault::{EventFault, MAX_FAULTS, Path, allowed, found, printable};
+use super::refusal::{UnknownKind, UnknownRule};
+use super::splice::Edit;
 use super::time::{self, TimeFault};
+use super::types::{Field, FieldKind};
 
 /// Most unknown fields and values reported of one event.
 const MAX_UNKNOWN: usize = 16;
 
 /// What an event of an added array must have; the rest of it is the operator's matter.
 pub(super) const EXTRA_FIELDS: &[Field] = &[
-    Field { name: "eventId", required: true, kind: Kind::Uuid },
-    Field { name: "eventDateTime", required: true, kind: Kind::Time },
+    Field { name: "eventId", required: true, kind: FieldKind::Uuid },
+    Field { name: "eventDateTime", required: true, kind: FieldKind::Time },
 ];
 
 /// What an event is held against.
@@ -33,6 +34,22 @@ pub(super) struct Expected<'c> {
     pub(super) keys: &'c [&'c str],
 }
 
+/// The string that orders an event.
+#[derive(Debug)]
+pub(super) struct FoundKey<'a> {
+    /// Position of its field in [`Expected::keys`].
+    pub(super) rank: usize,
+    pub(super) id: Cow<'a, str>,
+}
+
+/// A field or value that the table does not have.
+#[derive(Debug)]
+pub(super) struct FoundUnknown {
+    /// Its path.
+    pub(super) field: String,
+    pub(super) kind: UnknownKind,
+}
+
 /// What the walk found.
 #[derive(Debug, Default)]
 pub(super) struct Checked<'a> {
@@ -40,15 +57,14 @@ pub(super) struct Checked<'a> {
     pub(super) event_id: Option<Cow<'a, str>>,
     pub(super) uuid: Option<Uuid>,
     pub(super) time_ms: Option<i64>,
-    /// Rank of the field that holds the key, and the id.
-    pub(super) key: Option<(usize, Cow<'a, str>)>,
+    pub(super) key: Option<FoundKey<'a>>,
     /// Where `null` stands for an id or a time that is to be filled in.
     pub(super) null_id: Option<Range<usize>>,
     pub(super) null_time: Option<Range<usize>>,
-    pub(super) edits: Vec<(Range<usize>, String)>,
-    pub(super) faults: Vec<Fault>,
+    pub(super) edits: Vec<Edit>,
+    pub(super) faults: Vec<EventFault>,
     pub(super) faults_total: usize,
-    pub(super) unknown: Vec<(String, UnknownKind)>,
+    pub(super) unknown: Vec<FoundUnknown>,
     /// The object has no member: what is filled in needs no comma.
     pub(super) is_empty: bool,
 }
@@ -57,14 +73,15 @@ impl Checked<'_> {
     pub(super) fn fault(&mut self, reason: &'static str, message: impl FnOnce() -> String) {
         self.faults_total += 1;
         if self.faults.len() < MAX_FAULTS {
-            self.faults.push(Fault { reason, message: message() });
+            self.faults.push(EventFault { reason, message: message() });
         }
     }
 }
 
 /// Walks over `event`, the text of one well-formed JSON value.
 pub(super) fn check<'a>(event: &'a str, expected: Expected<'_>) -> Checked<'a> {
-    let mut walk = Walk { cursor: Cursor::new(event), expected, out: Checked::default(), keys: Vec::new() };
+    let mut walk =
+        Walk { cursor: JsonCursor::new(event), expected, out: Checked::default(), keys: Vec::new() };
     match walk.cursor.shape() {
         Shape::Object => walk.object(Some(expected.fields), &Path::Root, 1),
         other => walk.out.fault("wrong_type", || format!("found {}, must be an object", found(other, None))),
@@ -73,7 +90,7 @@ pub(super) fn check<'a>(event: &'a str, expected: Expected<'_>) -> Checked<'a> {
 }
 
 struct Walk<'a, 'c> {
-    cursor: Cursor<'a>,
+    cursor: JsonCursor<'a>,
     expected: Expected<'c>,
     out: Checked<'a>,
     /// Names in the objects that are open, the innermost last.
@@ -155,7 +172,7 @@ impl<'a> Walk<'a, '_> {
     /// Remembers the string ahead if it is the event's id or a better key than the one so far.
     fn note_key(&mut self, name: &str) {
         let rank = self.expected.keys.iter().position(|key| *key == name);
-        let is_better = |rank: usize| self.out.key.as_ref().is_none_or(|(best, _)| rank < *best);
+        let is_better = |rank: usize| self.out.key.as_ref().is_none_or(|best| rank < best.rank);
         let rank = rank.filter(|&rank| is_better(rank));
         let is_id = name == "eventId" && self.out.event_id.is_none();
         if rank.is_none() && !is_id {
@@ -167,11 +184,11 @@ impl<'a> Walk<'a, '_> {
         }
         // An empty id ties unrelated events together.
         if let Some(rank) = rank.filter(|_| !value.is_empty()) {
-            self.out.key = Some((rank, value));
+            self.out.key = Some(FoundKey { rank, id: value });
         }
     }
 
-    fn value(&mut self, kind: Option<&'static Kind>, path: &Path<'_>, depth: usize) {
+    fn value(&mut self, kind: Option<&'static FieldKind>, path: &Path<'_>, depth: usize) {
         let shape = self.cursor.shape();
         if matches!(shape, Shape::Object | Shape::Array) && depth >= MAX_DEPTH {
             self.out.fault("too_deep", || inside(path, &format!("nesting over {MAX_DEPTH}")));
@@ -182,12 +199,20 @@ impl<'a> Walk<'a, '_> {
             (None, Shape::Array) => self.array(None, path, depth + 1),
             (None, Shape::Text) => drop(self.text(path)),
             (None, _) => self.cursor.skip_word(),
-            (Some(Kind::Object(fields)), Shape::Object) => self.object(Some(fields), path, depth + 1),
-            (Some(Kind::TextMap), Shape::Object) => self.text_map(path, depth + 1),
-            (Some(Kind::TextList), Shape::Array) => self.array(Some(&Kind::Text), path, depth + 1),
-            (Some(Kind::Bool), Shape::Bool) | (Some(Kind::Number), Shape::Number) => self.cursor.skip_word(),
+            (Some(FieldKind::Object(fields)), Shape::Object) => self.object(Some(fields), path, depth + 1),
+            (Some(FieldKind::TextMap), Shape::Object) => self.text_map(path, depth + 1),
+            (Some(FieldKind::TextList), Shape::Array) => self.array(Some(&FieldKind::Text), path, depth + 1),
+            (Some(FieldKind::Bool), Shape::Bool) | (Some(FieldKind::Number), Shape::Number) => {
+                self.cursor.skip_word()
+            }
             (
-                Some(kind @ (Kind::Text | Kind::Uuid4 | Kind::Uuid | Kind::Time | Kind::Enum(_))),
+                Some(
+                    kind @ (FieldKind::Text
+                    | FieldKind::Uuid4
+                    | FieldKind::Uuid
+                    | FieldKind::Time
+                    | FieldKind::Enum(_)),
+                ),
                 Shape::Text,
             ) => {
                 if let Some((token, value)) = self.text(path) {
@@ -201,7 +226,7 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    fn array(&mut self, kind: Option<&'static Kind>, path: &Path<'_>, depth: usize) {
+    fn array(&mut self, kind: Option<&'static FieldKind>, path: &Path<'_>, depth: usize) {
         self.cursor.take(b'[');
         let mut index = 0;
         while !self.cursor.take(b']') {
@@ -224,7 +249,7 @@ impl<'a> Walk<'a, '_> {
             self.cursor.take(b':');
             match name.value {
                 Some(name) => {
-                    self.value(Some(&Kind::Text), &Path::Field(path, &name), depth);
+                    self.value(Some(&FieldKind::Text), &Path::Field(path, &name), depth);
                     self.keys.push(name);
                 }
                 None => {
@@ -245,22 +270,22 @@ impl<'a> Walk<'a, '_> {
         Some((start..end, value?))
     }
 
-    fn known_text(&mut self, kind: &Kind, token: Range<usize>, value: &str, path: &Path<'_>) {
+    fn known_text(&mut self, kind: &FieldKind, token: Range<usize>, value: &str, path: &Path<'_>) {
         let is_event_id = matches!(path, Path::Field(Path::Root, "eventId"));
         let is_event_time = matches!(path, Path::Field(Path::Root, "eventDateTime"));
         match kind {
-            Kind::Uuid | Kind::Uuid4 => match read_uuid(value).filter(|id| *kind == Kind::Uuid || is_v4(id)) {
+            FieldKind::Uuid | FieldKind::Uuid4 => match read_uuid(value).filter(|id| *kind == FieldKind::Uuid || is_v4(id)) {
                 Some(id) if is_event_id => self.out.uuid = Some(id),
                 Some(_) => {}
                 None => self.wrong("bad_id", kind, &found(Shape::Text, Some(value.chars().count())), path),
             },
-            Kind::Time => match time::read(value) {
+            FieldKind::Time => match time::read(value) {
                 Ok(read) => {
                     if is_event_time {
                         self.out.time_ms = Some(read.ms);
                     }
                     if let Some(spelling) = read.spelling {
-                        self.out.edits.push((token, format!("\"{spelling}\"")));
+                        self.out.edits.push(Edit { range: token, text: format!("\"{spelling}\"") });
                     }
                 }
                 Err(TimeFault::NoZone) => self.out.fault("bad_time", || {
@@ -270,7 +295,7 @@ impl<'a> Walk<'a, '_> {
                     self.wrong("bad_time", kind, &found(Shape::Text, Some(value.chars().count())), path);
                 }
             },
-            Kind::Enum(values) if !values.contains(&value) => {
+            FieldKind::Enum(values) if !values.contains(&value) => {
                 if self.expected.unknown == Some(UnknownRule::Refuse) {
                     let found = found(Shape::Text, Some(value.chars().count()));
                     self.wrong("unknown_value", kind, &found, path);
@@ -289,13 +314,13 @@ impl<'a> Walk<'a, '_> {
                 self.out.fault("unknown_field", || inside(path, "the API knows no such field"));
             }
             Some(UnknownRule::Forward) if self.out.unknown.len() < MAX_UNKNOWN => {
-                self.out.unknown.push((path.render(), kind));
+                self.out.unknown.push(FoundUnknown { field: path.render(), kind });
             }
             Some(UnknownRule::Forward) => {}
         }
     }
 
-    fn wrong(&mut self, reason: &'static str, kind: &Kind, found: &str, path: &Path<'_>) {
+    fn wrong(&mut self, reason: &'static str, kind: &FieldKind, found: &str, path: &Path<'_>) {
         self.out.fault(reason, || inside(path, &format!("found {found}, must be {}", allowed(kind))));
     }
 

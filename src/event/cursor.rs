@@ -29,12 +29,12 @@ pub(super) struct Text<'a> {
 
 /// A place in the text.
 #[derive(Debug)]
-pub(super) struct Cursor<'a> {
+pub(super) struct JsonCursor<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> JsonCursor<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
@@ -91,7 +91,7 @@ impl<'a> Cursor<'a> {
 
     /// The string that comes next, without passing it.
     pub(super) fn peek_text(&self) -> Option<Text<'a>> {
-        Cursor { text: self.text, at: self.at }.text()
+        JsonCursor { text: self.text, at: self.at }.text()
     }
 
     /// Passes a string; says whether it has escapes.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::catalogue::Kind;
 use super::cursor::Shape;
+use super::types::FieldKind;
 
 /// Most faults spelled out for one event; the rest is counted. A type has at most 12 fields.
 pub(super) const MAX_FAULTS: usize = 40;
@@ -15,7 +15,7 @@ const MAX_DIGITS: usize = 4;
 
 /// One fault: a code for metrics and a sentence for the producer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct EventFault {
     pub(super) reason: &'static str,
     pub(super) message: String,
 }
@@ -68,23 +68,23 @@ pub(super) fn found(shape: Shape, text_chars: Option<usize>) -> String {
 }
 
 /// What is allowed.
-pub(super) fn allowed(kind: &Kind) -> String {
+pub(super) fn allowed(kind: &FieldKind) -> String {
     match kind {
-        Kind::Text => "a string".to_owned(),
-        Kind::Uuid4 => "a UUID of version 4".to_owned(),
-        Kind::Uuid => "a UUID".to_owned(),
-        Kind::Time => "an RFC 3339 date and time with a zone, as 2026-07-01T12:00:00.000Z".to_owned(),
-        Kind::Bool => "true or false".to_owned(),
-        Kind::Number => "a number".to_owned(),
-        Kind::Enum(values) => format!("one of {}", values.join(", ")),
-        Kind::TextList => "an array of strings".to_owned(),
-        Kind::TextMap => "an object of strings".to_owned(),
-        Kind::Object(_) => "an object".to_owned(),
+        FieldKind::Text => "a string".to_owned(),
+        FieldKind::Uuid4 => "a UUID of version 4".to_owned(),
+        FieldKind::Uuid => "a UUID".to_owned(),
+        FieldKind::Time => "an RFC 3339 date and time with a zone, as 2026-07-01T12:00:00.000Z".to_owned(),
+        FieldKind::Bool => "true or false".to_owned(),
+        FieldKind::Number => "a number".to_owned(),
+        FieldKind::Enum(values) => format!("one of {}", values.join(", ")),
+        FieldKind::TextList => "an array of strings".to_owned(),
+        FieldKind::TextMap => "an object of strings".to_owned(),
+        FieldKind::Object(_) => "an object".to_owned(),
     }
 }
 
 /// All faults of an event in one line.
-pub(super) fn join(faults: &[Fault], total: usize) -> String {
+pub(super) fn join(faults: &[EventFault], total: usize) -> String {
     let mut line = String::new();
     for fault in faults {
         if !line.is_empty() {
@@ -101,6 +101,7 @@ pub(super) fn join(faults: &[Fault], total: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Field;
     use crate::event::catalogue;
 
     #[test]
@@ -113,10 +114,10 @@ mod tests {
 
     #[test]
     fn every_field_of_the_table_is_printed() {
-        fn all(fields: &[catalogue::Field]) {
+        fn all(fields: &[Field]) {
             for field in fields {
                 assert_eq!(printable(field.name), field.name);
-                if let Kind::Object(inside) = field.kind {
+                if let FieldKind::Object(inside) = field.kind {
                     all(inside);
                 }
             }

@@ -21,19 +21,19 @@ mod cursor;
 mod envelope;
 mod fault;
 mod lane;
+mod refusal;
 mod splice;
 mod split;
 mod time;
 mod types;
 
-pub use answer::ErrorBody;
-pub use body::{
-    BodyError, ParsedBody, Receipt, Refusal, Rules, Unknown, UnknownKind, UnknownRule, parse_body,
-};
-pub use catalogue::{Array, Catalogue, Entry, EventType, ExtraArray, Field, Kind, KnownArray};
+pub use body::{ParsedBody, Receipt, parse_body};
+pub use catalogue::{Array, Catalogue, Entry, ExtraArray, KnownArray};
 pub use envelope::{Door, Envelope, Key};
 pub use lane::Lane;
+pub use refusal::{BodyError, ErrorBody, Refusal, Rules, Unknown, UnknownKind, UnknownRule};
 pub use splice::one_line;
+pub use types::{EventType, Field, FieldKind};
 
 /// Most events in one request to the API. Source: the vendor's API description.
 pub const MAX_EVENTS_PER_REQUEST: usize = 100;

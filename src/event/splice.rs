@@ -4,12 +4,19 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+/// New text for a range of the old one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Edit {
+    pub(super) range: Range<usize>,
+    pub(super) text: String,
+}
+
 /// `text` with each range replaced; ranges are ascending and do not overlap.
-pub(super) fn splice(text: &str, edits: &[(Range<usize>, String)]) -> Bytes {
-    let grown: usize = edits.iter().map(|(_, new)| new.len()).sum();
+pub(super) fn splice(text: &str, edits: &[Edit]) -> Bytes {
+    let grown: usize = edits.iter().map(|edit| edit.text.len()).sum();
     let mut bytes = BytesMut::with_capacity(text.len() + grown);
     let mut from = 0;
-    for (range, new) in edits {
+    for Edit { range, text: new } in edits {
         bytes.extend_from_slice(&text.as_bytes()[from..range.start]);
         bytes.extend_from_slice(new.as_bytes());
         from = range.end;

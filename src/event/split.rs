@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::value::RawValue;
 
 use super::MAX_EVENTS_PER_BODY;
-use super::body::BodyError;
+use super::refusal::BodyError;
 
 /// One array of a body.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use crate::event::{Field, Kind, Lane, MAX_EVENTS_PER_REQUEST, catalogue};
+use crate::event::{Field, FieldKind, Lane, MAX_EVENTS_PER_REQUEST, catalogue};
 
 use super::record::{Seen, Sight, comparable};
 
@@ -113,19 +113,19 @@ fn object(fields: &[Field], found: &Map<String, Value>, at: &str) -> Result<(), 
     Ok(())
 }
 
-fn kind(kind: &Kind, value: &Value, at: &str) -> Result<(), String> {
+fn kind(kind: &FieldKind, value: &Value, at: &str) -> Result<(), String> {
     let text = value.as_str();
     let fits = match kind {
-        Kind::Text => text.is_some(),
-        Kind::Uuid4 => text.is_some_and(|text| uuid(text) == Some(4)),
-        Kind::Uuid => text.is_some_and(|text| uuid(text).is_some()),
-        Kind::Time => text.is_some_and(time),
-        Kind::Bool => value.is_boolean(),
-        Kind::Number => value.is_number(),
-        Kind::Enum(values) => text.is_some_and(|text| values.contains(&text)),
-        Kind::TextList => value.as_array().is_some_and(|items| items.iter().all(Value::is_string)),
-        Kind::TextMap => value.as_object().is_some_and(|items| items.values().all(Value::is_string)),
-        Kind::Object(fields) => {
+        FieldKind::Text => text.is_some(),
+        FieldKind::Uuid4 => text.is_some_and(|text| uuid(text) == Some(4)),
+        FieldKind::Uuid => text.is_some_and(|text| uuid(text).is_some()),
+        FieldKind::Time => text.is_some_and(time),
+        FieldKind::Bool => value.is_boolean(),
+        FieldKind::Number => value.is_number(),
+        FieldKind::Enum(values) => text.is_some_and(|text| values.contains(&text)),
+        FieldKind::TextList => value.as_array().is_some_and(|items| items.iter().all(Value::is_string)),
+        FieldKind::TextMap => value.as_object().is_some_and(|items| items.values().all(Value::is_string)),
+        FieldKind::Object(fields) => {
             let Value::Object(found) = value else { return Err(format!("{at} is not an object")) };
             return object(fields, found, at);
         }

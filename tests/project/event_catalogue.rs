@@ -4,8 +4,8 @@ use bytes::Bytes;
 use proptest::prelude::{Strategy as _, any, prop, prop_oneof, proptest};
 use serde_json::{Map, Value, json};
 use trunkline::event::{
-    BodyError, Catalogue, Door, Entry, EventType, ExtraArray, Field, Key, Kind, Lane, ParsedBody, Receipt,
-    Rules, UnknownKind, UnknownRule, answer, catalogue, one_line, parse_body,
+    BodyError, Catalogue, Door, Entry, EventType, ExtraArray, Field, FieldKind, Key, Lane, ParsedBody,
+    Receipt, Rules, UnknownKind, UnknownRule, answer, catalogue, one_line, parse_body,
 };
 use uuid::Uuid;
 
@@ -13,17 +13,17 @@ const ID: &str = "5a3b0e5c-6c0e-4f6a-9d5e-0123456789ab";
 const FILLED: Uuid = Uuid::from_u128(0x1111_1111_1111_4111_8111_1111_1111_1111);
 const NOW_MS: i64 = 1_782_907_200_000;
 
-fn full(kind: &Kind) -> Value {
+fn full(kind: &FieldKind) -> Value {
     match kind {
-        Kind::Text => json!("text"),
-        Kind::Uuid | Kind::Uuid4 => json!(ID),
-        Kind::Time => json!("2026-07-01T12:00:00.000Z"),
-        Kind::Bool => json!(true),
-        Kind::Number => json!(1.5),
-        Kind::Enum(values) => json!(values[0]),
-        Kind::TextList => json!(["one", "two"]),
-        Kind::TextMap => json!({"one": "1"}),
-        Kind::Object(fields) => full_object(fields),
+        FieldKind::Text => json!("text"),
+        FieldKind::Uuid | FieldKind::Uuid4 => json!(ID),
+        FieldKind::Time => json!("2026-07-01T12:00:00.000Z"),
+        FieldKind::Bool => json!(true),
+        FieldKind::Number => json!(1.5),
+        FieldKind::Enum(values) => json!(values[0]),
+        FieldKind::TextList => json!(["one", "two"]),
+        FieldKind::TextMap => json!({"one": "1"}),
+        FieldKind::Object(fields) => full_object(fields),
     }
 }
 
@@ -62,7 +62,7 @@ fn paths(fields: &'static [Field]) -> Vec<(String, &'static Field)> {
     let mut all = Vec::new();
     for field in fields {
         all.push((format!("/{}", field.name), field));
-        if let Kind::Object(inner) = field.kind {
+        if let FieldKind::Object(inner) = field.kind {
             all.extend(
                 paths(inner).into_iter().map(|(path, inner)| (format!("/{}{path}", field.name), inner)),
             );
@@ -118,10 +118,10 @@ fn each_field_of_a_wrong_type_or_value_is_refused_by_name_without_its_content() 
         for (path, field) in paths(row.fields) {
             let mut wrong = vec![json!([["SECRET"]])];
             match field.kind {
-                Kind::Text => wrong.push(json!(1)),
-                Kind::TextList => wrong.push(json!(["a", 1])),
-                Kind::TextMap => wrong.push(json!({"a": 1})),
-                Kind::Object(_) => wrong.push(json!("SECRET")),
+                FieldKind::Text => wrong.push(json!(1)),
+                FieldKind::TextList => wrong.push(json!(["a", 1])),
+                FieldKind::TextMap => wrong.push(json!({"a": 1})),
+                FieldKind::Object(_) => wrong.push(json!("SECRET")),
                 _ => wrong.push(json!("SECRET")),
             }
             for value in wrong {

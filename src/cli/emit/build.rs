@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::event::{EventType, Field, Kind};
+use crate::event::{EventType, Field, FieldKind};
 
 /// Namespace of `uuid:TEXT`: any fixed UUID; changing it changes every id.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7e5a_3c1e_9b0d_4f6a_8c21_d5e4_f3b2_a190);
@@ -109,7 +109,7 @@ pub fn build(parts: &Parts<'_>) -> Result<Built, BuildError> {
 fn fill_source(event: &mut Map<String, Value>, fields: &[Field], source_id: &str) {
     for field in fields {
         match field.kind {
-            Kind::Object(inside) if inside.iter().any(|field| field.name == "sourceId") => {
+            FieldKind::Object(inside) if inside.iter().any(|field| field.name == "sourceId") => {
                 if !field.required && !event.contains_key(field.name) {
                     continue;
                 }
@@ -160,20 +160,22 @@ fn typed(key: &str, value: &str, parts: &Parts<'_>) -> Result<Value, BuildError>
         allowed: super::describe::kind(&kind),
     };
     match kind {
-        Kind::Bool => value.parse::<bool>().map(Value::from).map_err(|_| bad()),
-        Kind::Number => match serde_json::from_str(value) {
+        FieldKind::Bool => value.parse::<bool>().map(Value::from).map_err(|_| bad()),
+        FieldKind::Number => match serde_json::from_str(value) {
             Ok(number @ Value::Number(_)) => Ok(number),
             _ => Err(bad()),
         },
-        Kind::TextList => Ok(value.split(',').map(str::trim).collect()),
-        Kind::Enum(values) if !values.contains(&value) => Err(bad()),
-        Kind::Object(_) | Kind::TextMap => Err(bad()),
-        Kind::Text | Kind::Uuid4 | Kind::Uuid | Kind::Time | Kind::Enum(_) => Ok(value.into()),
+        FieldKind::TextList => Ok(value.split(',').map(str::trim).collect()),
+        FieldKind::Enum(values) if !values.contains(&value) => Err(bad()),
+        FieldKind::Object(_) | FieldKind::TextMap => Err(bad()),
+        FieldKind::Text | FieldKind::Uuid4 | FieldKind::Uuid | FieldKind::Time | FieldKind::Enum(_) => {
+            Ok(value.into())
+        }
     }
 }
 
 /// What a dotted key may hold.
-fn kind_of(key: &str, known: &'static EventType) -> Result<Kind, BuildError> {
+fn kind_of(key: &str, known: &'static EventType) -> Result<FieldKind, BuildError> {
     let mut fields = known.fields;
     let mut steps = key.split('.').peekable();
     while let Some(step) = steps.next() {
@@ -191,12 +193,12 @@ fn kind_of(key: &str, known: &'static EventType) -> Result<Kind, BuildError> {
         };
         match (steps.peek(), field.kind) {
             (None, kind) => return Ok(kind),
-            (Some(_), Kind::Object(inside)) => fields = inside,
-            (Some(_), Kind::TextMap) => return Ok(Kind::Text),
+            (Some(_), FieldKind::Object(inside)) => fields = inside,
+            (Some(_), FieldKind::TextMap) => return Ok(FieldKind::Text),
             (Some(_), _) => return Err(BuildError::NoObject(key.to_owned())),
         }
     }
-    Ok(Kind::Text)
+    Ok(FieldKind::Text)
 }
 
 #[cfg(test)]
@@ -254,7 +256,7 @@ mod tests {
                 assert_eq!(event["sourceId"], "pbx", "{}", known.array);
             }
             for field in known.fields.iter().filter(|field| field.required) {
-                if let Kind::Object(inside) = field.kind
+                if let FieldKind::Object(inside) = field.kind
                     && has_one(inside)
                 {
                     assert_eq!(event[field.name]["sourceId"], "pbx", "{}", known.array);

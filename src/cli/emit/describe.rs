@@ -2,21 +2,21 @@
 
 use std::fmt::Write as _;
 
-use crate::event::{EventType, Field, Kind, Lane, catalogue};
+use crate::event::{EventType, Field, FieldKind, Lane, catalogue};
 
 /// What a field may hold.
-pub fn kind(kind: &Kind) -> String {
+pub fn kind(kind: &FieldKind) -> String {
     match kind {
-        Kind::Text => "text".to_owned(),
-        Kind::Uuid4 => "a UUID of version 4, or uuid:TEXT".to_owned(),
-        Kind::Uuid => "a UUID, or uuid:TEXT".to_owned(),
-        Kind::Time => "a time with a zone, as 2026-07-01T12:00:00.000Z".to_owned(),
-        Kind::Bool => "true or false".to_owned(),
-        Kind::Number => "a number".to_owned(),
-        Kind::Enum(values) => values.join(" | "),
-        Kind::TextList => "texts, separated by commas".to_owned(),
-        Kind::TextMap => "texts by name: KEY.NAME=TEXT".to_owned(),
-        Kind::Object(_) => "fields of its own".to_owned(),
+        FieldKind::Text => "text".to_owned(),
+        FieldKind::Uuid4 => "a UUID of version 4, or uuid:TEXT".to_owned(),
+        FieldKind::Uuid => "a UUID, or uuid:TEXT".to_owned(),
+        FieldKind::Time => "a time with a zone, as 2026-07-01T12:00:00.000Z".to_owned(),
+        FieldKind::Bool => "true or false".to_owned(),
+        FieldKind::Number => "a number".to_owned(),
+        FieldKind::Enum(values) => values.join(" | "),
+        FieldKind::TextList => "texts, separated by commas".to_owned(),
+        FieldKind::TextMap => "texts by name: KEY.NAME=TEXT".to_owned(),
+        FieldKind::Object(_) => "fields of its own".to_owned(),
     }
 }
 
@@ -51,7 +51,7 @@ fn write_fields(prefix: &str, fields: &[Field], text: &mut String) {
         let name = format!("{prefix}{}", field.name);
         let mark = if field.required { "*" } else { " " };
         let _ = writeln!(text, "  {mark} {name:<44} {}", kind(&field.kind));
-        if let Kind::Object(inside) = field.kind {
+        if let FieldKind::Object(inside) = field.kind {
             write_fields(&format!("{name}."), inside, text);
         }
     }
@@ -63,7 +63,7 @@ fn example(fields: &[Field]) -> String {
     let mut words = Vec::new();
     for field in fields.iter().filter(|field| field.required && !filled_in.contains(&field.name)) {
         match field.kind {
-            Kind::Object(inside) => {
+            FieldKind::Object(inside) => {
                 for field_inside in
                     inside.iter().filter(|inside| inside.required && !filled_in.contains(&inside.name))
                 {
@@ -81,13 +81,13 @@ fn example(fields: &[Field]) -> String {
     words.join(" ")
 }
 
-fn sample(kind: &Kind) -> &'static str {
+fn sample(kind: &FieldKind) -> &'static str {
     match kind {
-        Kind::Uuid4 | Kind::Uuid => "uuid:call-4711",
-        Kind::Time => "2026-07-01T12:00:00.000Z",
-        Kind::Bool => "true",
-        Kind::Number => "1",
-        Kind::Enum(values) => values.first().copied().unwrap_or("text"),
-        Kind::Text | Kind::TextList | Kind::TextMap | Kind::Object(_) => "text",
+        FieldKind::Uuid4 | FieldKind::Uuid => "uuid:call-4711",
+        FieldKind::Time => "2026-07-01T12:00:00.000Z",
+        FieldKind::Bool => "true",
+        FieldKind::Number => "1",
+        FieldKind::Enum(values) => values.first().copied().unwrap_or("text"),
+        FieldKind::Text | FieldKind::TextList | FieldKind::TextMap | FieldKind::Object(_) => "text",
     }
 }

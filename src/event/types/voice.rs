@@ -1,8 +1,9 @@
 //! Fields of the voice conversations' events.
 
-use super::super::catalogue::{Field, Kind};
+use super::shape::FieldKind::{Bool, Enum, Object, Text, TextList, TextMap, Uuid4};
+use super::shape::{Field, opt, req};
 use super::shared::{
-    CONVERSATION_ID, EVENT_DATE_TIME, EVENT_ID, FINAL_STATE, SOURCE_CONFIGURATION, TRANSFER_TYPE, opt, req,
+    CONVERSATION_ID, EVENT_DATE_TIME, EVENT_ID, FINAL_STATE, SOURCE_CONFIGURATION, TRANSFER_TYPE,
 };
 
 const DISCONNECT_TYPE: &[&str] = &[
@@ -17,196 +18,191 @@ const DISCONNECT_TYPE: &[&str] = &[
     "TransferUser",
 ];
 
-const AUDIO_STATE: &[Field] = &[opt("canHear", Kind::Bool), opt("canSpeak", Kind::Bool)];
+const AUDIO_STATE: &[Field] = &[opt("canHear", Bool), opt("canSpeak", Bool)];
 
 const INITIAL_CONFIGURATION: &[Field] = &[
-    opt("audioState", Kind::Object(AUDIO_STATE)),
-    opt("alerting", Kind::Bool),
-    opt("inbound", Kind::Bool),
-    opt("invitedBy", Kind::Text),
-    opt("recordingActive", Kind::Bool),
-    opt("additionalInfo", Kind::TextMap),
+    opt("audioState", Object(AUDIO_STATE)),
+    opt("alerting", Bool),
+    opt("inbound", Bool),
+    opt("invitedBy", Text),
+    opt("recordingActive", Bool),
+    opt("additionalInfo", TextMap),
 ];
 
-pub(super) const END_TRANSFER_EVENTS: &[Field] = &[
+pub(super) const END_TRANSFER: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("commandId", Kind::Uuid4),
-    req("finalState", Kind::Enum(FINAL_STATE)),
-    req("objectCommunicationId", Kind::Uuid4),
+    req("commandId", Uuid4),
+    req("finalState", Enum(FINAL_STATE)),
+    req("objectCommunicationId", Uuid4),
 ];
 
-pub(super) const PHONE_TRANSFER_EVENTS: &[Field] = &[
+pub(super) const PHONE_TRANSFER: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("transferType", Kind::Enum(TRANSFER_TYPE)),
-    req("commandId", Kind::Uuid4),
-    req("initiatingCommunicationId", Kind::Uuid4),
-    req("targetCommunicationId", Kind::Uuid4),
-    req("objectCommunicationId", Kind::Uuid4),
-    req("destinationPhoneNumber", Kind::Text),
+    req("transferType", Enum(TRANSFER_TYPE)),
+    req("commandId", Uuid4),
+    req("initiatingCommunicationId", Uuid4),
+    req("targetCommunicationId", Uuid4),
+    req("objectCommunicationId", Uuid4),
+    req("destinationPhoneNumber", Text),
 ];
 
-pub(super) const PROGRESS_TRANSFER_EVENTS: &[Field] = &[
+pub(super) const PROGRESS_TRANSFER: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("commandId", Kind::Uuid4),
-    req("objectCommunicationId", Kind::Uuid4),
-    req("destinationCommunicationId", Kind::Uuid4),
+    req("commandId", Uuid4),
+    req("objectCommunicationId", Uuid4),
+    req("destinationCommunicationId", Uuid4),
 ];
 
-pub(super) const ROUTING_TRANSFER_EVENTS: &[Field] = &[
+pub(super) const ROUTING_TRANSFER: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("transferType", Kind::Enum(TRANSFER_TYPE)),
-    req("commandId", Kind::Uuid4),
-    req("initiatingCommunicationId", Kind::Text),
-    req("targetCommunicationId", Kind::Uuid4),
-    req("objectCommunicationId", Kind::Uuid4),
-    req("destinationQueueId", Kind::Uuid4),
-    opt("languageId", Kind::Uuid4),
-    opt("skillIds", Kind::TextList),
+    req("transferType", Enum(TRANSFER_TYPE)),
+    req("commandId", Uuid4),
+    req("initiatingCommunicationId", Text),
+    req("targetCommunicationId", Uuid4),
+    req("objectCommunicationId", Uuid4),
+    req("destinationQueueId", Uuid4),
+    opt("languageId", Uuid4),
+    opt("skillIds", TextList),
 ];
 
-pub(super) const USER_TRANSFER_EVENTS: &[Field] = &[
+pub(super) const USER_TRANSFER: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("transferType", Kind::Enum(TRANSFER_TYPE)),
-    req("commandId", Kind::Uuid4),
-    req("initiatingCommunicationId", Kind::Uuid4),
-    req("targetCommunicationId", Kind::Uuid4),
-    req("objectCommunicationId", Kind::Uuid4),
-    req("destinationUserId", Kind::Uuid4),
+    req("transferType", Enum(TRANSFER_TYPE)),
+    req("commandId", Uuid4),
+    req("initiatingCommunicationId", Uuid4),
+    req("targetCommunicationId", Uuid4),
+    req("objectCommunicationId", Uuid4),
+    req("destinationUserId", Uuid4),
 ];
 
-pub(super) const COMMUNICATION_ANSWERED_EVENTS: &[Field] =
-    &[EVENT_ID, EVENT_DATE_TIME, CONVERSATION_ID, req("communicationId", Kind::Uuid4)];
+pub(super) const COMMUNICATION_ANSWERED: &[Field] =
+    &[EVENT_ID, EVENT_DATE_TIME, CONVERSATION_ID, req("communicationId", Uuid4)];
 
-pub(super) const COMMUNICATION_DISPOSITION_APPLIED_EVENTS: &[Field] = &[
+pub(super) const COMMUNICATION_DISPOSITION_APPLIED: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("communicationId", Kind::Uuid4),
-    opt("code", Kind::Uuid4),
-    opt("notes", Kind::Text),
-    opt("tags", Kind::TextList),
+    req("communicationId", Uuid4),
+    opt("code", Uuid4),
+    opt("notes", Text),
+    opt("tags", TextList),
 ];
 
-pub(super) const HOLD_UPDATED_EVENTS: &[Field] = &[
+pub(super) const HOLD_UPDATED: &[Field] =
+    &[EVENT_ID, EVENT_DATE_TIME, CONVERSATION_ID, req("communicationId", Uuid4), req("held", Bool)];
+
+pub(super) const EXTERNAL_ESTABLISHED: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("communicationId", Kind::Uuid4),
-    req("held", Kind::Bool),
+    req("communicationId", Uuid4),
+    opt("ani", Text),
+    opt("aniName", Text),
+    opt("dnis", Text),
+    opt("dnisName", Text),
+    req("initialConfiguration", Object(INITIAL_CONFIGURATION)),
+    req("sourceConfiguration", Object(SOURCE_CONFIGURATION)),
 ];
 
-pub(super) const EXTERNAL_ESTABLISHED_EVENTS: &[Field] = &[
+pub(super) const IVR_ESTABLISHED: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("communicationId", Kind::Uuid4),
-    opt("ani", Kind::Text),
-    opt("aniName", Kind::Text),
-    opt("dnis", Kind::Text),
-    opt("dnisName", Kind::Text),
-    req("initialConfiguration", Kind::Object(INITIAL_CONFIGURATION)),
-    req("sourceConfiguration", Kind::Object(SOURCE_CONFIGURATION)),
+    req("communicationId", Uuid4),
+    opt("ivrPhoneNumber", Text),
+    opt("ivrName", Text),
+    opt("ani", Text),
+    opt("dnis", Text),
+    req("initialConfiguration", Object(INITIAL_CONFIGURATION)),
+    req("sourceConfiguration", Object(SOURCE_CONFIGURATION)),
 ];
 
-pub(super) const IVR_ESTABLISHED_EVENTS: &[Field] = &[
+pub(super) const PHONE_ESTABLISHED: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("communicationId", Kind::Uuid4),
-    opt("ivrPhoneNumber", Kind::Text),
-    opt("ivrName", Kind::Text),
-    opt("ani", Kind::Text),
-    opt("dnis", Kind::Text),
-    req("initialConfiguration", Kind::Object(INITIAL_CONFIGURATION)),
-    req("sourceConfiguration", Kind::Object(SOURCE_CONFIGURATION)),
+    req("communicationId", Uuid4),
+    opt("phoneNumber", Text),
+    opt("ani", Text),
+    opt("dnis", Text),
+    req("initialConfiguration", Object(INITIAL_CONFIGURATION)),
+    req("sourceConfiguration", Object(SOURCE_CONFIGURATION)),
 ];
 
-pub(super) const PHONE_ESTABLISHED_EVENTS: &[Field] = &[
+pub(super) const ROUTING_ESTABLISHED: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("communicationId", Kind::Uuid4),
-    opt("phoneNumber", Kind::Text),
-    opt("ani", Kind::Text),
-    opt("dnis", Kind::Text),
-    req("initialConfiguration", Kind::Object(INITIAL_CONFIGURATION)),
-    req("sourceConfiguration", Kind::Object(SOURCE_CONFIGURATION)),
+    req("communicationId", Uuid4),
+    opt("phoneNumber", Text),
+    req("queueId", Uuid4),
+    opt("ani", Text),
+    opt("dnis", Text),
+    opt("skillIds", TextList),
+    opt("languageId", Uuid4),
+    req("initialConfiguration", Object(INITIAL_CONFIGURATION)),
+    req("sourceConfiguration", Object(SOURCE_CONFIGURATION)),
 ];
 
-pub(super) const ROUTING_ESTABLISHED_EVENTS: &[Field] = &[
+pub(super) const USER_ESTABLISHED: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("communicationId", Kind::Uuid4),
-    opt("phoneNumber", Kind::Text),
-    req("queueId", Kind::Uuid4),
-    opt("ani", Kind::Text),
-    opt("dnis", Kind::Text),
-    opt("skillIds", Kind::TextList),
-    opt("languageId", Kind::Uuid4),
-    req("initialConfiguration", Kind::Object(INITIAL_CONFIGURATION)),
-    req("sourceConfiguration", Kind::Object(SOURCE_CONFIGURATION)),
+    req("communicationId", Uuid4),
+    opt("phoneNumber", Text),
+    req("userId", Uuid4),
+    opt("stationId", Uuid4),
+    opt("ani", Text),
+    opt("dnis", Text),
+    opt("afterCallWorkRequired", Bool),
+    opt("queueId", Uuid4),
+    req("initialConfiguration", Object(INITIAL_CONFIGURATION)),
+    req("sourceConfiguration", Object(SOURCE_CONFIGURATION)),
 ];
 
-pub(super) const USER_ESTABLISHED_EVENTS: &[Field] = &[
+pub(super) const AUDIO_UPDATED: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("communicationId", Kind::Uuid4),
-    opt("phoneNumber", Kind::Text),
-    req("userId", Kind::Uuid4),
-    opt("stationId", Kind::Uuid4),
-    opt("ani", Kind::Text),
-    opt("dnis", Kind::Text),
-    opt("afterCallWorkRequired", Kind::Bool),
-    opt("queueId", Kind::Uuid4),
-    req("initialConfiguration", Kind::Object(INITIAL_CONFIGURATION)),
-    req("sourceConfiguration", Kind::Object(SOURCE_CONFIGURATION)),
+    req("communicationId", Uuid4),
+    req("audioState", Object(AUDIO_STATE)),
 ];
 
-pub(super) const AUDIO_UPDATED_EVENTS: &[Field] = &[
+pub(super) const COMMUNICATION_ENDED: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("communicationId", Kind::Uuid4),
-    req("audioState", Kind::Object(AUDIO_STATE)),
+    req("communicationId", Uuid4),
+    req("disconnectType", Enum(DISCONNECT_TYPE)),
+    opt("destinationConversationId", Uuid4),
 ];
 
-pub(super) const COMMUNICATION_ENDED_EVENTS: &[Field] = &[
+pub(super) const CONSULT_TRANSFER: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("communicationId", Kind::Uuid4),
-    req("disconnectType", Kind::Enum(DISCONNECT_TYPE)),
-    opt("destinationConversationId", Kind::Uuid4),
+    req("initiatingCommunicationId", Uuid4),
+    req("destinationCommunicationId", Uuid4),
+    req("objectCommunicationId", Uuid4),
 ];
 
-pub(super) const CONSULT_TRANSFER_EVENTS: &[Field] = &[
+pub(super) const PROGRESS_CONSULT_TRANSFER: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
-    req("initiatingCommunicationId", Kind::Uuid4),
-    req("destinationCommunicationId", Kind::Uuid4),
-    req("objectCommunicationId", Kind::Uuid4),
+    req("initiatingCommunicationId", Uuid4),
+    req("destinationCommunicationId", Uuid4),
+    req("objectCommunicationId", Uuid4),
 ];
 
-pub(super) const PROGRESS_CONSULT_TRANSFER_EVENTS: &[Field] = &[
-    EVENT_ID,
-    EVENT_DATE_TIME,
-    CONVERSATION_ID,
-    req("initiatingCommunicationId", Kind::Uuid4),
-    req("destinationCommunicationId", Kind::Uuid4),
-    req("objectCommunicationId", Kind::Uuid4),
-];
-
-pub(super) const END_CONSULT_TRANSFER_EVENTS: &[Field] = &[EVENT_ID, EVENT_DATE_TIME, CONVERSATION_ID];
+pub(super) const END_CONSULT_TRANSFER: &[Field] = &[EVENT_ID, EVENT_DATE_TIME, CONVERSATION_ID];
