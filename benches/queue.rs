@@ -55,7 +55,7 @@ fn bare(group: usize, events: usize) -> f64 {
     rate(events, clock.mono().since(began))
 }
 
-fn settings(dir: &Path) -> config::Queue {
+fn settings(dir: &Path) -> config::QueueConfig {
     let text = format!(
         "[upstream]\nregion = \"eu-central-1\"\nclient_id = \"bench\"\nclient_secret = \"bench\"\n[queue]\ndir = {:?}\n\
          dedupe_window = \"0s\"\nmin_free_disk = \"1MiB\"\n",
@@ -180,7 +180,7 @@ fn starts() {
 
 /// All four lanes written and drained at once with deduplication full; tells the most that was resident.
 fn busy(dir: &Path) {
-    let config = config::Queue { dedupe_window: Duration::from_secs(86_400), ..settings(dir) };
+    let config = config::QueueConfig { dedupe_window: Duration::from_secs(86_400), ..settings(dir) };
     let queue = Queue::open(&config, Clock::system(), Arc::new(Metrics::new())).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let before = proc("io", "write_bytes:");

@@ -79,7 +79,7 @@ impl AdminContext {
     fn new(allow_anonymous: bool) -> Self {
         let token_file = std::env::temp_dir().join(format!("trunkline-fuzz-token-{}", std::process::id()));
         std::fs::write(&token_file, TOKEN).unwrap();
-        let config = config::Ingest {
+        let config = config::IngestConfig {
             max_line: MAX_BODY,
             max_event: 1_000,
             max_pending: MAX_PENDING,
@@ -87,8 +87,8 @@ impl AdminContext {
             max_unacked: 2,
             unknown: UnknownPolicy::Forward,
             extra_arrays: Vec::new(),
-            stream: config::Stream { path: "/".into(), mode: 0, group: None, allow_uids: Vec::new() },
-            http: config::Http { listen: None, token_file: Some(token_file.clone()), allow_anonymous },
+            stream: config::StreamConfig { path: "/".into(), mode: 0, group: None, allow_uids: Vec::new() },
+            http: config::HttpConfig { listen: None, token_file: Some(token_file.clone()), allow_anonymous },
         };
         let memory = Memory::default();
         let metrics = Arc::new(Metrics::new());

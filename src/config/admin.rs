@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::key::{Key, Kind, key, unset};
+use super::key::{ConfigKey, ValueType, key, unset};
 use super::values::Values;
 
 /// `[admin]`
 #[derive(Clone, Debug)]
-pub struct Admin {
+pub struct AdminConfig {
     /// Unix socket of the admin interface.
     pub listen: PathBuf,
     /// Permission bits of the socket file.
@@ -22,30 +22,35 @@ pub struct Admin {
     pub late_after: Duration,
 }
 
-pub(super) const KEYS: &[Key] = &[
-    key("admin.listen", "unix:/run/trunkline/admin.sock", Kind::UnixListen, "Socket of the admin interface.")
-        .read_at_start(),
-    key("admin.mode", "0660", Kind::Mode, "Permission bits of the socket file.").read_at_start(),
-    unset("admin.group", "\"trunkline-admin\"", Kind::Text, "Group of the socket file, name or number.")
+pub(super) const KEYS: &[ConfigKey] = &[
+    key(
+        "admin.listen",
+        "unix:/run/trunkline/admin.sock",
+        ValueType::UnixListen,
+        "Socket of the admin interface.",
+    )
+    .read_at_start(),
+    key("admin.mode", "0660", ValueType::Mode, "Permission bits of the socket file.").read_at_start(),
+    unset("admin.group", "\"trunkline-admin\"", ValueType::Text, "Group of the socket file, name or number.")
         .read_at_start(),
     unset(
         "admin.metrics_listen",
         "\"127.0.0.1:9464\"",
-        Kind::TcpListen,
+        ValueType::TcpListen,
         "TCP address that serves only GET /livez, /readyz, /healthz and /metrics; not set: off.",
     )
     .read_at_start(),
     key(
         "admin.late_after",
         "15m",
-        Kind::Duration { off: false },
+        ValueType::Duration { off: false },
         "Age of the oldest event at which /healthz turns.",
     ),
 ];
 
 /// Reads the section.
-pub(super) fn read(values: &mut Values<'_>) -> Admin {
-    Admin {
+pub(super) fn read(values: &mut Values<'_>) -> AdminConfig {
+    AdminConfig {
         listen: values.unix_listen("admin.listen"),
         mode: values.mode("admin.mode"),
         group: values.text("admin.group"),

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::event::ExtraArray;
 
-use super::error::Faults;
+use super::Config;
+use super::error::{ConfigError, ConfigFaults};
 use super::load::{environment, examine, read_file};
-use super::{Config, ConfigError};
 
 /// The keys that a command needs; a fault in one of them is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub fn contact(path: Option<&Path>, needs: &[Need]) -> Result<Contact, ConfigErr
     };
     let is_needed = |key: &str| needs.iter().any(|need| need.key() == key);
     if examined.faults.iter().any(|fault| is_needed(&fault.key)) {
-        return Err(ConfigError::Invalid(Faults(examined.faults)));
+        return Err(ConfigError::Invalid(ConfigFaults(examined.faults)));
     }
     Ok(Contact::of(examined.config, passed_over))
 }

@@ -2,34 +2,34 @@
 
 use std::time::Duration;
 
-use super::key::{Key, Kind, key};
+use super::key::{ConfigKey, ValueType, key};
 use super::values::Values;
 
 /// `[daemon]`
 #[derive(Clone, Debug)]
-pub struct Daemon {
+pub struct DaemonConfig {
     /// How long requests in flight may take after SIGTERM.
     pub grace: Duration,
     /// How long delivery goes on after SIGTERM until the queue is empty; zero: not at all.
     pub drain: Duration,
 }
 
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[ConfigKey] = &[
     key(
         "daemon.grace",
         "10s",
-        Kind::Duration { off: false },
+        ValueType::Duration { off: false },
         "How long requests in flight may take after SIGTERM.",
     ),
     key(
         "daemon.drain",
         "0s",
-        Kind::Duration { off: true },
+        ValueType::Duration { off: true },
         "How long delivery goes on after SIGTERM until the queue is empty. \"0s\": not at all.",
     ),
 ];
 
 /// Reads the section.
-pub(super) fn read(values: &mut Values<'_>) -> Daemon {
-    Daemon { grace: values.duration("daemon.grace"), drain: values.duration("daemon.drain") }
+pub(super) fn read(values: &mut Values<'_>) -> DaemonConfig {
+    DaemonConfig { grace: values.duration("daemon.grace"), drain: values.duration("daemon.drain") }
 }

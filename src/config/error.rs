@@ -26,7 +26,7 @@ impl fmt::Display for Origin {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConfigFault {
     /// Dotted name of the key.
     pub key: String,
     /// What was found, secrets masked.
@@ -39,7 +39,7 @@ pub struct Fault {
     pub advice: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: found {}", self.key, self.found)?;
         writeln!(f, "  allowed: {}", self.allowed)?;
@@ -50,9 +50,9 @@ impl fmt::Display for Fault {
 
 /// All faults of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Faults(pub Vec<Fault>);
+pub struct ConfigFaults(pub Vec<ConfigFault>);
 
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
             1 => f.write_str("the configuration has 1 fault")?,
@@ -106,5 +106,5 @@ pub enum ConfigError {
     },
     /// Keys or values are wrong (exit 78).
     #[error("{0}")]
-    Invalid(Faults),
+    Invalid(ConfigFaults),
 }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use config::ValueKind;
 
-use super::key::{Key, Kind, key, nearest, unset};
+use super::key::{ConfigKey, ValueType, key, nearest, unset};
 use super::values::Values;
 use crate::event::{Catalogue, ExtraArray, Lane};
 
-/// What to do with fields, enum values that the catalogue does not know.
+/// What to do with fields and values that the catalogue does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownPolicy {
     /// Let them through as they came.
@@ -19,7 +19,7 @@ pub enum UnknownPolicy {
 
 /// `[ingest]`: the doors together.
 #[derive(Clone, Debug)]
-pub struct Ingest {
+pub struct IngestConfig {
     /// Longest line or HTTP body, bytes.
     pub max_line: usize,
     /// Largest event, bytes.
@@ -35,14 +35,14 @@ pub struct Ingest {
     /// `[[ingest.extra_arrays]]`
     pub extra_arrays: Vec<ExtraArray>,
     /// `[ingest.stream]`
-    pub stream: Stream,
+    pub stream: StreamConfig,
     /// `[ingest.http]`
-    pub http: Http,
+    pub http: HttpConfig,
 }
 
 /// `[ingest.stream]`
 #[derive(Clone, Debug)]
-pub struct Stream {
+pub struct StreamConfig {
     /// Socket file.
     pub path: PathBuf,
     /// Permission bits of the socket file.
@@ -55,7 +55,7 @@ pub struct Stream {
 
 /// `[ingest.http]`
 #[derive(Clone, Debug)]
-pub struct Http {
+pub struct HttpConfig {
     /// `127.0.0.1:PORT`, `[::1]:PORT` or `unix:/path`; `None`: off.
     pub listen: Option<String>,
     /// File with the bearer token.
@@ -64,84 +64,89 @@ pub struct Http {
     pub allow_anonymous: bool,
 }
 
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[ConfigKey] = &[
     key(
         "ingest.max_line",
         "1MiB",
-        Kind::Size { min: 1_000 },
+        ValueType::Size { min: 1_000 },
         "Longest line on the stream socket and longest HTTP body.",
     ),
-    key("ingest.max_event", "40kB", Kind::Size { min: 1_000 }, "Largest event; at most max_line."),
+    key("ingest.max_event", "40kB", ValueType::Size { min: 1_000 }, "Largest event; at most max_line."),
     key(
         "ingest.max_pending",
         "16MiB",
-        Kind::Size { min: 1_000 },
+        ValueType::Size { min: 1_000 },
         "What all doors together hold unanswered; above it reading pauses. At least max_line.",
     ),
     key(
         "ingest.max_connections",
         "256",
-        Kind::Integer { min: 2, max: 65_536 },
+        ValueType::Integer { min: 2, max: 65_536 },
         "Connections at all doors together; one uid gets at most half.",
     ),
     key(
         "ingest.max_unacked",
         "1024",
-        Kind::Integer { min: 1, max: 1_000_000 },
+        ValueType::Integer { min: 1, max: 1_000_000 },
         "Lines that a connection may have unanswered before reading pauses.",
     ),
     key(
         "ingest.unknown",
         "forward",
-        Kind::Choice(&["forward", "refuse"]),
+        ValueType::Choice(&["forward", "refuse"]),
         "Unknown fields and enum values: let them through, or refuse the event (for development).",
     ),
     unset(
         "ingest.extra_arrays",
         "[{ name = \"newEvents\", endpoint = \"conversations\", key = \"conversationId\" }]",
-        Kind::Tables,
+        ValueType::Tables,
         "Types newer than this build: name of the array, endpoint (a lane's name), and the field that orders its events.",
     ),
     key(
         "ingest.stream.path",
         "/run/trunkline/events.sock",
-        Kind::Socket,
+        ValueType::Socket,
         "Socket file that takes events, a JSON object a line.",
     )
     .read_at_start(),
-    key("ingest.stream.mode", "0660", Kind::Mode, "Permission bits of the socket file.").read_at_start(),
-    unset("ingest.stream.group", "\"asterisk\"", Kind::Text, "Group of the socket file, name or number.")
-        .read_at_start(),
+    key("ingest.stream.mode", "0660", ValueType::Mode, "Permission bits of the socket file.").read_at_start(),
+    unset(
+        "ingest.stream.group",
+        "\"asterisk\"",
+        ValueType::Text,
+        "Group of the socket file, name or number.",
+    )
+    .read_at_start(),
     unset(
         "ingest.stream.allow_uids",
         "[\"asterisk\", \"1000\"]",
-        Kind::List,
+        ValueType::List,
         "Who may connect, names or numbers; not set: whoever the file's mode lets in.",
     ),
     unset(
         "ingest.http.listen",
         "\"127.0.0.1:8480\"",
-        Kind::LoopbackListen,
+        ValueType::LoopbackListen,
         "Where the Events API's own paths are served; not set: off.",
     )
     .read_at_start(),
     unset(
         "ingest.http.token_file",
         "\"/etc/trunkline/http_token\"",
-        Kind::Path,
+        ValueType::Path,
         "File with the token that HTTP producers must bring.",
     ),
     key(
         "ingest.http.allow_anonymous",
         "false",
-        Kind::Bool,
+        ValueType::Bool,
         "Any secret and any bearer pass; none is logged.",
     ),
 ];
 
 /// Reads the section.
-pub(super) fn read(values: &mut Values<'_>) -> Ingest {
-    let ingest = Ingest {
+pub(super) fn read(values: &mut Values<'_>) -> IngestConfig {
+    let ingest = IngestConfig {
         max_line: values.length("ingest.max_line"),
         max_event: values.length("ingest.max_event"),
         max_pending: values.length("ingest.max_pending"),
@@ -149,13 +154,13 @@ pub(super) fn read(values: &mut Values<'_>) -> Ingest {
         max_unacked: values.number("ingest.max_unacked") as usize,
         unknown: [UnknownPolicy::Forward, UnknownPolicy::Refuse][values.choice("ingest.unknown")],
         extra_arrays: extra_arrays(values),
-        stream: Stream {
+        stream: StreamConfig {
             path: values.socket("ingest.stream.path"),
             mode: values.mode("ingest.stream.mode"),
             group: values.text("ingest.stream.group"),
             allow_uids: values.list("ingest.stream.allow_uids"),
         },
-        http: Http {
+        http: HttpConfig {
             listen: values.checked("ingest.http.listen", super::key::is_loopback_listen),
             token_file: values.path("ingest.http.token_file"),
             allow_anonymous: values.flag("ingest.http.allow_anonymous"),
@@ -190,7 +195,7 @@ fn extra_arrays(values: &mut Values<'_>) -> Vec<ExtraArray> {
         Some(_) => {
             values.fault(
                 name,
-                Kind::Tables.allowed(),
+                ValueType::Tables.allowed(),
                 "write [[ingest.extra_arrays]] in the file".to_owned(),
             );
             return Vec::new();
@@ -201,7 +206,7 @@ fn extra_arrays(values: &mut Values<'_>) -> Vec<ExtraArray> {
     for item in items {
         match extra_array(&item.kind, &catalogue, &arrays) {
             Ok(array) => arrays.push(array),
-            Err(advice) => values.fault(name, Kind::Tables.allowed(), advice),
+            Err(advice) => values.fault(name, ValueType::Tables.allowed(), advice),
         }
     }
     arrays

@@ -6,7 +6,7 @@ use config::ValueKind;
 
 /// One key of the configuration. Parsing, errors, `reference` and `show` are made from this.
 #[derive(Clone, Copy, Debug)]
-pub struct Key {
+pub struct ConfigKey {
     /// Dotted name.
     pub name: &'static str,
     /// Default as the environment would give it; `None`: not set.
@@ -14,7 +14,7 @@ pub struct Key {
     /// A value to show where there is no default, as TOML.
     pub example: &'static str,
     /// What its value is.
-    pub kind: Kind,
+    pub kind: ValueType,
     /// What it does, in a sentence or two.
     pub meaning: &'static str,
     /// A change takes a restart of the daemon: what it sets is bound, opened or built once, at the start. All
@@ -24,7 +24,7 @@ pub struct Key {
 
 /// What a key's value is.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum ValueType {
     /// Duration with a unit; `off`: `"0s"` is allowed and means off.
     Duration {
         /// Whether `"0s"` is allowed.
@@ -81,21 +81,26 @@ pub enum Kind {
 const DURATION_MAX: Duration = Duration::from_secs(3_650 * 24 * 3_600);
 
 /// Key with a default.
-pub(super) const fn key(name: &'static str, default: &'static str, kind: Kind, meaning: &'static str) -> Key {
-    Key { name, default: Some(default), example: "", kind, meaning, needs_restart: false }
+pub(super) const fn key(
+    name: &'static str,
+    default: &'static str,
+    kind: ValueType,
+    meaning: &'static str,
+) -> ConfigKey {
+    ConfigKey { name, default: Some(default), example: "", kind, meaning, needs_restart: false }
 }
 
 /// Key that is not set by default.
 pub(super) const fn unset(
     name: &'static str,
     example: &'static str,
-    kind: Kind,
+    kind: ValueType,
     meaning: &'static str,
-) -> Key {
-    Key { name, default: None, example, kind, meaning, needs_restart: false }
+) -> ConfigKey {
+    ConfigKey { name, default: None, example, kind, meaning, needs_restart: false }
 }
 
-impl Key {
+impl ConfigKey {
     /// The same key, read only when the daemon starts.
     pub(super) const fn read_at_start(mut self) -> Self {
         self.needs_restart = true;
@@ -114,50 +119,56 @@ impl Key {
 
     /// Whether a part of its value is not shown.
     pub(super) fn is_masked(&self) -> bool {
-        matches!(self.kind, Kind::Secret | Kind::Proxy | Kind::Url)
+        matches!(self.kind, ValueType::Secret | ValueType::Proxy | ValueType::Url)
     }
 
     /// Whether its value is never shown.
     pub fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Secret)
+        matches!(self.kind, ValueType::Secret)
     }
 }
 
-impl Kind {
+impl ValueType {
     /// What is allowed, for people.
     pub fn allowed(self) -> String {
         match self {
-            Kind::Duration { off: true } => {
+            ValueType::Duration { off: true } => {
                 "a duration with a unit, e.g. \"250ms\", \"30s\", \"24h\"; \"0s\" means off".to_owned()
             }
-            Kind::Duration { off: false } => {
+            ValueType::Duration { off: false } => {
                 "a duration with a unit, more than zero, at most 3650d, e.g. \"250ms\", \"30s\", \"24h\""
                     .to_owned()
             }
-            Kind::Size { min } => {
+            ValueType::Size { min } => {
                 format!("a size with a unit, e.g. \"500kB\", \"4GiB\"; at least {min} bytes")
             }
-            Kind::Percent { max } => format!("a percentage as a string, \"0%\" to \"{max}%\""),
-            Kind::Mode => "octal permission bits as a string, \"0000\" to \"0777\", e.g. \"0660\"".to_owned(),
-            Kind::Bool => "true or false".to_owned(),
-            Kind::Integer { min, max } => format!("a whole number without quotes, {min} to {max}"),
-            Kind::Choice(words) => format!("one of \"{}\"", words.join("\", \"")),
-            Kind::Text | Kind::Secret => "a text that is not empty".to_owned(),
-            Kind::List => {
+            ValueType::Percent { max } => format!("a percentage as a string, \"0%\" to \"{max}%\""),
+            ValueType::Mode => {
+                "octal permission bits as a string, \"0000\" to \"0777\", e.g. \"0660\"".to_owned()
+            }
+            ValueType::Bool => "true or false".to_owned(),
+            ValueType::Integer { min, max } => format!("a whole number without quotes, {min} to {max}"),
+            ValueType::Choice(words) => format!("one of \"{}\"", words.join("\", \"")),
+            ValueType::Text | ValueType::Secret => "a text that is not empty".to_owned(),
+            ValueType::List => {
                 "a list of texts, e.g. [\"asterisk\", \"1000\"]; by comma in the environment".to_owned()
             }
-            Kind::Path => "a path; a relative one counts from the configuration file".to_owned(),
-            Kind::Socket => "a path of at most 107 bytes; abstract sockets (@name) are refused".to_owned(),
-            Kind::Url => {
+            ValueType::Path => "a path; a relative one counts from the configuration file".to_owned(),
+            ValueType::Socket => {
+                "a path of at most 107 bytes; abstract sockets (@name) are refused".to_owned()
+            }
+            ValueType::Url => {
                 "an https URL without user, password or query; http only to a loopback host".to_owned()
             }
-            Kind::Proxy => "an http or https URL of a proxy".to_owned(),
-            Kind::LoopbackListen => {
+            ValueType::Proxy => "an http or https URL of a proxy".to_owned(),
+            ValueType::LoopbackListen => {
                 "127.0.0.1:PORT, [::1]:PORT or unix:/path; other addresses are refused".to_owned()
             }
-            Kind::UnixListen => "unix:/path of at most 107 bytes; abstract sockets are refused".to_owned(),
-            Kind::TcpListen => "IP:PORT, e.g. 127.0.0.1:9464 or [::]:9464".to_owned(),
-            Kind::Tables => {
+            ValueType::UnixListen => {
+                "unix:/path of at most 107 bytes; abstract sockets are refused".to_owned()
+            }
+            ValueType::TcpListen => "IP:PORT, e.g. 127.0.0.1:9464 or [::]:9464".to_owned(),
+            ValueType::Tables => {
                 "tables in the file with `name`, `endpoint` and, if events have an order, `key`".to_owned()
             }
         }
@@ -171,12 +182,12 @@ impl Kind {
             _ => false,
         };
         match self {
-            Kind::Duration { .. } if bare => "write a unit after the number, e.g. \"30s\"".to_owned(),
-            Kind::Size { .. } if bare => {
+            ValueType::Duration { .. } if bare => "write a unit after the number, e.g. \"30s\"".to_owned(),
+            ValueType::Size { .. } if bare => {
                 "write a unit after the number, e.g. \"500kB\" or \"4GiB\"".to_owned()
             }
-            Kind::Mode if bare => "write it in quotes with a leading zero, e.g. \"0660\"".to_owned(),
-            Kind::Choice(words) => match found {
+            ValueType::Mode if bare => "write it in quotes with a leading zero, e.g. \"0660\"".to_owned(),
+            ValueType::Choice(words) => match found {
                 ValueKind::String(text) => {
                     format!("did you mean \"{}\"?", nearest(text, words.iter().copied()))
                 }

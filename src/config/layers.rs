@@ -5,16 +5,17 @@ use std::path::Path;
 
 use config::{Map, Source, Value, ValueKind};
 
-use super::error::{Fault, Origin};
-use super::key::{Key, Kind, nearest};
-use super::{ConfigError, keys};
+use super::error::{ConfigError, ConfigFault, Origin};
+use super::key::{ConfigKey, ValueType, nearest};
 
 /// Prefix of the variables that set keys.
 const PREFIX: &str = "TRUNKLINE__";
 
 /// A key's value and where it came from.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct SourcedValue {
+    /// Its key.
+    pub(super) key: &'static ConfigKey,
     /// As it was written.
     pub(super) value: ValueKind,
     /// Where.
@@ -36,7 +37,7 @@ impl Source for Layer {
 }
 
 impl Layer {
-    fn insert(&mut self, key: &Key, value: ValueKind, origin: &Origin) {
+    fn insert(&mut self, key: &ConfigKey, value: ValueKind, origin: &Origin) {
         let origin = match origin {
             Origin::Default => None,
             Origin::File(path) => Some(format!("file:{}", path.display())),
@@ -46,32 +47,39 @@ impl Layer {
     }
 }
 
-/// Effective values by key, and what was wrong with names.
+/// What the layers come to.
+pub(super) struct Merged {
+    /// An entry for every key; [`ValueKind::Nil`] where none of the layers sets it.
+    pub(super) values: BTreeMap<&'static str, SourcedValue>,
+    /// What is wrong with names.
+    pub(super) faults: Vec<ConfigFault>,
+}
+
+/// Lays the environment over the file, and both over the defaults of `keys`.
 pub(super) fn merge(
+    keys: &[&'static ConfigKey],
     file: Option<(&Path, &str)>,
     env: &[(String, String)],
-) -> Result<(BTreeMap<&'static str, Found>, Vec<Fault>), ConfigError> {
-    let mut faults = Vec::new();
+) -> Result<Merged, ConfigError> {
+    let mut reading = Reading { keys, faults: Vec::new() };
     let file_layer = match file {
-        Some((path, text)) => file_layer(path, text, &mut faults)?,
+        Some((path, text)) => reading.file(path, text)?,
         None => Layer::default(),
     };
-    let env_layer = env_layer(env, &mut faults);
+    let env_layer = reading.env(env);
     let merged = config::Config::builder()
-        .add_source(default_layer())
+        .add_source(defaults(keys))
         .add_source(file_layer)
         .add_source(env_layer)
         .build()
         .and_then(|built| built.collect())
         .expect("the layers hold only declared keys, none of which is a section of another");
-
-    let mut values = BTreeMap::new();
-    for key in keys() {
-        if let Some(value) = lookup(&merged, key.name) {
-            values.insert(key.name, Found { origin: origin_of(value), value: value.kind.clone() });
-        }
-    }
-    Ok((values, faults))
+    let sourced = |key: &&'static ConfigKey| match lookup(&merged, key.name) {
+        Some(value) => SourcedValue { key, value: value.kind.clone(), origin: origin_of(value) },
+        None => SourcedValue { key, value: ValueKind::Nil, origin: Origin::Default },
+    };
+    let values = keys.iter().map(|key| (key.name, sourced(key))).collect();
+    Ok(Merged { values, faults: reading.faults })
 }
 
 fn origin_of(value: &Value) -> Origin {
@@ -95,9 +103,9 @@ fn lookup<'a>(table: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     }
 }
 
-fn default_layer() -> Layer {
+fn defaults(keys: &[&'static ConfigKey]) -> Layer {
     let mut layer = Layer::default();
-    for key in keys() {
+    for key in keys {
         if let Some(default) = key.default {
             layer.insert(key, ValueKind::String(default.to_owned()), &Origin::Default);
         }
@@ -105,85 +113,96 @@ fn default_layer() -> Layer {
     layer
 }
 
-fn file_layer(path: &Path, text: &str, faults: &mut Vec<Fault>) -> Result<Layer, ConfigError> {
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
-        path: path.to_owned(),
-        line: error.span().map_or(1, |span| {
-            1 + text.as_bytes()[..span.start.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
-        }),
-        message: error.message().to_owned(),
-    })?;
-    let origin = Origin::File(path.to_owned());
-    let mut layer = Layer::default();
-    flatten("", table, &origin, &mut layer, faults);
-    Ok(layer)
+/// Reads layers, and remembers what is wrong with names.
+struct Reading<'k> {
+    keys: &'k [&'static ConfigKey],
+    faults: Vec<ConfigFault>,
 }
 
-fn flatten(prefix: &str, table: toml::Table, origin: &Origin, layer: &mut Layer, faults: &mut Vec<Fault>) {
-    for (part, value) in table {
-        let name = if prefix.is_empty() { part } else { format!("{prefix}.{part}") };
-        if let Some(key) = keys().find(|key| key.name == name) {
-            layer.insert(key, kind_of(value), origin);
-            continue;
-        }
-        let section = format!("{name}.");
-        let is_section = keys().any(|key| key.name.starts_with(&section));
-        match value {
-            toml::Value::Table(inner) if is_section => flatten(&name, inner, origin, layer, faults),
-            _ if is_section => faults.push(Fault {
-                found: "a value where a section is wanted".to_owned(),
-                allowed: format!("a table [{name}] of keys"),
-                origin: origin.clone(),
-                advice: format!("write [{name}] on a line of its own and its keys below"),
-                key: name,
+impl Reading<'_> {
+    fn key(&self, name: &str) -> Option<&'static ConfigKey> {
+        self.keys.iter().copied().find(|key| key.name == name)
+    }
+
+    fn file(&mut self, path: &Path, text: &str) -> Result<Layer, ConfigError> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
+            path: path.to_owned(),
+            line: error.span().map_or(1, |span| {
+                1 + text.as_bytes()[..span.start.min(text.len())]
+                    .iter()
+                    .filter(|byte| **byte == b'\n')
+                    .count()
             }),
-            // An unknown section is told once for each of its keys, so that each gets its neighbour.
-            toml::Value::Table(inner) if !inner.is_empty() => flatten(&name, inner, origin, layer, faults),
-            _ => faults.push(unknown(name, origin)),
+            message: error.message().to_owned(),
+        })?;
+        let origin = Origin::File(path.to_owned());
+        let mut layer = Layer::default();
+        self.flatten("", table, &origin, &mut layer);
+        Ok(layer)
+    }
+
+    fn flatten(&mut self, prefix: &str, table: toml::Table, origin: &Origin, layer: &mut Layer) {
+        for (part, value) in table {
+            let name = if prefix.is_empty() { part } else { format!("{prefix}.{part}") };
+            if let Some(key) = self.key(&name) {
+                layer.insert(key, kind_of(value), origin);
+                continue;
+            }
+            let section = format!("{name}.");
+            let is_section = self.keys.iter().any(|key| key.name.starts_with(&section));
+            match value {
+                toml::Value::Table(inner) if is_section => self.flatten(&name, inner, origin, layer),
+                _ if is_section => self.faults.push(ConfigFault {
+                    found: "a value where a section is wanted".to_owned(),
+                    allowed: format!("a table [{name}] of keys"),
+                    origin: origin.clone(),
+                    advice: format!("write [{name}] on a line of its own and its keys below"),
+                    key: name,
+                }),
+                // An unknown section is told once for each of its keys, so that each gets its neighbour.
+                toml::Value::Table(inner) if !inner.is_empty() => self.flatten(&name, inner, origin, layer),
+                _ => self.unknown(name, origin),
+            }
         }
     }
-}
 
-fn unknown(name: String, origin: &Origin) -> Fault {
-    let near = nearest_key(&name);
-    let advice = match origin {
-        Origin::Env(_) => format!("did you mean {}? Otherwise unset the variable", near.variable()),
-        _ => format!("did you mean {}? Otherwise remove it", near.name),
-    };
-    Fault {
-        key: name,
-        found: "a key that does not exist".to_owned(),
-        allowed: "the keys that `trunkline config reference` lists".to_owned(),
-        origin: origin.clone(),
-        advice,
+    fn unknown(&mut self, name: String, origin: &Origin) {
+        let near = nearest(&name, self.keys.iter().map(|key| key.name));
+        let near = self.key(near).expect("the name was taken from the same keys");
+        let advice = match origin {
+            Origin::Env(_) => format!("did you mean {}? Otherwise unset the variable", near.variable()),
+            _ => format!("did you mean {}? Otherwise remove it", near.name),
+        };
+        self.faults.push(ConfigFault {
+            key: name,
+            found: "a key that does not exist".to_owned(),
+            allowed: "the keys that `trunkline config reference` lists".to_owned(),
+            origin: origin.clone(),
+            advice,
+        });
     }
-}
 
-fn nearest_key(name: &str) -> &'static Key {
-    let near = nearest(name, keys().map(|key| key.name));
-    keys().find(|key| key.name == near).expect("the name was taken from the same keys")
-}
-
-fn env_layer(env: &[(String, String)], faults: &mut Vec<Fault>) -> Layer {
-    let mut layer = Layer::default();
-    for (variable, text) in env {
-        let Some(rest) = variable.strip_prefix(PREFIX) else {
-            continue;
-        };
-        let origin = Origin::Env(variable.clone());
-        let name = rest.to_ascii_lowercase().replace("__", ".");
-        let Some(key) = keys().find(|key| key.name == name) else {
-            faults.push(unknown(name, &origin));
-            continue;
-        };
-        // An empty variable takes back what the file set, where a key can be without a value.
-        let value = match text.as_str() {
-            "" if key.default.is_none() && !matches!(key.kind, Kind::List) => ValueKind::Nil,
-            _ => ValueKind::String(text.clone()),
-        };
-        layer.insert(key, value, &origin);
+    fn env(&mut self, env: &[(String, String)]) -> Layer {
+        let mut layer = Layer::default();
+        for (variable, text) in env {
+            let Some(rest) = variable.strip_prefix(PREFIX) else {
+                continue;
+            };
+            let origin = Origin::Env(variable.clone());
+            let name = rest.to_ascii_lowercase().replace("__", ".");
+            let Some(key) = self.key(&name) else {
+                self.unknown(name, &origin);
+                continue;
+            };
+            // An empty variable takes back what the file set, where a key can be without a value.
+            let value = match text.as_str() {
+                "" if key.default.is_none() && !matches!(key.kind, ValueType::List) => ValueKind::Nil,
+                _ => ValueKind::String(text.clone()),
+            };
+            layer.insert(key, value, &origin);
+        }
+        layer
     }
-    layer
 }
 
 fn kind_of(value: toml::Value) -> ValueKind {

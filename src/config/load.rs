@@ -3,10 +3,13 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::error::{Fault, Faults, Origin};
+use super::error::{ConfigError, ConfigFault, ConfigFaults, Origin};
+use super::key::ConfigKey;
+use super::layers::Merged;
 use super::show::{self, Shown};
+use super::table::keys;
 use super::values::Values;
-use super::{Config, ConfigError, admin, daemon, emit, ingest, layers, log, queue, relay, upstream};
+use super::{Config, admin, daemon, emit, ingest, layers, log, queue, relay, upstream};
 use crate::files;
 
 /// Read where no other file is named.
@@ -101,7 +104,7 @@ fn read(path: &Path) -> Result<Option<String>, ConfigError> {
 fn check(file: Option<&File>, env: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
     let Examined { config, show, faults } = examine(file, env)?;
     if !faults.is_empty() {
-        return Err(ConfigError::Invalid(Faults(faults)));
+        return Err(ConfigError::Invalid(ConfigFaults(faults)));
     }
     Ok(Loaded { config, show, file: file.map(|file| file.path.clone()) })
 }
@@ -110,7 +113,7 @@ fn check(file: Option<&File>, env: impl Iterator<Item = (String, String)>) -> Re
 pub(super) struct Examined {
     pub(super) config: Config,
     show: Vec<Shown>,
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Vec<ConfigFault>,
 }
 
 pub(super) fn examine(
@@ -121,8 +124,9 @@ pub(super) fn examine(
     let base_dir = file.map_or(Path::new(DEFAULT_FILE), |file| &file.path).parent().unwrap_or(Path::new("/"));
     let credentials_dir =
         env.iter().find(|(name, _)| name == "CREDENTIALS_DIRECTORY").map(|(_, dir)| PathBuf::from(dir));
-    let (found, mut faults) =
-        layers::merge(file.map(|file| (file.path.as_path(), file.text.as_str())), &env)?;
+    let keys: Vec<&ConfigKey> = keys().collect();
+    let Merged { values: found, mut faults } =
+        layers::merge(&keys, file.map(|file| (file.path.as_path(), file.text.as_str())), &env)?;
     faults.extend(
         env.iter()
             .filter(|(name, value)| name.starts_with("TRUNKLINE__") && value.contains('\u{fffd}'))
@@ -155,8 +159,8 @@ pub(super) fn examine(
     Ok(Examined { config, show: show::shown(&found), faults: values.into_faults() })
 }
 
-fn not_utf8((name, _): &(String, String)) -> Fault {
-    Fault {
+fn not_utf8((name, _): &(String, String)) -> ConfigFault {
+    ConfigFault {
         key: name.clone(),
         found: "a value that is not UTF-8".to_owned(),
         allowed: "UTF-8".to_owned(),

@@ -1,6 +1,6 @@
 //! `[log]`: what is written, and how.
 
-use super::key::{Key, Kind, key};
+use super::key::{ConfigKey, ValueType, key};
 use super::values::Values;
 
 /// `log.format`
@@ -16,7 +16,7 @@ pub enum LogFormat {
 
 /// `[log]`
 #[derive(Clone, Debug)]
-pub struct Log {
+pub struct LogConfig {
     /// Least severe level that is written.
     pub level: tracing::Level,
     /// `log.format`
@@ -31,25 +31,25 @@ const LEVELS: [tracing::Level; 5] = [
     tracing::Level::TRACE,
 ];
 
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[ConfigKey] = &[
     key(
         "log.level",
         "info",
-        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        ValueType::Choice(&["error", "warn", "info", "debug", "trace"]),
         "Least severe level that is written.",
     ),
     key(
         "log.format",
         "text",
-        Kind::Choice(&["text", "json", "journald"]),
+        ValueType::Choice(&["text", "json", "journald"]),
         "Lines for people, JSON objects, or native journal entries.",
     )
     .read_at_start(),
 ];
 
 /// Reads the section.
-pub(super) fn read(values: &mut Values<'_>) -> Log {
-    Log {
+pub(super) fn read(values: &mut Values<'_>) -> LogConfig {
+    LogConfig {
         level: LEVELS[values.choice("log.level")],
         format: [LogFormat::Text, LogFormat::Json, LogFormat::Journald][values.choice("log.format")],
     }

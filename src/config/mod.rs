@@ -23,48 +23,44 @@ pub mod regions;
 mod relay;
 mod secret;
 mod show;
+mod table;
 mod upstream;
 mod values;
 
-pub use admin::Admin;
+pub use admin::AdminConfig;
 pub use contact::{Contact, Need, contact};
-pub use daemon::Daemon;
-pub use emit::Emit;
-pub use error::{ConfigError, Fault, Faults, Origin};
-pub use ingest::{Http, Ingest, Stream, UnknownPolicy};
-pub use key::{Key, Kind};
+pub use daemon::DaemonConfig;
+pub use emit::EmitConfig;
+pub use error::{ConfigError, ConfigFault, ConfigFaults, Origin};
+pub use ingest::{HttpConfig, IngestConfig, StreamConfig, UnknownPolicy};
+pub use key::{ConfigKey, ValueType};
 pub use load::{Loaded, from_toml_str, load, load_with};
-pub use log::{Log, LogFormat};
-pub use queue::Queue;
-pub use relay::Relay;
+pub use log::{LogConfig, LogFormat};
+pub use queue::QueueConfig;
+pub use regions::Endpoints;
+pub use relay::RelayConfig;
 pub use secret::{MASK, mask_url};
 pub use show::{Change, Shown, changes, reference};
-pub use upstream::{Credentials, Endpoints, Upstream};
-
-/// Every key, in the order of the sections.
-pub fn keys() -> impl Iterator<Item = &'static Key> {
-    [ingest::KEYS, emit::KEYS, queue::KEYS, relay::KEYS, upstream::KEYS, admin::KEYS, log::KEYS, daemon::KEYS]
-        .into_iter()
-        .flatten()
-}
+pub use table::keys;
+pub use upstream::{Credentials, UpstreamConfig};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `[ingest]`
-    pub ingest: Ingest,
+    pub ingest: IngestConfig,
     /// `[emit]`
-    pub emit: Emit,
+    pub emit: EmitConfig,
     /// `[queue]`
-    pub queue: Queue,
+    pub queue: QueueConfig,
     /// `[relay]`
-    pub relay: Relay,
+    pub relay: RelayConfig,
     /// `[upstream]`
-    pub upstream: Upstream,
+    pub upstream: UpstreamConfig,
     /// `[admin]`
-    pub admin: Admin,
+    pub admin: AdminConfig,
     /// `[log]`
-    pub log: Log,
+    pub log: LogConfig,
     /// `[daemon]`
-    pub daemon: Daemon,
+    pub daemon: DaemonConfig,
 }

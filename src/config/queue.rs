@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::key::{Key, Kind, key};
+use super::key::{ConfigKey, ValueType, key};
 use super::values::Values;
 
 /// `[queue]`
 #[derive(Clone, Debug)]
-pub struct Queue {
+pub struct QueueConfig {
     /// Directory of everything durable.
     pub dir: PathBuf,
     /// Allocated bytes under `dir` at most.
@@ -36,57 +36,57 @@ const SEGMENT_BYTES: u64 = 6 << 20;
 /// Least `queue.max_size`: 256 MiB.
 const SIZE_MIN: u64 = 256 << 20;
 
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[ConfigKey] = &[
     key(
         "queue.dir",
         "/var/lib/trunkline",
-        Kind::Path,
+        ValueType::Path,
         "Directory of everything durable; made with mode 0700, files 0600.",
     )
     .read_at_start(),
     key(
         "queue.max_size",
         "4GiB",
-        Kind::Size { min: SIZE_MIN },
+        ValueType::Size { min: SIZE_MIN },
         "All allocated bytes under dir; at least 256MiB. Full: events are refused, retryable.",
     ),
     key(
         "queue.lane_reserve",
         "5%",
-        Kind::Percent { max: 25 },
+        ValueType::Percent { max: 25 },
         "Part of max_size that each lane may always use.",
     ),
     key(
         "queue.min_free_disk",
         "256MiB",
-        Kind::Size { min: 0 },
+        ValueType::Size { min: 0 },
         "Free bytes on the file system below which the ledger gives way, then events are refused.",
     ),
     key(
         "queue.dedupe_window",
         "15m",
-        Kind::Duration { off: true },
+        ValueType::Duration { off: true },
         "How long an (array, eventId) is remembered; at most the newest 500,000 ids. \"0s\": off.",
     )
     .read_at_start(),
     key(
         "queue.keep_ledger",
         "72h",
-        Kind::Duration { off: false },
+        ValueType::Duration { off: false },
         "How long `trace` can tell what became of an event.",
     ),
-    key("queue.keep_ledger_size", "512MiB", Kind::Size { min: 0 }, "The ledger's size at most."),
+    key("queue.keep_ledger_size", "512MiB", ValueType::Size { min: 0 }, "The ledger's size at most."),
     key(
         "queue.dead_letters_max_age",
         "30d",
-        Kind::Duration { off: true },
+        ValueType::Duration { off: true },
         "Age at which a dead letter is discarded and counted. \"0s\": never.",
     ),
 ];
 
 /// Reads the section.
-pub(super) fn read(values: &mut Values<'_>) -> Queue {
-    Queue {
+pub(super) fn read(values: &mut Values<'_>) -> QueueConfig {
+    QueueConfig {
         dir: values.path("queue.dir").unwrap_or_default(),
         max_size: values.size("queue.max_size"),
         lane_reserve: values.percent("queue.lane_reserve"),

@@ -3,7 +3,16 @@
 //! Source: the vendor's table of regions (`api.<environment>`, `login.<environment>`). A region newer than this
 //! table is reached with `upstream.api_url` and `upstream.login_url`.
 
-use super::Endpoints;
+/// Where the API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Region's name, e.g. `eu-central-1`; `None` with explicit URLs.
+    pub region: Option<String>,
+    /// Base URL of the API without a trailing slash.
+    pub api_url: String,
+    /// Base URL of the login host without a trailing slash.
+    pub login_url: String,
+}
 
 /// A region and the domain under which its hosts live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

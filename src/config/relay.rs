@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::key::{Key, Kind, key};
+use super::key::{ConfigKey, ValueType, key};
 use super::values::Values;
 use crate::event::Lane;
 
 /// `[relay]`
 #[derive(Clone, Debug)]
-pub struct Relay {
+pub struct RelayConfig {
     /// Events a request at most, 1 to 100.
     pub batch_max_events: usize,
     /// Bytes of a request body at most.
@@ -33,63 +33,63 @@ pub struct Relay {
     pub event_max_age: [Duration; Lane::ALL.len()],
 }
 
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[ConfigKey] = &[
     key(
         "relay.batch_max_events",
         "100",
-        Kind::Integer { min: 1, max: 100 },
+        ValueType::Integer { min: 1, max: 100 },
         "Events in a request at most; the API takes no more than 100.",
     ),
     key(
         "relay.batch_max_size",
         "500kB",
-        Kind::Size { min: 1_000 },
+        ValueType::Size { min: 1_000 },
         "Bytes of a request's body at most; at least ingest.max_event.",
     ),
     key(
         "relay.batch_linger",
         "1s",
-        Kind::Duration { off: true },
+        ValueType::Duration { off: true },
         "How long an event waits for company; one that finds its lane quiet that long leaves at once.",
     ),
     key(
         "relay.requests_per_minute",
         "300",
-        Kind::Integer { min: 1, max: 100_000 },
+        ValueType::Integer { min: 1, max: 100_000 },
         "Requests that start in any 60 s at most, all lanes together, burst included.",
     ),
     key(
         "relay.burst",
         "10",
-        Kind::Integer { min: 1, max: 100_000 },
+        ValueType::Integer { min: 1, max: 100_000 },
         "Requests that may start at once after quiet; at most requests_per_minute. After a start it counts as spent.",
     ),
-    key("relay.max_in_flight", "8", Kind::Integer { min: 1, max: 256 }, "Requests under way at most."),
-    key("relay.one_per_key", "false", Kind::Bool, "Never two events of a key in one request."),
+    key("relay.max_in_flight", "8", ValueType::Integer { min: 1, max: 256 }, "Requests under way at most."),
+    key("relay.one_per_key", "false", ValueType::Bool, "Never two events of a key in one request."),
     key(
         "relay.retry_initial",
         "500ms",
-        Kind::Duration { off: false },
+        ValueType::Duration { off: false },
         "First wait after a fault; doubles with full jitter.",
     ),
-    key("relay.retry_max", "60s", Kind::Duration { off: false }, "Longest wait after repeated faults."),
+    key("relay.retry_max", "60s", ValueType::Duration { off: false }, "Longest wait after repeated faults."),
     key(
         "relay.event_retry_for",
         "1h",
-        Kind::Duration { off: false },
+        ValueType::Duration { off: false },
         "An event that the API itself keeps calling retryable is dead after 20 attempts and this long; outages never count.",
     ),
-    key("relay.event_max_age.conversations", "0s", Kind::Duration { off: true }, EXPIRES),
-    key("relay.event_max_age.presence", "0s", Kind::Duration { off: true }, EXPIRES),
-    key("relay.event_max_age.routingstatus", "0s", Kind::Duration { off: true }, EXPIRES),
-    key("relay.event_max_age.customkpi", "0s", Kind::Duration { off: true }, EXPIRES),
+    key("relay.event_max_age.conversations", "0s", ValueType::Duration { off: true }, EXPIRES),
+    key("relay.event_max_age.presence", "0s", ValueType::Duration { off: true }, EXPIRES),
+    key("relay.event_max_age.routingstatus", "0s", ValueType::Duration { off: true }, EXPIRES),
+    key("relay.event_max_age.customkpi", "0s", ValueType::Duration { off: true }, EXPIRES),
 ];
 
 const EXPIRES: &str = "Age at which an event of this lane becomes a dead letter `expired`. \"0s\": off.";
 
 /// Reads the section.
-pub(super) fn read(values: &mut Values<'_>) -> Relay {
-    let relay = Relay {
+pub(super) fn read(values: &mut Values<'_>) -> RelayConfig {
+    let relay = RelayConfig {
         batch_max_events: values.number("relay.batch_max_events") as usize,
         batch_max_size: values.length("relay.batch_max_size"),
         batch_linger: values.duration("relay.batch_linger"),

@@ -2,17 +2,17 @@
 
 use config::ValueKind;
 
-use super::key::{Key, Kind};
+use super::key::{ConfigKey, ValueType};
 
 /// What stands in place of a secret.
 pub const MASK: &str = "********";
 
 /// A value as `show` and errors print it: TOML, secrets masked.
-pub(super) fn display(key: &Key, value: &ValueKind) -> String {
+pub(super) fn display(key: &ConfigKey, value: &ValueKind) -> String {
     match (key.kind, value) {
-        (Kind::Secret, _) => format!("\"{MASK}\""),
-        (Kind::Proxy | Kind::Url, ValueKind::String(url)) => quoted(&mask_url(url)),
-        (Kind::Proxy | Kind::Url, _) => format!("\"{MASK}\""),
+        (ValueType::Secret, _) => format!("\"{MASK}\""),
+        (ValueType::Proxy | ValueType::Url, ValueKind::String(url)) => quoted(&mask_url(url)),
+        (ValueType::Proxy | ValueType::Url, _) => format!("\"{MASK}\""),
         _ => plain(value),
     }
 }

@@ -7,9 +7,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use config::ValueKind;
 
 use super::error::Origin;
-use super::key::{Key, Kind};
-use super::layers::Found;
-use super::{keys, secret};
+use super::key::{ConfigKey, ValueType};
+use super::layers::SourcedValue;
+use super::secret;
+use super::table::keys;
 
 /// One key as `config show` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct Shown {
 #[derive(Clone, Debug)]
 pub struct Change {
     /// The key.
-    pub key: &'static Key,
+    pub key: &'static ConfigKey,
     /// Before, as it is shown; `None`: not set.
     pub before: Option<String>,
     /// Now.
@@ -45,11 +46,11 @@ pub fn changes(before: &[Shown], now: &[Shown]) -> Vec<Change> {
 }
 
 /// The same for a value however it was spelt by its layer, in this process.
-fn fingerprint(key: &Key, value: Option<&ValueKind>) -> u64 {
+fn fingerprint(key: &ConfigKey, value: &ValueKind) -> u64 {
     let text = match value {
-        None | Some(ValueKind::Nil) => None,
-        Some(value) if key.is_masked() => Some(value.to_string()),
-        Some(value) => Some(value_text(key, value)),
+        ValueKind::Nil => None,
+        value if key.is_masked() => Some(value.to_string()),
+        value => Some(value_text(key, value)),
     };
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
@@ -57,26 +58,21 @@ fn fingerprint(key: &Key, value: Option<&ValueKind>) -> u64 {
 }
 
 /// Effective values in the order of the keys.
-pub(super) fn shown(found: &BTreeMap<&'static str, Found>) -> Vec<Shown> {
-    let show = |key: &'static Key| match found.get(key.name) {
-        None => {
-            Shown { key: key.name, value: None, origin: Origin::Default, fingerprint: fingerprint(key, None) }
-        }
-        Some(found) => Shown {
-            fingerprint: fingerprint(key, Some(&found.value)),
-            key: key.name,
-            value: (!matches!(found.value, ValueKind::Nil)).then(|| value_text(key, &found.value)),
-            origin: found.origin.clone(),
-        },
+pub(super) fn shown(found: &BTreeMap<&'static str, SourcedValue>) -> Vec<Shown> {
+    let show = |found: &SourcedValue| Shown {
+        fingerprint: fingerprint(found.key, &found.value),
+        key: found.key.name,
+        value: (!matches!(found.value, ValueKind::Nil)).then(|| value_text(found.key, &found.value)),
+        origin: found.origin.clone(),
     };
-    keys().map(show).collect()
+    keys().filter_map(|key| found.get(key.name)).map(show).collect()
 }
 
 /// Defaults and the environment give texts; they are shown as the file would spell them.
-fn value_text(key: &Key, value: &ValueKind) -> String {
+fn value_text(key: &ConfigKey, value: &ValueKind) -> String {
     match (key.kind, value) {
-        (Kind::Bool | Kind::Integer { .. }, ValueKind::String(text)) => text.clone(),
-        (Kind::List, ValueKind::String(text)) => {
+        (ValueType::Bool | ValueType::Integer { .. }, ValueKind::String(text)) => text.clone(),
+        (ValueType::List, ValueKind::String(text)) => {
             let items: Vec<String> =
                 text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(secret::quoted).collect();
             format!("[{}]", items.join(", "))

@@ -6,20 +6,9 @@ use std::time::Duration;
 use config::ValueKind;
 use secrecy::SecretString;
 
-use super::key::{Key, Kind, is_proxy, key, unset};
-use super::regions;
+use super::key::{ConfigKey, ValueType, is_proxy, key, unset};
+use super::regions::{self, Endpoints};
 use super::values::Values;
-
-/// Where the API is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoints {
-    /// Region's name, e.g. `eu-central-1`; `None` with explicit URLs.
-    pub region: Option<String>,
-    /// Base URL of the API without a trailing slash.
-    pub api_url: String,
-    /// Base URL of the login host without a trailing slash.
-    pub login_url: String,
-}
 
 /// How to log in.
 #[derive(Clone, Debug)]
@@ -40,7 +29,7 @@ pub enum Credentials {
 
 /// `[upstream]`
 #[derive(Clone, Debug)]
-pub struct Upstream {
+pub struct UpstreamConfig {
     /// Where the API is.
     pub endpoints: Endpoints,
     /// How to log in.
@@ -58,68 +47,73 @@ pub struct Upstream {
 /// The client id of the samples: no organisation's.
 const SAMPLE_CLIENT_ID: &str = "00000000-0000-4000-8000-000000000000";
 
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[ConfigKey] = &[
     unset(
         "upstream.region",
         "\"eu-central-1\"",
-        Kind::Text,
+        ValueType::Text,
         "Region of the organisation. Or set api_url and login_url.",
     ),
     unset(
         "upstream.api_url",
         "\"https://api.mypurecloud.de\"",
-        Kind::Url,
+        ValueType::Url,
         "Base URL of the API, instead of region.",
     ),
     unset(
         "upstream.login_url",
         "\"https://login.mypurecloud.de\"",
-        Kind::Url,
+        ValueType::Url,
         "Base URL of the login host, instead of region.",
     ),
     unset(
         "upstream.client_id",
         "\"00000000-0000-4000-8000-000000000000\"",
-        Kind::Text,
+        ValueType::Text,
         "Id of the OAuth client (client credentials). Or set access_token_file.",
     ),
     unset(
         "upstream.client_secret",
         "\"…\"",
-        Kind::Secret,
+        ValueType::Secret,
         "The client's secret; better kept in a file of its own.",
     ),
     unset(
         "upstream.client_secret_file",
         "\"/etc/trunkline/client_secret\"",
-        Kind::Path,
+        ValueType::Path,
         "File with the secret; not set: $CREDENTIALS_DIRECTORY/client_secret, else /etc/trunkline/client_secret.",
     ),
     unset(
         "upstream.access_token_file",
         "\"/run/trunkline/access_token\"",
-        Kind::Path,
+        ValueType::Path,
         "File with an access token that somebody else renews, instead of client_id.",
     ),
-    key("upstream.connect_timeout", "5s", Kind::Duration { off: false }, "Limit for making a connection."),
-    key("upstream.request_timeout", "30s", Kind::Duration { off: false }, "Limit for a whole request."),
+    key(
+        "upstream.connect_timeout",
+        "5s",
+        ValueType::Duration { off: false },
+        "Limit for making a connection.",
+    ),
+    key("upstream.request_timeout", "30s", ValueType::Duration { off: false }, "Limit for a whole request."),
     unset(
         "upstream.proxy",
         "\"http://proxy.example:3128\"",
-        Kind::Proxy,
+        ValueType::Proxy,
         "Proxy; not set: HTTPS_PROXY and NO_PROXY count.",
     ),
     unset(
         "upstream.ca_file",
         "\"/etc/trunkline/ca.pem\"",
-        Kind::Path,
+        ValueType::Path,
         "PEM file with roots besides the system's.",
     ),
 ];
 
 /// Reads the section. `credentials_dir` is systemd's `$CREDENTIALS_DIRECTORY`.
-pub(super) fn read(values: &mut Values<'_>, credentials_dir: Option<&Path>) -> Upstream {
-    Upstream {
+pub(super) fn read(values: &mut Values<'_>, credentials_dir: Option<&Path>) -> UpstreamConfig {
+    UpstreamConfig {
         endpoints: endpoints(values),
         credentials: credentials(values, credentials_dir),
         connect_timeout: values.duration("upstream.connect_timeout"),

@@ -9,51 +9,63 @@ use std::time::Duration;
 
 use config::ValueKind;
 
-use super::error::{Fault, Origin};
-use super::key::{self, Key, Kind};
-use super::layers::Found;
-use super::{keys, secret};
+use super::error::{ConfigFault, Origin};
+use super::key::{self, ConfigKey, ValueType};
+use super::layers::SourcedValue;
+use super::secret;
 
 /// Effective values under examination.
 pub(super) struct Values<'a> {
-    found: &'a BTreeMap<&'static str, Found>,
+    found: &'a BTreeMap<&'static str, SourcedValue>,
     base_dir: &'a Path,
-    faults: Vec<Fault>,
+    faults: Vec<ConfigFault>,
     bad: BTreeSet<&'static str>,
 }
 
 impl<'a> Values<'a> {
+    /// `faults` were found before.
     pub(super) fn new(
-        found: &'a BTreeMap<&'static str, Found>,
+        found: &'a BTreeMap<&'static str, SourcedValue>,
         base_dir: &'a Path,
-        faults: Vec<Fault>,
+        faults: Vec<ConfigFault>,
     ) -> Self {
         Self { found, base_dir, faults, bad: BTreeSet::new() }
     }
 
-    pub(super) fn into_faults(self) -> Vec<Fault> {
+    pub(super) fn into_faults(self) -> Vec<ConfigFault> {
         self.faults
+    }
+
+    /// The declared key and its value.
+    fn sourced(&self, name: &str) -> &'a SourcedValue {
+        self.found.get(name).expect("sections read only keys that they declare")
     }
 
     /// Whether `name` has a value.
     pub(super) fn is_set(&self, name: &str) -> bool {
-        self.found.get(name).is_some_and(|found| !matches!(found.value, ValueKind::Nil))
+        self.raw(name).is_some()
     }
 
     /// The value as it was written, if there is one.
     pub(super) fn raw(&self, name: &str) -> Option<&'a ValueKind> {
-        self.found.get(name).map(|found| &found.value).filter(|value| !matches!(value, ValueKind::Nil))
+        Some(&self.sourced(name).value).filter(|value| !matches!(value, ValueKind::Nil))
     }
 
     /// Tells that `name` is at fault.
     pub(super) fn fault(&mut self, name: &'static str, allowed: String, advice: String) {
+        let SourcedValue { key, origin, .. } = self.sourced(name);
         let found = match self.raw(name) {
-            Some(value) => secret::display(declared(name), value),
+            Some(value) => secret::display(key, value),
             None => "nothing".to_owned(),
         };
-        let origin = self.found.get(name).map_or(Origin::Default, |found| found.origin.clone());
         self.bad.insert(name);
-        self.faults.push(Fault { key: name.to_owned(), found, allowed, origin, advice });
+        self.faults.push(ConfigFault {
+            key: name.to_owned(),
+            found,
+            allowed,
+            origin: origin.clone(),
+            advice,
+        });
     }
 
     /// Tells that keys contradict each other, at the one that was written, unless one is already at fault.
@@ -61,21 +73,24 @@ impl<'a> Values<'a> {
         if holds || names.iter().any(|name| self.bad.contains(name)) {
             return;
         }
-        let written = |name: &&&'static str| {
-            self.found.get(**name).is_some_and(|found| found.origin != Origin::Default && self.is_set(name))
-        };
+        let written =
+            |name: &&&'static str| self.sourced(name).origin != Origin::Default && self.is_set(name);
         let name = names.iter().find(written).unwrap_or(&names[0]);
         self.fault(name, allowed.to_owned(), advice.to_owned());
     }
 
-    fn wrong(&mut self, key: &'static Key, value: &ValueKind) {
+    fn wrong(&mut self, key: &'static ConfigKey, value: &ValueKind) {
         self.fault(key.name, key.kind.allowed(), key.kind.advice(value));
     }
 
     /// Value of `name` by `read`; a fault if there is one that `read` does not take.
-    fn take<T>(&mut self, name: &'static str, read: impl Fn(&ValueKind, Kind) -> Option<T>) -> Option<T> {
+    fn take<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(&ValueKind, ValueType) -> Option<T>,
+    ) -> Option<T> {
         let value = self.raw(name)?;
-        let key = declared(name);
+        let key = self.sourced(name).key;
         let taken = read(value, key.kind);
         if taken.is_none() {
             self.wrong(key, value);
@@ -85,12 +100,12 @@ impl<'a> Values<'a> {
 
     /// Whether the value came from TOML, where numbers and flags have types of their own.
     fn typed(&self, name: &str) -> bool {
-        self.found.get(name).is_some_and(|found| matches!(found.origin, Origin::File(_)))
+        matches!(self.sourced(name).origin, Origin::File(_))
     }
 
     pub(super) fn duration(&mut self, name: &'static str) -> Duration {
         let read = |value: &ValueKind, kind| match (value, kind) {
-            (ValueKind::String(text), Kind::Duration { off }) => key::duration(text, off),
+            (ValueKind::String(text), ValueType::Duration { off }) => key::duration(text, off),
             _ => None,
         };
         self.take(name, read).unwrap_or_default()
@@ -98,7 +113,7 @@ impl<'a> Values<'a> {
 
     pub(super) fn size(&mut self, name: &'static str) -> u64 {
         let read = |value: &ValueKind, kind| match (value, kind) {
-            (ValueKind::String(text), Kind::Size { min }) => key::size(text, min),
+            (ValueKind::String(text), ValueType::Size { min }) => key::size(text, min),
             _ => None,
         };
         self.take(name, read).unwrap_or_default()
@@ -111,7 +126,7 @@ impl<'a> Values<'a> {
 
     pub(super) fn percent(&mut self, name: &'static str) -> f64 {
         let read = |value: &ValueKind, kind| match (value, kind) {
-            (ValueKind::String(text), Kind::Percent { max }) => key::percent(text, max),
+            (ValueKind::String(text), ValueType::Percent { max }) => key::percent(text, max),
             _ => None,
         };
         self.take(name, read).unwrap_or_default()
@@ -141,7 +156,9 @@ impl<'a> Values<'a> {
                 _ => return None,
             };
             match kind {
-                Kind::Integer { min, max } if (min..=max).contains(&number) => u32::try_from(number).ok(),
+                ValueType::Integer { min, max } if (min..=max).contains(&number) => {
+                    u32::try_from(number).ok()
+                }
                 _ => None,
             }
         };
@@ -151,7 +168,7 @@ impl<'a> Values<'a> {
     /// One of the key's words, as its position in the declaration.
     pub(super) fn choice(&mut self, name: &'static str) -> usize {
         let read = |value: &ValueKind, kind| match (value, kind) {
-            (ValueKind::String(text), Kind::Choice(words)) => words.iter().position(|word| word == text),
+            (ValueKind::String(text), ValueType::Choice(words)) => words.iter().position(|word| word == text),
             _ => None,
         };
         self.take(name, read).unwrap_or_default()
@@ -227,8 +244,4 @@ fn text_of(value: &ValueKind) -> Option<&str> {
         ValueKind::String(text) => Some(text),
         _ => None,
     }
-}
-
-fn declared(name: &str) -> &'static Key {
-    keys().find(|key| key.name == name).expect("sections read only keys that they declare")
 }

@@ -23,7 +23,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Whose events these are, as the configuration says.
-pub fn owner(upstream: &config::Upstream) -> Owner {
+pub fn owner(upstream: &config::UpstreamConfig) -> Owner {
     let endpoints = &upstream.endpoints;
     let client_id = match &upstream.credentials {
         config::Credentials::Client { id, .. } => Some(id.clone()),

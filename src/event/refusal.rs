@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::MAX_EVENTS_PER_BODY;
 use super::catalogue::Array;
 
-/// What happens to fields and enum values that the table does not have.
+/// What happens to fields and values that the table does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownRule {
     /// Let through as they came, and reported.
@@ -22,7 +22,7 @@ pub enum UnknownRule {
 pub struct Rules {
     /// Most bytes of an event as it came.
     pub max_event: usize,
-    /// Unknown fields and enum values.
+    /// Unknown fields and values.
     pub unknown: UnknownRule,
 }
 

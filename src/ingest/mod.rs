@@ -69,7 +69,7 @@ impl Sink for Writer {
 #[derive(Debug)]
 pub struct Settings {
     /// `[ingest]`
-    pub config: config::Ingest,
+    pub config: config::IngestConfig,
     /// Arrays that are taken.
     pub catalogue: Catalogue,
     /// Who may use the stream socket.
@@ -81,7 +81,7 @@ impl Settings {
     ///
     /// # Errors
     /// If `allow_uids` names a user that this host does not have.
-    pub fn new(config: config::Ingest) -> Result<Self, UnknownUser> {
+    pub fn new(config: config::IngestConfig) -> Result<Self, UnknownUser> {
         let allowed = AllowedUids::resolve(&config.stream.allow_uids)?;
         let catalogue = Catalogue::new(&config.extra_arrays);
         Ok(Self { config, catalogue, allowed })

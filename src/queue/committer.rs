@@ -108,7 +108,7 @@ impl Committer {
     }
 
     /// The directory and what was built for the window of repeats stay as they are.
-    fn configure(&mut self, config: &config::Queue) {
+    fn configure(&mut self, config: &config::QueueConfig) {
         self.limits.configure(config);
         self.aging.configure(config.dead_letters_max_age);
         self.shared.ledger().configure(config.keep_ledger, config.keep_ledger_size);

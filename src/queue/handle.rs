@@ -121,7 +121,7 @@ impl Caretaker {
     }
 
     /// Keeps to the limits of `config` from now on; its directory and window of repeats stay.
-    pub fn configure(&self, config: config::Queue) {
+    pub fn configure(&self, config: config::QueueConfig) {
         // A closed queue has no use for limits.
         let _ = self.jobs.send(Job::Configure(Box::new(config)));
     }

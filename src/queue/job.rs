@@ -31,7 +31,7 @@ pub(super) enum Job {
     /// Says what it would say to a producer.
     QueueHealth(oneshot::Sender<QueueHealth>),
     /// Keeps to these limits from now on.
-    Configure(Box<config::Queue>),
+    Configure(Box<config::QueueConfig>),
     Close,
 }
 

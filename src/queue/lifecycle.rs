@@ -54,7 +54,11 @@ impl Queue {
     /// # Errors
     /// If the directory is in use, not ours, not writable, or of a newer format. Damage is no error: it
     /// is set aside.
-    pub fn open(config: &config::Queue, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
+    pub fn open(
+        config: &config::QueueConfig,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, OpenError> {
         let dir = &config.dir;
         make_dir(dir).map_err(|error| OpenError::from_io(dir, &error))?;
         let lock = lock(dir)?;

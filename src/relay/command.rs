@@ -39,7 +39,7 @@ pub enum Command {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `[relay]`
-    pub relay: config::Relay,
+    pub relay: config::RelayConfig,
     /// `daemon.grace`
     pub grace: Duration,
     /// `daemon.drain`

@@ -21,7 +21,7 @@ pub struct Deps<B, U> {
     /// Where they go.
     pub upstream: U,
     /// `[relay]`
-    pub config: config::Relay,
+    pub config: config::RelayConfig,
     /// Both clocks.
     pub clock: Clock,
     /// Counters.

@@ -65,7 +65,7 @@ pub(super) enum NextAction {
 }
 
 impl LaneRun {
-    pub(super) fn new(lane: Lane, config: &config::Relay, withheld: Option<Arc<str>>) -> Self {
+    pub(super) fn new(lane: Lane, config: &config::RelayConfig, withheld: Option<Arc<str>>) -> Self {
         Self {
             lane,
             order: Order::default(),
@@ -94,7 +94,7 @@ impl LaneRun {
     }
 
     /// Keeps to new settings. What the API taught about sizes is learnt anew if the operator changes them.
-    pub(super) fn configure(&mut self, config: &config::Relay, before: &config::Relay) {
+    pub(super) fn configure(&mut self, config: &config::RelayConfig, before: &config::RelayConfig) {
         self.linger = config.batch_linger;
         self.limits.one_per_key = config.one_per_key;
         if config.batch_max_events != before.batch_max_events {

@@ -59,7 +59,7 @@ struct Target {
 }
 
 impl Target {
-    fn new(settings: &config::Upstream) -> Result<Self, ClientError> {
+    fn new(settings: &config::UpstreamConfig) -> Result<Self, ClientError> {
         let api = address(&settings.endpoints.api_url, "upstream.api_url")?;
         let login = address(&settings.endpoints.login_url, "upstream.login_url")?;
         Ok(Self {
@@ -73,7 +73,7 @@ impl Target {
 /// New settings that are known to work and are not in force yet.
 pub struct Prepared {
     target: Target,
-    settings: config::Upstream,
+    settings: config::UpstreamConfig,
 }
 
 impl fmt::Debug for Prepared {
@@ -88,7 +88,7 @@ impl Client {
     /// # Errors
     /// If an address, the proxy or the CA file can't be used. A missing secret is none: it shows in
     /// [`Client::login`] and in verdicts.
-    pub fn new(settings: &config::Upstream, clock: Clock) -> Result<Self, ClientError> {
+    pub fn new(settings: &config::UpstreamConfig, clock: Clock) -> Result<Self, ClientError> {
         let tokens = TokenCache::new(&settings.endpoints, settings.credentials.clone(), clock.clone());
         Ok(Self(Arc::new(ClientState {
             target: RwLock::new(Arc::new(Target::new(settings)?)),
@@ -102,7 +102,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::new`].
-    pub fn prepare(settings: &config::Upstream) -> Result<Prepared, ClientError> {
+    pub fn prepare(settings: &config::UpstreamConfig) -> Result<Prepared, ClientError> {
         Ok(Prepared { target: Target::new(settings)?, settings: settings.clone() })
     }
 

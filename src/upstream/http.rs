@@ -46,7 +46,7 @@ pub(super) struct HttpClient {
 }
 
 impl HttpClient {
-    pub(super) fn new(settings: &config::Upstream, plain: bool) -> Result<Self, ClientError> {
+    pub(super) fn new(settings: &config::UpstreamConfig, plain: bool) -> Result<Self, ClientError> {
         // Fails only if there is one already, and then that one serves.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()

@@ -25,7 +25,7 @@ pub struct Finding {
 
 /// Looks at name resolution, proxy, login, clock, organisation, and each lane's permission. Stops where
 /// going on can tell nothing new.
-pub async fn probe(client: &Client, settings: &config::Upstream) -> Vec<Finding> {
+pub async fn probe(client: &Client, settings: &config::UpstreamConfig) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut found = |name: &str, result: Result<String, String>| {
         let is_good = result.is_ok();

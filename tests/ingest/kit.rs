@@ -69,8 +69,8 @@ impl Sink for Memory {
     }
 }
 
-pub(crate) fn ingest(path: &Path) -> config::Ingest {
-    config::Ingest {
+pub(crate) fn ingest(path: &Path) -> config::IngestConfig {
+    config::IngestConfig {
         max_line: 64 * 1024,
         max_event: 40_000,
         max_pending: 1024 * 1024,
@@ -78,13 +78,18 @@ pub(crate) fn ingest(path: &Path) -> config::Ingest {
         max_unacked: 1024,
         unknown: config::UnknownPolicy::Forward,
         extra_arrays: Vec::new(),
-        stream: config::Stream { path: path.to_owned(), mode: 0o660, group: None, allow_uids: Vec::new() },
-        http: config::Http { listen: None, token_file: None, allow_anonymous: false },
+        stream: config::StreamConfig {
+            path: path.to_owned(),
+            mode: 0o660,
+            group: None,
+            allow_uids: Vec::new(),
+        },
+        http: config::HttpConfig { listen: None, token_file: None, allow_anonymous: false },
     }
 }
 
 /// The stream socket, as the daemon makes it.
-pub(crate) fn bind(config: &config::Stream) -> Result<UnixSocket, BindError> {
+pub(crate) fn bind(config: &config::StreamConfig) -> Result<UnixSocket, BindError> {
     UnixSocket::bind(&config.path, config.mode, config.group.as_deref())
 }
 
@@ -100,11 +105,11 @@ pub(crate) struct Harness {
 }
 
 impl Harness {
-    pub(crate) fn new(change: impl FnOnce(&mut config::Ingest)) -> Self {
+    pub(crate) fn new(change: impl FnOnce(&mut config::IngestConfig)) -> Self {
         Self::over(tempfile::tempdir().unwrap(), Memory::new(), change)
     }
 
-    pub(crate) fn over(dir: TempDir, memory: Memory, change: impl FnOnce(&mut config::Ingest)) -> Self {
+    pub(crate) fn over(dir: TempDir, memory: Memory, change: impl FnOnce(&mut config::IngestConfig)) -> Self {
         let path = dir.path().join("events.sock");
         let mut config = ingest(&path);
         change(&mut config);

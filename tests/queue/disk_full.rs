@@ -140,7 +140,7 @@ impl Ballast {
 }
 
 fn open(home: &Path) -> Queue {
-    let config = config::Queue { min_free_disk: 0, ..small_segments(home) };
+    let config = config::QueueConfig { min_free_disk: 0, ..small_segments(home) };
     try_open(&config).unwrap()
 }
 
@@ -330,7 +330,7 @@ async fn child_that_opens_on_a_crowded_disk() {
     let (queue, ledger, _) = crowded(&home).await;
     queue.close();
     let ballast = Ballast::drop_into(&home);
-    let config = config::Queue { min_free_disk: 0, ..small_segments(&home) };
+    let config = config::QueueConfig { min_free_disk: 0, ..small_segments(&home) };
 
     for _ in 0..3 {
         // It may refuse, and say so, or open.

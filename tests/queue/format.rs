@@ -15,7 +15,7 @@ fn fixture() -> PathBuf {
 }
 
 /// Nothing in it may go by age.
-fn ageless(dir: &Path) -> config::Queue {
+fn ageless(dir: &Path) -> config::QueueConfig {
     settings(dir, "dead_letters_max_age = \"0s\"\nkeep_ledger = \"87600h\"\n")
 }
 

@@ -25,7 +25,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The section `[queue]` with `dir/queue` as directory, and `more` lines.
-pub(crate) fn settings(dir: &Path, more: &str) -> config::Queue {
+pub(crate) fn settings(dir: &Path, more: &str) -> config::QueueConfig {
     let text = format!(
         "[upstream]\nregion = \"eu-central-1\"\nclient_id = \"c\"\nclient_secret = \"s\"\n[queue]\ndir = \"queue\"\n\
          min_free_disk = \"1MiB\"\n{more}"
@@ -34,15 +34,15 @@ pub(crate) fn settings(dir: &Path, more: &str) -> config::Queue {
 }
 
 /// Segments so small that a few dozen events fill one.
-pub(crate) fn small_segments(dir: &Path) -> config::Queue {
-    config::Queue { segment_bytes: 64 * 1024, ..settings(dir, "") }
+pub(crate) fn small_segments(dir: &Path) -> config::QueueConfig {
+    config::QueueConfig { segment_bytes: 64 * 1024, ..settings(dir, "") }
 }
 
-pub(crate) fn try_open(config: &config::Queue) -> Result<Queue, OpenError> {
+pub(crate) fn try_open(config: &config::QueueConfig) -> Result<Queue, OpenError> {
     try_open_at(config, Clock::system())
 }
 
-pub(crate) fn try_open_at(config: &config::Queue, clock: Clock) -> Result<Queue, OpenError> {
+pub(crate) fn try_open_at(config: &config::QueueConfig, clock: Clock) -> Result<Queue, OpenError> {
     Queue::open(config, clock, Arc::new(Metrics::new()))
 }
 

@@ -14,8 +14,8 @@ const MIB: u64 = 1 << 20;
 const LANE: Lane = Lane::Conversations;
 
 /// Of `max_size`, 32 MiB are for settling and for what is estimated.
-fn sized(dir: &Path, events_mib: u64) -> config::Queue {
-    config::Queue { max_size: (events_mib + 32) * MIB, segment_bytes: MIB, ..settings(dir, "") }
+fn sized(dir: &Path, events_mib: u64) -> config::QueueConfig {
+    config::QueueConfig { max_size: (events_mib + 32) * MIB, segment_bytes: MIB, ..settings(dir, "") }
 }
 
 fn some(lane: Lane, count: usize) -> Vec<Envelope> {
@@ -36,7 +36,7 @@ async fn fill(queue: &Queue, lane: Lane) -> AppendError {
 #[tokio::test]
 async fn a_lane_that_has_filled_its_part_is_refused_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let config = config::Queue { lane_reserve: 0.1, ..sized(dir.path(), 40) };
+    let config = config::QueueConfig { lane_reserve: 0.1, ..sized(dir.path(), 40) };
     let queue = try_open(&config).unwrap();
 
     let refused = fill(&queue, LANE).await;
@@ -73,7 +73,7 @@ async fn below_min_free_disk_events_are_refused_and_settling_goes_on() {
     let queue = try_open(&small_segments(dir.path())).unwrap();
     let stored = append(&queue, some(LANE, 30)).await;
     close(queue).await;
-    let config = config::Queue { min_free_disk: 1 << 60, ..small_segments(dir.path()) };
+    let config = config::QueueConfig { min_free_disk: 1 << 60, ..small_segments(dir.path()) };
     let queue = try_open(&config).unwrap();
 
     let refused = queue.writer().submit(some(LANE, 1)).await;

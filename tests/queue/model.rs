@@ -136,7 +136,7 @@ impl Run {
     }
 
     fn open(&mut self, refusing: bool) {
-        let mut config = config::Queue { min_free_disk: 0, ..small_segments(self.home.path()) };
+        let mut config = config::QueueConfig { min_free_disk: 0, ..small_segments(self.home.path()) };
         if refusing {
             config.min_free_disk = ABSURD;
         }

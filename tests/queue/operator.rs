@@ -107,7 +107,8 @@ async fn a_replay_that_finds_no_room_leaves_the_letter_and_can_be_resumed() {
     let (queue, _) = with_dead(dir.path(), &["{\"n\":1}"]).await;
     close(queue).await;
     let queue =
-        try_open(&trunkline::config::Queue { min_free_disk: u64::MAX, ..settings(dir.path(), "") }).unwrap();
+        try_open(&trunkline::config::QueueConfig { min_free_disk: u64::MAX, ..settings(dir.path(), "") })
+            .unwrap();
     let letter = letters(&queue).remove(0);
 
     let refused = replay(&queue, letter.clone(), letter.stored.event.clone()).await;
@@ -203,7 +204,7 @@ async fn bodies_leave_the_disk_and_the_ledger_keeps_none() {
 #[tokio::test]
 async fn what_was_settled_stays_settled_when_the_ledger_is_pruned() {
     let dir = tempfile::tempdir().unwrap();
-    let config = trunkline::config::Queue { keep_ledger_size: 0, ..small_segments(dir.path()) };
+    let config = trunkline::config::QueueConfig { keep_ledger_size: 0, ..small_segments(dir.path()) };
     let queue = try_open(&config).unwrap();
     let held = append(&queue, (0..20).map(|_| event("{\"held\":1}")).collect()).await;
     settle(&queue, &held[..10], Outcome::Delivered).await;

@@ -161,7 +161,7 @@ impl Outcome {
             .collect();
         let events: HashMap<u128, Envelope> = numbered().map(|(id, draw)| (id, envelope(id, draw))).collect();
         let (delays_ms, outages, known) = (case.delays_ms.clone(), case.outages.clone(), culprits.clone());
-        let limits = trunkline::config::Relay { batch_max_events: case.batch_max_events, ..config() };
+        let limits = trunkline::config::RelayConfig { batch_max_events: case.batch_max_events, ..config() };
         let harness = Harness::start(limits, [], move |sent| {
             let is_out = outages.get(sent.number).copied().unwrap_or(false);
             let answer = if is_out { unavailable(503) } else { judge(&sent.ids, &known) };

@@ -168,7 +168,7 @@ impl Upstream for Fake {
     }
 }
 
-fn config() -> config::Relay {
+fn config() -> config::RelayConfig {
     let text = "[upstream]\nregion = \"eu-central-1\"\nclient_id = \"c\"\nclient_secret = \"s\"\n";
     config::from_toml_str(text, std::path::Path::new("/"), std::iter::empty()).unwrap().config.relay
 }

@@ -67,7 +67,7 @@ async fn while_the_host_is_down_one_probe_at_a_time_leaves_for_all_lanes_and_the
 
 #[tokio::test(start_paused = true)]
 async fn a_search_for_a_culprit_takes_at_most_every_second_request_and_few_in_all() {
-    let one_at_a_time = trunkline::config::Relay { max_in_flight: 1, ..config() };
+    let one_at_a_time = trunkline::config::RelayConfig { max_in_flight: 1, ..config() };
     let events = (1..=2_000).map(|id| event(id, u64::try_from(id).unwrap()));
     let harness = Harness::start(one_at_a_time, events, |sent| {
         soon(if sent.ids.contains(&37) { invalid("one of them") } else { taken(&[]) })

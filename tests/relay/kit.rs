@@ -147,8 +147,8 @@ impl Upstream for FakeUpstream {
 }
 
 /// The configuration that tests start from: fast enough that the pace stays out of the way.
-pub(crate) fn config() -> config::Relay {
-    config::Relay {
+pub(crate) fn config() -> config::RelayConfig {
+    config::RelayConfig {
         batch_max_events: 100,
         batch_max_size: 500_000,
         batch_linger: Duration::from_secs(1),
@@ -219,7 +219,7 @@ pub(crate) struct Harness {
 
 impl Harness {
     pub(crate) fn start(
-        config: config::Relay,
+        config: config::RelayConfig,
         events: impl IntoIterator<Item = Envelope>,
         script: impl Fn(&Sent) -> (Duration, Answer) + Send + Sync + 'static,
     ) -> Self {
@@ -229,7 +229,7 @@ impl Harness {
     /// As `start`, with a reason why nothing may leave.
     pub(crate) fn start_withheld(
         withheld: Option<&str>,
-        config: config::Relay,
+        config: config::RelayConfig,
         events: impl IntoIterator<Item = Envelope>,
         script: impl Fn(&Sent) -> (Duration, Answer) + Send + Sync + 'static,
     ) -> Self {

@@ -19,7 +19,7 @@ fn all_retryable(ids: &[u128]) -> Answer {
 
 #[tokio::test(start_paused = true)]
 async fn a_lane_whose_events_are_all_called_retryable_for_half_a_day_loses_none() {
-    let paced = trunkline::config::Relay { requests_per_minute: 300, burst: 10, ..config() };
+    let paced = trunkline::config::RelayConfig { requests_per_minute: 300, burst: 10, ..config() };
     let harness = Harness::start(paced, (1..=300).map(|id| event(id, id as u64)), |sent| {
         soon(if sent.start < 12 * HOUR { all_retryable(&sent.ids) } else { taken(&[]) })
     });
@@ -52,7 +52,7 @@ async fn a_few_sick_events_in_a_quiet_lane_are_asked_for_ever_more_rarely_and_gi
 
 #[tokio::test(start_paused = true)]
 async fn sick_events_take_little_of_the_rate_from_a_busy_lane() {
-    let paced = trunkline::config::Relay { requests_per_minute: 300, burst: 10, ..config() };
+    let paced = trunkline::config::RelayConfig { requests_per_minute: 300, burst: 10, ..config() };
     let sick = (1..=3).map(|id| Envelope { lane: Lane::Presence, ..event(id, id as u64) });
     let good = (1_001..=121_000).map(|id| event(id, id as u64));
     let harness = Harness::start(paced, sick.chain(good), |sent| {
@@ -68,7 +68,7 @@ async fn sick_events_take_little_of_the_rate_from_a_busy_lane() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_in_hand_stays_bounded_while_every_request_is_a_400_and_the_others_have_their_turns() {
-    let paced = trunkline::config::Relay { requests_per_minute: 300, burst: 10, ..config() };
+    let paced = trunkline::config::RelayConfig { requests_per_minute: 300, burst: 10, ..config() };
     let events = (1..=40_000).map(|id| event(id, id as u64));
     let harness = Harness::start(paced, events, |_| soon(invalid("one of them is bad")));
 
@@ -117,7 +117,7 @@ async fn events_behind_a_key_that_waited_come_into_memory_a_few_at_a_time_and_al
 
 #[tokio::test(start_paused = true)]
 async fn a_held_key_does_not_hold_its_lane_after_an_outage() {
-    let briefly = trunkline::config::Relay { retry_max: SECOND, ..config() };
+    let briefly = trunkline::config::RelayConfig { retry_max: SECOND, ..config() };
     let (down, up) = (300 * SECOND..480 * SECOND, 480 * SECOND);
     let harness = Harness::start(briefly, [event(1, 1), event(2, 2)], move |sent| {
         let forbidden = answer(403, Verdict::Forbidden { reason: "403".into() });
@@ -160,7 +160,7 @@ async fn the_only_event_that_an_answer_does_not_name_is_asked_about_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn expired_events_use_none_of_the_rate() {
-    let mut aging = trunkline::config::Relay { requests_per_minute: 300, burst: 10, ..config() };
+    let mut aging = trunkline::config::RelayConfig { requests_per_minute: 300, burst: 10, ..config() };
     aging.event_max_age[Lane::Presence.index()] = 60 * SECOND;
     let accepted_at_ms = START_MS - 3_600_000;
     let old =
@@ -220,7 +220,7 @@ async fn a_lane_that_hangs_keeps_no_other_waiting() {
 #[tokio::test(start_paused = true)]
 async fn with_fewer_slots_than_lanes_all_lanes_deliver() {
     for max_in_flight in 1..=4 {
-        let few = trunkline::config::Relay { max_in_flight, ..config() };
+        let few = trunkline::config::RelayConfig { max_in_flight, ..config() };
         let lanes = Lane::ALL.into_iter().flat_map(|lane| {
             (1..=300).map(move |id| Envelope { lane, ..event(1_000 * (lane as u128 + 1) + id, id as u64) })
         });

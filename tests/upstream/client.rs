@@ -100,7 +100,7 @@ impl Server {
         self.book.lock().unwrap().login_asked.len()
     }
 
-    fn settings(&self) -> config::Upstream {
+    fn settings(&self) -> config::UpstreamConfig {
         settings(&format!("http://{}", self.address))
     }
 }
@@ -157,8 +157,8 @@ fn unauthorized(code: &str) -> Reply {
     say(401, &format!(r#"{{"message":"no","code":"{code}","status":401}}"#))
 }
 
-fn settings(url: &str) -> config::Upstream {
-    config::Upstream {
+fn settings(url: &str) -> config::UpstreamConfig {
+    config::UpstreamConfig {
         endpoints: Endpoints { region: None, api_url: url.to_owned(), login_url: url.to_owned() },
         credentials: Credentials::Client {
             id: "client-1".into(),
@@ -172,13 +172,13 @@ fn settings(url: &str) -> config::Upstream {
     }
 }
 
-fn with_secret_file(mut settings: config::Upstream, path: &Path) -> config::Upstream {
+fn with_secret_file(mut settings: config::UpstreamConfig, path: &Path) -> config::UpstreamConfig {
     settings.credentials =
         Credentials::Client { id: "client-1".into(), secret: None, secret_files: vec![path.to_owned()] };
     settings
 }
 
-fn with_token_file(mut settings: config::Upstream, path: &Path) -> config::Upstream {
+fn with_token_file(mut settings: config::UpstreamConfig, path: &Path) -> config::UpstreamConfig {
     settings.credentials = Credentials::AccessTokenFile(path.to_owned());
     settings
 }
@@ -198,7 +198,7 @@ async fn verdict(client: &Client) -> Verdict {
     client.send(request()).await.verdict
 }
 
-fn client(settings: &config::Upstream) -> Client {
+fn client(settings: &config::UpstreamConfig) -> Client {
     Client::new(settings, Clock::manual(NOW_MS)).unwrap()
 }
 
@@ -705,7 +705,7 @@ async fn the_skew_of_our_clock_is_read_from_the_answers_date() {
 
 #[test]
 fn settings_that_cannot_work_are_refused_without_their_secrets() {
-    let refusal = |settings: config::Upstream| {
+    let refusal = |settings: config::UpstreamConfig| {
         let error = Client::new(&settings, Clock::manual(NOW_MS)).unwrap_err();
         assert_hides(&error, SECRET);
         assert!(!error.to_string().contains(SECRET));
@@ -715,9 +715,11 @@ fn settings_that_cannot_work_are_refused_without_their_secrets() {
     let (_dir, no_pem) = file("no certificate");
 
     let address = refusal(settings(&format!("http://user:{SECRET}@example.invalid")));
-    let proxy = refusal(config::Upstream { proxy: Some(format!("http://u:{SECRET}@[")), ..plain.clone() });
-    let missing = refusal(config::Upstream { ca_file: Some("/nonexistent/ca".into()), ..plain.clone() });
-    let format = refusal(config::Upstream { ca_file: Some(no_pem), ..plain });
+    let proxy =
+        refusal(config::UpstreamConfig { proxy: Some(format!("http://u:{SECRET}@[")), ..plain.clone() });
+    let missing =
+        refusal(config::UpstreamConfig { ca_file: Some("/nonexistent/ca".into()), ..plain.clone() });
+    let format = refusal(config::UpstreamConfig { ca_file: Some(no_pem), ..plain });
 
     assert!(matches!(address, ClientError::Address { key: "upstream.api_url" }));
     assert!(matches!(proxy, ClientError::Proxy));

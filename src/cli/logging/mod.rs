@@ -20,7 +20,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::clock::Clock;
-use crate::config::{Log, LogFormat};
+use crate::config::{LogConfig, LogFormat};
 use crate::daemon::SetLevel;
 
 use journal::{Journal, Journald};
@@ -58,7 +58,7 @@ impl Logging {
 ///
 /// # Errors
 /// If the thread that writes cannot be started.
-pub(super) fn start(log: &Log, dropped: Counter) -> io::Result<Logging> {
+pub(super) fn start(log: &LogConfig, dropped: Counter) -> io::Result<Logging> {
     let (ours, handle) = tracing_subscriber::reload::Layer::new(levels(log.level));
     let registry = tracing_subscriber::registry().with(ours);
     let (journal, no_journal) = match log.format {

@@ -26,7 +26,7 @@ impl Sink for Accepting {
 }
 
 fn context() -> Arc<DoorContext<Accepting>> {
-    let config = config::Ingest {
+    let config = config::IngestConfig {
         max_line: MAX_LINE,
         max_event: 1_000,
         max_pending: MAX_LINE,
@@ -34,8 +34,13 @@ fn context() -> Arc<DoorContext<Accepting>> {
         max_unacked: 1,
         unknown: config::UnknownPolicy::Forward,
         extra_arrays: Vec::new(),
-        stream: config::Stream { path: "unused".into(), mode: 0o660, group: None, allow_uids: Vec::new() },
-        http: config::Http { listen: None, token_file: None, allow_anonymous: false },
+        stream: config::StreamConfig {
+            path: "unused".into(),
+            mode: 0o660,
+            group: None,
+            allow_uids: Vec::new(),
+        },
+        http: config::HttpConfig { listen: None, token_file: None, allow_anonymous: false },
     };
     let settings = Settings::new(config).unwrap();
     Arc::new(DoorContext::new(settings, Accepting, Clock::tokio(0), Arc::new(Metrics::new())))

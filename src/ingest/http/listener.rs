@@ -48,7 +48,7 @@ impl HttpListener {
     ///
     /// # Errors
     /// If the address is in use or a socket file cannot be made.
-    pub fn bind(config: &config::Http) -> Result<Option<Self>, BindError> {
+    pub fn bind(config: &config::HttpConfig) -> Result<Option<Self>, BindError> {
         let Some(listen) = &config.listen else { return Ok(None) };
         Ok(Some(match listen.strip_prefix("unix:") {
             Some(path) => Self::Unix(UnixSocket::bind(Path::new(path), MODE, None)?),

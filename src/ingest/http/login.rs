@@ -40,14 +40,14 @@ struct Known {
 }
 
 impl Login {
-    pub(super) fn new(config: &config::Http, clock: Clock) -> Self {
+    pub(super) fn new(config: &config::HttpConfig, clock: Clock) -> Self {
         let login = Self { file: Mutex::default(), known: Mutex::default(), clock };
         login.configure(config);
         login
     }
 
     /// Keeps to `config` from now on.
-    pub(super) fn configure(&self, config: &config::Http) {
+    pub(super) fn configure(&self, config: &config::HttpConfig) {
         let file = if config.allow_anonymous { None } else { config.token_file.clone() };
         let is_news = *self.file.lock() != file;
         if !is_news {

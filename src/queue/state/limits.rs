@@ -43,7 +43,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(config: &config::Queue, shared: Arc<Shared>, clock: Clock) -> Self {
+    pub(crate) fn new(config: &config::QueueConfig, shared: Arc<Shared>, clock: Clock) -> Self {
         let mut limits = Self {
             shared,
             max_bytes: 0,
@@ -62,7 +62,7 @@ impl Limits {
         limits
     }
 
-    pub(crate) fn configure(&mut self, config: &config::Queue) {
+    pub(crate) fn configure(&mut self, config: &config::QueueConfig) {
         self.max_bytes = config.max_size;
         self.usable_bytes = config.max_size.saturating_sub(HEADROOM);
         self.reserve_bytes = (config.max_size as f64 * config.lane_reserve) as u64;

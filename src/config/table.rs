@@ -1,0 +1,11 @@
+//! Every key that there is: the sections' declarations, one after the other.
+
+use super::key::ConfigKey;
+use super::{admin, daemon, emit, ingest, log, queue, relay, upstream};
+
+/// Every key, in the order of the sections.
+pub fn keys() -> impl Iterator<Item = &'static ConfigKey> {
+    [ingest::KEYS, emit::KEYS, queue::KEYS, relay::KEYS, upstream::KEYS, admin::KEYS, log::KEYS, daemon::KEYS]
+        .into_iter()
+        .flatten()
+}
