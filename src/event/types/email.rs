@@ -2,9 +2,7 @@
 
 use super::shape::FieldKind::{Bool, Enum, Object, Text, TextList, TextMap, Uuid, Uuid4};
 use super::shape::{Field, opt, req};
-use super::shared::{
-    CONVERSATION_ID, EVENT_DATE_TIME, EVENT_ID, FINAL_STATE, SOURCE_CONFIGURATION, TRANSFER_TYPE,
-};
+use super::shared::{CONVERSATION_ID, EVENT_DATE_TIME, EVENT_ID, SOURCE_CONFIGURATION};
 
 const EMAIL_DISCONNECT_TYPE: &[&str] =
     &["Unknown", "Self", "Peer", "System", "Error", "Spam", "Transfer", "TransferACD", "TransferUser"];
@@ -22,9 +20,6 @@ const EMAIL_INITIAL_CONFIGURATION: &[Field] = &[
     opt("invitedBy", Text),
     opt("additionalInfo", TextMap),
 ];
-
-pub(super) const BEGIN_TRANSMITTING: &[Field] =
-    &[EVENT_ID, EVENT_DATE_TIME, CONVERSATION_ID, req("communicationId", Uuid4)];
 
 pub(super) const COMMUNICATION_ENDED: &[Field] = &[
     EVENT_ID,
@@ -79,65 +74,3 @@ pub(super) const USER_ESTABLISHED: &[Field] = &[
     req("sourceConfiguration", Object(SOURCE_CONFIGURATION)),
 ];
 
-pub(super) const COMMUNICATION_ANSWERED: &[Field] =
-    &[EVENT_ID, EVENT_DATE_TIME, CONVERSATION_ID, req("communicationId", Uuid4)];
-
-pub(super) const COMMUNICATION_DISPOSITION_APPLIED: &[Field] = &[
-    EVENT_ID,
-    EVENT_DATE_TIME,
-    CONVERSATION_ID,
-    req("communicationId", Uuid4),
-    opt("code", Uuid4),
-    opt("notes", Text),
-    opt("tags", TextList),
-];
-
-pub(super) const COMMUNICATION_SENT_MESSAGE: &[Field] =
-    &[EVENT_ID, EVENT_DATE_TIME, CONVERSATION_ID, req("communicationId", Uuid4)];
-
-pub(super) const HOLD_UPDATED: &[Field] =
-    &[EVENT_ID, EVENT_DATE_TIME, CONVERSATION_ID, req("communicationId", Uuid4), req("held", Bool)];
-
-pub(super) const END_TRANSFER: &[Field] = &[
-    EVENT_ID,
-    EVENT_DATE_TIME,
-    CONVERSATION_ID,
-    req("commandId", Uuid4),
-    req("finalState", Enum(FINAL_STATE)),
-    req("objectCommunicationId", Uuid4),
-];
-
-pub(super) const PROGRESS_TRANSFER: &[Field] = &[
-    EVENT_ID,
-    EVENT_DATE_TIME,
-    CONVERSATION_ID,
-    req("commandId", Uuid4),
-    req("objectCommunicationId", Uuid4),
-    req("destinationCommunicationId", Uuid4),
-];
-
-pub(super) const ROUTING_TRANSFER: &[Field] = &[
-    EVENT_ID,
-    EVENT_DATE_TIME,
-    CONVERSATION_ID,
-    req("transferType", Enum(TRANSFER_TYPE)),
-    req("commandId", Uuid4),
-    req("initiatingCommunicationId", Text),
-    req("targetCommunicationId", Uuid4),
-    req("objectCommunicationId", Uuid4),
-    req("destinationQueueId", Uuid4),
-    opt("languageId", Uuid4),
-    opt("skillIds", TextList),
-];
-
-pub(super) const USER_TRANSFER: &[Field] = &[
-    EVENT_ID,
-    EVENT_DATE_TIME,
-    CONVERSATION_ID,
-    req("transferType", Enum(TRANSFER_TYPE)),
-    req("commandId", Uuid4),
-    req("initiatingCommunicationId", Uuid4),
-    req("targetCommunicationId", Uuid4),
-    req("objectCommunicationId", Uuid4),
-    req("destinationUserId", Uuid4),
-];

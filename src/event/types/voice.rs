@@ -2,9 +2,7 @@
 
 use super::shape::FieldKind::{Bool, Enum, Object, Text, TextList, TextMap, Uuid4};
 use super::shape::{Field, opt, req};
-use super::shared::{
-    CONVERSATION_ID, EVENT_DATE_TIME, EVENT_ID, FINAL_STATE, SOURCE_CONFIGURATION, TRANSFER_TYPE,
-};
+use super::shared::{CONVERSATION_ID, EVENT_DATE_TIME, EVENT_ID, SOURCE_CONFIGURATION, TRANSFER_TYPE};
 
 const DISCONNECT_TYPE: &[&str] = &[
     "Error",
@@ -29,15 +27,6 @@ const INITIAL_CONFIGURATION: &[Field] = &[
     opt("additionalInfo", TextMap),
 ];
 
-pub(super) const END_TRANSFER: &[Field] = &[
-    EVENT_ID,
-    EVENT_DATE_TIME,
-    CONVERSATION_ID,
-    req("commandId", Uuid4),
-    req("finalState", Enum(FINAL_STATE)),
-    req("objectCommunicationId", Uuid4),
-];
-
 pub(super) const PHONE_TRANSFER: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
@@ -49,57 +38,6 @@ pub(super) const PHONE_TRANSFER: &[Field] = &[
     req("objectCommunicationId", Uuid4),
     req("destinationPhoneNumber", Text),
 ];
-
-pub(super) const PROGRESS_TRANSFER: &[Field] = &[
-    EVENT_ID,
-    EVENT_DATE_TIME,
-    CONVERSATION_ID,
-    req("commandId", Uuid4),
-    req("objectCommunicationId", Uuid4),
-    req("destinationCommunicationId", Uuid4),
-];
-
-pub(super) const ROUTING_TRANSFER: &[Field] = &[
-    EVENT_ID,
-    EVENT_DATE_TIME,
-    CONVERSATION_ID,
-    req("transferType", Enum(TRANSFER_TYPE)),
-    req("commandId", Uuid4),
-    req("initiatingCommunicationId", Text),
-    req("targetCommunicationId", Uuid4),
-    req("objectCommunicationId", Uuid4),
-    req("destinationQueueId", Uuid4),
-    opt("languageId", Uuid4),
-    opt("skillIds", TextList),
-];
-
-pub(super) const USER_TRANSFER: &[Field] = &[
-    EVENT_ID,
-    EVENT_DATE_TIME,
-    CONVERSATION_ID,
-    req("transferType", Enum(TRANSFER_TYPE)),
-    req("commandId", Uuid4),
-    req("initiatingCommunicationId", Uuid4),
-    req("targetCommunicationId", Uuid4),
-    req("objectCommunicationId", Uuid4),
-    req("destinationUserId", Uuid4),
-];
-
-pub(super) const COMMUNICATION_ANSWERED: &[Field] =
-    &[EVENT_ID, EVENT_DATE_TIME, CONVERSATION_ID, req("communicationId", Uuid4)];
-
-pub(super) const COMMUNICATION_DISPOSITION_APPLIED: &[Field] = &[
-    EVENT_ID,
-    EVENT_DATE_TIME,
-    CONVERSATION_ID,
-    req("communicationId", Uuid4),
-    opt("code", Uuid4),
-    opt("notes", Text),
-    opt("tags", TextList),
-];
-
-pub(super) const HOLD_UPDATED: &[Field] =
-    &[EVENT_ID, EVENT_DATE_TIME, CONVERSATION_ID, req("communicationId", Uuid4), req("held", Bool)];
 
 pub(super) const EXTERNAL_ESTABLISHED: &[Field] = &[
     EVENT_ID,
@@ -188,15 +126,6 @@ pub(super) const COMMUNICATION_ENDED: &[Field] = &[
 ];
 
 pub(super) const CONSULT_TRANSFER: &[Field] = &[
-    EVENT_ID,
-    EVENT_DATE_TIME,
-    CONVERSATION_ID,
-    req("initiatingCommunicationId", Uuid4),
-    req("destinationCommunicationId", Uuid4),
-    req("objectCommunicationId", Uuid4),
-];
-
-pub(super) const PROGRESS_CONSULT_TRANSFER: &[Field] = &[
     EVENT_ID,
     EVENT_DATE_TIME,
     CONVERSATION_ID,
