@@ -70,7 +70,7 @@ async fn show(for_time: Option<Duration>) -> anyhow::Result<Exit> {
         clock.clone(),
         calls_stop.clone(),
     ));
-    let view = View {
+    let view = DemoView {
         switch: switch.clone(),
         daemon: &daemon,
         sandbox: handle.clone(),
@@ -159,7 +159,7 @@ async fn make_calls(
 }
 
 /// What the person at the terminal sees.
-struct View<'a> {
+struct DemoView<'a> {
     switch: Arc<Switch>,
     daemon: &'a Daemon,
     sandbox: Handle,
@@ -172,7 +172,7 @@ struct Summary {
     whole: bool,
 }
 
-impl View<'_> {
+impl DemoView<'_> {
     fn say(&self, what: &str) -> std::io::Result<()> {
         writeln!(std::io::stdout(), "{:>5.1}s  {what}", self.elapsed().as_secs_f64())
     }

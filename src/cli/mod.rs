@@ -8,6 +8,8 @@
 //! Not here: what a command does once its arguments are clear (`daemon`, `sandbox`, `config`).
 
 mod access;
+mod answer;
+mod answer;
 mod args;
 pub mod config;
 mod control;
@@ -58,7 +60,7 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
-    use args::{Command, ConfigCommand, QueueCommand};
+    use args::{CliCommand, ConfigCommand, QueueCommand};
     let config = parsed.config.as_deref();
     let at = locate::Where { config, admin: parsed.admin.as_deref() };
     match parsed.command {

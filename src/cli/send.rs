@@ -26,7 +26,7 @@ use super::locate::contact;
 use super::visible::visible;
 use super::{Exit, async_runtime, complain, say};
 use input::{InputError, Line};
-use session::End;
+use session::SessionEnd;
 
 /// Most lines ahead of their answers; the daemon's default `max_unacked` is twice that.
 const WINDOW: usize = 512;
@@ -39,20 +39,20 @@ const BACKOFF_MOST: Duration = Duration::from_secs(1);
 
 /// A refused event or line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused<'a> {
+pub struct RefusedLine<'a> {
     /// File and line number.
     pub place: &'a str,
     /// The daemon's words.
     pub message: &'a str,
 }
 
-impl fmt::Display for Refused<'_> {
+impl fmt::Display for RefusedLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.message)
     }
 }
 
-type OnRefused<'a> = &'a mut (dyn FnMut(&Refused<'_>) + Send);
+type OnRefused<'a> = &'a mut (dyn FnMut(&RefusedLine<'_>) + Send);
 
 /// What to send where.
 #[derive(Clone, Debug)]
@@ -162,7 +162,8 @@ struct Tally<'a> {
     /// When it last went wrong without any progress since.
     trouble_since: Option<Mono>,
     gave_up: bool,
-    last_retryable: Option<String>,
+    /// The daemon asked for a line to be sent again later.
+    was_put_off: bool,
     turned_away: Option<TurnedAway>,
 }
 
@@ -180,7 +181,7 @@ impl Tally<'_> {
 /// us, or a file cannot be read.
 pub async fn run(
     options: SendOptions,
-    mut on_refused: impl FnMut(&Refused<'_>) + Send,
+    mut on_refused: impl FnMut(&RefusedLine<'_>) + Send,
 ) -> Result<SendReport, SendError> {
     let files = options.files;
     input::look_at(&files).map_err(|fault| unreadable(fault, SendReport::default()))?;
@@ -197,11 +198,11 @@ pub async fn run(
         bar,
         trouble_since: None,
         gave_up: false,
-        last_retryable: None,
+        was_put_off: false,
         turned_away: None,
     };
-    let patience = Patience { give_up_after: options.reconnect_for, clock: Clock::system() };
-    let done = pump(&options.socket, &patience, &mut input, &mut tally).await;
+    let reconnect = Reconnect { give_up_after: options.reconnect_for, clock: Clock::system() };
+    let done = pump(&options.socket, &reconnect, &mut input, &mut tally).await;
     tally.bar.finish_and_clear();
     done?;
     match tally.input_fault {
@@ -214,14 +215,14 @@ fn unreadable(InputError { file, source }: InputError, report: SendReport) -> Se
     SendError::Input { file, report, source }
 }
 
-struct Patience {
+struct Reconnect {
     give_up_after: Duration,
     clock: Clock,
 }
 
 async fn pump(
     socket: &PathBuf,
-    patience: &Patience,
+    reconnect: &Reconnect,
     input: &mut Receiver<Result<Line, InputError>>,
     tally: &mut Tally<'_>,
 ) -> Result<(), SendError> {
@@ -235,7 +236,7 @@ async fn pump(
                 if tally.unanswered.is_empty() {
                     tally.trouble_since = None;
                 }
-                if let End::Done = session::run(stream, socket, input, tally).await {
+                if let SessionEnd::Done = session::run(stream, socket, input, tally).await {
                     return Ok(());
                 }
             }
@@ -252,9 +253,9 @@ async fn pump(
         if tally.trouble_since.is_none() {
             backoff = BACKOFF_FIRST;
         }
-        let now = patience.clock.mono();
-        let is_over = now.since(*tally.trouble_since.get_or_insert(now)) >= patience.give_up_after;
-        if tally.gave_up || !was_connected || (is_over && tally.last_retryable.is_none()) {
+        let now = reconnect.clock.mono();
+        let is_over = now.since(*tally.trouble_since.get_or_insert(now)) >= reconnect.give_up_after;
+        if tally.gave_up || !was_connected || (is_over && !tally.was_put_off) {
             let (socket, accepted) = (socket.clone(), tally.report.accepted);
             return Err(match crowded {
                 Some(why) => SendError::Crowded { why, accepted },

@@ -34,7 +34,7 @@ pub(super) fn run(at: Where<'_>, interval: Duration) -> anyhow::Result<Exit> {
     let runtime = async_runtime()?;
     // The first look is before the screen is taken: a fault is told as by any other command.
     let first: Report = runtime.block_on(client.get("/status")).map_err(explained)?;
-    let mut view = View::new(first, std::env::var_os("NO_COLOR").is_none());
+    let mut view = TopView::new(first, std::env::var_os("NO_COLOR").is_none());
     let mut terminal = ratatui::try_init()?;
     let shown = (|| -> anyhow::Result<()> {
         loop {
@@ -69,7 +69,7 @@ fn wait_for_key(interval: Duration) -> std::io::Result<bool> {
 }
 
 /// What was seen so far.
-struct View {
+struct TopView {
     report: Report,
     fault: Option<String>,
     has_colour: bool,
@@ -103,7 +103,7 @@ impl Points {
     }
 }
 
-impl View {
+impl TopView {
     fn new(report: Report, has_colour: bool) -> Self {
         Self {
             report,

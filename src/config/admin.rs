@@ -27,7 +27,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "admin.listen",
         "unix:/run/trunkline/admin.sock",
         ValueType::UnixListen,
-        "Socket of the admin interface.",
+        "Unix socket of the admin interface.",
     )
     .read_at_start(),
     key("admin.mode", "0660", ValueType::Mode, "Permission bits of the socket file.").read_at_start(),
@@ -37,14 +37,14 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "admin.metrics_listen",
         "\"127.0.0.1:9464\"",
         ValueType::TcpListen,
-        "TCP address that serves only GET /livez, /readyz, /healthz and /metrics; not set: off.",
+        "TCP address that serves only GET /livez, /readyz, /healthz and /metrics. Not set: off.",
     )
     .read_at_start(),
     key(
         "admin.late_after",
         "15m",
         ValueType::Duration { off: false },
-        "Age of the oldest event at which /healthz turns.",
+        "/healthz fails when the oldest event is older than this.",
     ),
 ];
 

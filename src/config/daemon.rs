@@ -8,7 +8,7 @@ use super::values::Values;
 /// `[daemon]`
 #[derive(Clone, Debug)]
 pub struct DaemonConfig {
-    /// How long requests in flight may take after SIGTERM.
+    /// How long requests in flight may take to finish after SIGTERM.
     pub grace: Duration,
     /// How long delivery goes on after SIGTERM until the queue is empty; zero: not at all.
     pub drain: Duration,
@@ -19,13 +19,13 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "daemon.grace",
         "10s",
         ValueType::Duration { off: false },
-        "How long requests in flight may take after SIGTERM.",
+        "How long requests in flight may take to finish after SIGTERM.",
     ),
     key(
         "daemon.drain",
         "0s",
         ValueType::Duration { off: true },
-        "How long delivery goes on after SIGTERM until the queue is empty. \"0s\": not at all.",
+        "After SIGTERM, go on delivering until the queue is empty, for at most this long. \"0s\": off.",
     ),
 ];
 

@@ -14,7 +14,7 @@ pub(super) const KEYS: &[ConfigKey] = &[unset(
     "emit.source_id",
     "\"00000000-0000-4000-8000-000000000000\"",
     ValueType::Text,
-    "sourceId of events that `trunkline emit` makes.",
+    "sourceId of events sent with `trunkline emit`.",
 )];
 
 /// Reads the section.

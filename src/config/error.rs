@@ -55,8 +55,8 @@ pub struct ConfigFaults(pub Vec<ConfigFault>);
 impl fmt::Display for ConfigFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
-            1 => f.write_str("the configuration has 1 fault")?,
-            count => write!(f, "the configuration has {count} faults")?,
+            1 => f.write_str("the configuration has 1 error")?,
+            count => write!(f, "the configuration has {count} errors")?,
         }
         for fault in &self.0 {
             write!(f, "\n\n{fault}")?;
@@ -69,14 +69,14 @@ impl fmt::Display for ConfigFaults {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file given by `--config` does not exist (exit 78).
-    #[error("configuration file {} does not exist; name an existing file with --config", path.display())]
+    #[error("configuration file {} does not exist; check the path given to --config", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
     },
     /// The file may not be read (exit 77).
     #[error(
-        "configuration file {} may not be read by this user (uid {uid}, gid {gid}); let its group read it, or run as its owner", path.display()
+        "permission denied reading configuration file {} as uid {uid}, gid {gid}; make it readable for your group, or run as its owner", path.display()
     )]
     Permission {
         /// The file.

@@ -76,37 +76,37 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "ingest.max_pending",
         "16MiB",
         ValueType::Size { min: 1_000 },
-        "What all doors together hold unanswered; above it reading pauses. At least max_line.",
+        "Bytes that all doors together may hold unanswered; above it, reading pauses. At least max_line.",
     ),
     key(
         "ingest.max_connections",
         "256",
         ValueType::Integer { min: 2, max: 65_536 },
-        "Connections at all doors together; one uid gets at most half.",
+        "Most connections to all doors together; one uid gets at most half.",
     ),
     key(
         "ingest.max_unacked",
         "1024",
         ValueType::Integer { min: 1, max: 1_000_000 },
-        "Lines that a connection may have unanswered before reading pauses.",
+        "Most unanswered lines of one connection; above it, reading pauses.",
     ),
     key(
         "ingest.unknown",
         "forward",
         ValueType::Choice(&["forward", "refuse"]),
-        "Unknown fields and enum values: let them through, or refuse the event (for development).",
+        "What to do with unknown fields and enum values: forward them, or refuse the event (for development).",
     ),
     unset(
         "ingest.extra_arrays",
         "[{ name = \"newEvents\", endpoint = \"conversations\", key = \"conversationId\" }]",
         ValueType::Tables,
-        "Types newer than this build: name of the array, endpoint (a lane's name), and the field that orders its events.",
+        "Event types newer than this build: name of the array, endpoint (name of a lane), key (the field that orders its events).",
     ),
     key(
         "ingest.stream.path",
         "/run/trunkline/events.sock",
         ValueType::Socket,
-        "Socket file that takes events, a JSON object a line.",
+        "Unix socket that takes events, one JSON object per line.",
     )
     .read_at_start(),
     key("ingest.stream.mode", "0660", ValueType::Mode, "Permission bits of the socket file.").read_at_start(),
@@ -121,26 +121,26 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "ingest.stream.allow_uids",
         "[\"asterisk\", \"1000\"]",
         ValueType::List,
-        "Who may connect, names or numbers; not set: whoever the file's mode lets in.",
+        "Users who may connect, names or numbers. Not set: everyone that the file's mode allows.",
     ),
     unset(
         "ingest.http.listen",
         "\"127.0.0.1:8480\"",
         ValueType::LoopbackListen,
-        "Where the Events API's own paths are served; not set: off.",
+        "Address that serves the Events API's own paths. Not set: off.",
     )
     .read_at_start(),
     unset(
         "ingest.http.token_file",
         "\"/etc/trunkline/http_token\"",
         ValueType::Path,
-        "File with the token that HTTP producers must bring.",
+        "File with the token that HTTP producers must send.",
     ),
     key(
         "ingest.http.allow_anonymous",
         "false",
         ValueType::Bool,
-        "Any secret and any bearer pass; none is logged.",
+        "Accept any secret and any bearer token; none is logged.",
     ),
 ];
 
@@ -219,32 +219,32 @@ fn extra_array(
     earlier: &[ExtraArray],
 ) -> Result<ExtraArray, String> {
     let ValueKind::Table(table) = item else {
-        return Err("write [[ingest.extra_arrays]] and its keys below".to_owned());
+        return Err("write [[ingest.extra_arrays]] on its own line and the keys below it".to_owned());
     };
     let fields = ["name", "endpoint", "key"];
     if let Some(unknown) = table.keys().find(|field| !fields.contains(&field.as_str())) {
-        return Err(format!(
-            "{unknown} does not exist here; did you mean {}?",
-            nearest(unknown, fields.into_iter())
-        ));
+        return Err(format!("unknown key {unknown}; did you mean {}?", nearest(unknown, fields.into_iter())));
     }
     let text = |field: &str| match table.get(field).map(|value| &value.kind) {
         None => Ok(None),
         Some(ValueKind::String(text)) if !text.is_empty() => Ok(Some(text.as_str())),
-        Some(_) => Err(format!("write a text that is not empty for {field}")),
+        Some(_) => Err(format!("{field} must be a non-empty string")),
     };
-    let name = text("name")?.ok_or("add name: what the array is called in a request body")?;
-    let endpoint =
-        text("endpoint")?.ok_or("add endpoint: conversations, presence, routingstatus or customkpi")?;
+    let name = text("name")?.ok_or("add `name`: the name of the array in a request body")?;
+    let endpoint = text("endpoint")?.ok_or_else(|| format!("add `endpoint`: one of {}", lane_names()))?;
     let lane = Lane::from_name(endpoint).ok_or_else(|| {
         let near = nearest(endpoint, Lane::ALL.iter().map(|lane| lane.name()));
-        format!("no endpoint is called {endpoint}; did you mean {near}? There are conversations, presence, routingstatus and customkpi")
+        format!("unknown endpoint {endpoint}; did you mean {near}? It must be one of {}", lane_names())
     })?;
     if catalogue.find(name).is_some() {
-        return Err(format!("remove {name}: this build knows it already"));
+        return Err(format!("remove {name}: this build already knows it"));
     }
     if earlier.iter().any(|array| &*array.name == name) {
-        return Err(format!("remove the second {name}: an array is declared once"));
+        return Err(format!("remove the second {name}: each array is declared once"));
     }
     Ok(ExtraArray { name: name.into(), lane, key: text("key")?.map(str::to_owned) })
+}
+
+fn lane_names() -> String {
+    Lane::ALL.map(Lane::name).join(", ")
 }

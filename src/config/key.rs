@@ -149,11 +149,14 @@ impl ValueType {
             ValueType::Bool => "true or false".to_owned(),
             ValueType::Integer { min, max } => format!("a whole number without quotes, {min} to {max}"),
             ValueType::Choice(words) => format!("one of \"{}\"", words.join("\", \"")),
-            ValueType::Text | ValueType::Secret => "a text that is not empty".to_owned(),
+            ValueType::Text | ValueType::Secret => "a non-empty string".to_owned(),
             ValueType::List => {
-                "a list of texts, e.g. [\"asterisk\", \"1000\"]; by comma in the environment".to_owned()
+                "a list of strings, e.g. [\"asterisk\", \"1000\"]; separated by commas in the environment"
+                    .to_owned()
             }
-            ValueType::Path => "a path; a relative one counts from the configuration file".to_owned(),
+            ValueType::Path => {
+                "a path; relative paths start at the configuration file's directory".to_owned()
+            }
             ValueType::Socket => {
                 "a path of at most 107 bytes; abstract sockets (@name) are refused".to_owned()
             }
@@ -169,7 +172,8 @@ impl ValueType {
             }
             ValueType::TcpListen => "IP:PORT, e.g. 127.0.0.1:9464 or [::]:9464".to_owned(),
             ValueType::Tables => {
-                "tables in the file with `name`, `endpoint` and, if events have an order, `key`".to_owned()
+                "tables in the file with `name`, `endpoint` and, if its events must stay in order, `key`"
+                    .to_owned()
             }
         }
     }
@@ -182,18 +186,18 @@ impl ValueType {
             _ => false,
         };
         match self {
-            ValueType::Duration { .. } if bare => "write a unit after the number, e.g. \"30s\"".to_owned(),
+            ValueType::Duration { .. } if bare => "add a unit to the number, e.g. \"30s\"".to_owned(),
             ValueType::Size { .. } if bare => {
-                "write a unit after the number, e.g. \"500kB\" or \"4GiB\"".to_owned()
+                "add a unit to the number, e.g. \"500kB\" or \"4GiB\"".to_owned()
             }
             ValueType::Mode if bare => "write it in quotes with a leading zero, e.g. \"0660\"".to_owned(),
             ValueType::Choice(words) => match found {
                 ValueKind::String(text) => {
                     format!("did you mean \"{}\"?", nearest(text, words.iter().copied()))
                 }
-                _ => "write one of these words in quotes".to_owned(),
+                _ => "write one of these values in quotes".to_owned(),
             },
-            _ => "change it to a value that is allowed".to_owned(),
+            _ => "change it to an allowed value".to_owned(),
         }
     }
 }

@@ -153,10 +153,10 @@ impl Reading<'_> {
             match value {
                 toml::Value::Table(inner) if is_section => self.flatten(&name, inner, origin, layer),
                 _ if is_section => self.faults.push(ConfigFault {
-                    found: "a value where a section is wanted".to_owned(),
-                    allowed: format!("a table [{name}] of keys"),
+                    found: "a value instead of a section".to_owned(),
+                    allowed: format!("a section [{name}] with keys"),
                     origin: origin.clone(),
-                    advice: format!("write [{name}] on a line of its own and its keys below"),
+                    advice: format!("write [{name}] on its own line and the keys below it"),
                     key: name,
                 }),
                 // An unknown section is told once for each of its keys, so that each gets its neighbour.
@@ -175,8 +175,8 @@ impl Reading<'_> {
         };
         self.faults.push(ConfigFault {
             key: name,
-            found: "a key that does not exist".to_owned(),
-            allowed: "the keys that `trunkline config reference` lists".to_owned(),
+            found: "an unknown key".to_owned(),
+            allowed: "the keys listed by `trunkline config reference`".to_owned(),
             origin: origin.clone(),
             advice,
         });

@@ -153,7 +153,7 @@ pub(super) fn examine(
     values.require(
         config.ingest.stream.path != config.admin.listen,
         &["ingest.stream.path", "admin.listen"],
-        "a socket file for each of ingest.stream.path and admin.listen",
+        "different sockets for ingest.stream.path and admin.listen",
         "change one of the two",
     );
     Ok(Examined { config, show: show::shown(&found), faults: values.into_faults() })

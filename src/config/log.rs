@@ -17,7 +17,7 @@ pub enum LogFormat {
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct LogConfig {
-    /// Least severe level that is written.
+    /// Lowest level that is logged.
     pub level: tracing::Level,
     /// `log.format`
     pub format: LogFormat,
@@ -36,13 +36,13 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "log.level",
         "info",
         ValueType::Choice(&["error", "warn", "info", "debug", "trace"]),
-        "Least severe level that is written.",
+        "Lowest level that is logged.",
     ),
     key(
         "log.format",
         "text",
         ValueType::Choice(&["text", "json", "journald"]),
-        "Lines for people, JSON objects, or native journal entries.",
+        "Text lines, JSON objects, or native journal entries.",
     )
     .read_at_start(),
 ];

@@ -41,46 +41,46 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "queue.dir",
         "/var/lib/trunkline",
         ValueType::Path,
-        "Directory of everything durable; made with mode 0700, files 0600.",
+        "Directory for everything on disk; created with mode 0700, files 0600.",
     )
     .read_at_start(),
     key(
         "queue.max_size",
         "4GiB",
         ValueType::Size { min: SIZE_MIN },
-        "All allocated bytes under dir; at least 256MiB. Full: events are refused, retryable.",
+        "Most disk space used under dir, at least 256MiB. When it is full, events are refused as retryable.",
     ),
     key(
         "queue.lane_reserve",
         "5%",
         ValueType::Percent { max: 25 },
-        "Part of max_size that each lane may always use.",
+        "Share of max_size reserved for each lane.",
     ),
     key(
         "queue.min_free_disk",
         "256MiB",
         ValueType::Size { min: 0 },
-        "Free bytes on the file system below which the ledger gives way, then events are refused.",
+        "When the file system has less free space than this, the ledger shrinks first; then events are refused.",
     ),
     key(
         "queue.dedupe_window",
         "15m",
         ValueType::Duration { off: true },
-        "How long an (array, eventId) is remembered; at most the newest 500,000 ids. \"0s\": off.",
+        "How long an (array, eventId) is remembered to recognise duplicates; at most the newest 500,000 ids. \"0s\": off.",
     )
     .read_at_start(),
     key(
         "queue.keep_ledger",
         "72h",
         ValueType::Duration { off: false },
-        "How long `trace` can tell what became of an event.",
+        "How long `trace` can tell what happened to an event.",
     ),
-    key("queue.keep_ledger_size", "512MiB", ValueType::Size { min: 0 }, "The ledger's size at most."),
+    key("queue.keep_ledger_size", "512MiB", ValueType::Size { min: 0 }, "Most disk space used by the ledger."),
     key(
         "queue.dead_letters_max_age",
         "30d",
         ValueType::Duration { off: true },
-        "Age at which a dead letter is discarded and counted. \"0s\": never.",
+        "Dead letters older than this are discarded and counted. \"0s\": never.",
     ),
 ];
 

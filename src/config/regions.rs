@@ -74,7 +74,7 @@ pub fn hint(found: &str) -> String {
         .into_iter()
         .find(|region| host == region.environment || host.ends_with(&format!(".{}", region.environment)));
     if let Some(region) = by_domain {
-        return format!("that is the domain of a region: write \"{}\"", region.name);
+        return format!("that is a region's domain; write \"{}\"", region.name);
     }
     let nearest = REGIONS
         .into_iter()

@@ -1,4 +1,4 @@
-//! `[relay]`: when and in what portions events leave.
+//! `[relay]`: when events are sent, and how many at once.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use crate::event::Lane;
 /// `[relay]`
 #[derive(Clone, Debug)]
 pub struct RelayConfig {
-    /// Events a request at most, 1 to 100.
+    /// Most events in one request, 1 to 100.
     pub batch_max_events: usize,
-    /// Bytes of a request body at most.
+    /// Largest request body, bytes.
     pub batch_max_size: usize,
-    /// How long an event waits for company.
+    /// How long events are batched.
     pub batch_linger: Duration,
-    /// Requests that start in any 60 s at most, all lanes together.
+    /// Most requests started in any 60 s, all lanes together.
     pub requests_per_minute: u32,
-    /// Requests that may start at once after quiet.
+    /// Most requests started at once after a quiet time.
     pub burst: u32,
-    /// Requests under way at most.
+    /// Most requests in flight.
     pub max_in_flight: usize,
-    /// Never two events of a key in one request.
+    /// Never send two events with the same key in one request.
     pub one_per_key: bool,
-    /// First wait after a fault.
+    /// First retry delay.
     pub retry_initial: Duration,
-    /// Longest wait after repeated faults.
+    /// Longest retry delay.
     pub retry_max: Duration,
     /// Time (with 20 attempts) after which an event that the API keeps calling retryable is dead.
     pub event_retry_for: Duration,
@@ -38,54 +38,74 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "relay.batch_max_events",
         "100",
         ValueType::Integer { min: 1, max: 100 },
-        "Events in a request at most; the API takes no more than 100.",
+        "Most events in one request; the API takes at most 100.",
     ),
     key(
         "relay.batch_max_size",
         "500kB",
         ValueType::Size { min: 1_000 },
-        "Bytes of a request's body at most; at least ingest.max_event.",
+        "Largest request body; at least ingest.max_event.",
     ),
     key(
         "relay.batch_linger",
         "1s",
         ValueType::Duration { off: true },
-        "How long an event waits for company; one that finds its lane quiet that long leaves at once.",
+        "Events are batched for up to this long; an event leaves at once if its lane has been quiet that long.",
     ),
     key(
         "relay.requests_per_minute",
         "300",
         ValueType::Integer { min: 1, max: 100_000 },
-        "Requests that start in any 60 s at most, all lanes together, burst included.",
+        "Most requests started in any 60 s, all lanes together, burst included.",
     ),
     key(
         "relay.burst",
         "10",
         ValueType::Integer { min: 1, max: 100_000 },
-        "Requests that may start at once after quiet; at most requests_per_minute. After a start it counts as spent.",
+        "Most requests started at once after a quiet time; at most requests_per_minute. After a restart the burst counts as used.",
     ),
-    key("relay.max_in_flight", "8", ValueType::Integer { min: 1, max: 256 }, "Requests under way at most."),
-    key("relay.one_per_key", "false", ValueType::Bool, "Never two events of a key in one request."),
+    key("relay.max_in_flight", "8", ValueType::Integer { min: 1, max: 256 }, "Most requests in flight."),
+    key(
+        "relay.one_per_key",
+        "false",
+        ValueType::Bool,
+        "Never send two events with the same key in one request.",
+    ),
     key(
         "relay.retry_initial",
         "500ms",
         ValueType::Duration { off: false },
-        "First wait after a fault; doubles with full jitter.",
+        "First retry delay; doubles after each failure, with full jitter.",
     ),
-    key("relay.retry_max", "60s", ValueType::Duration { off: false }, "Longest wait after repeated faults."),
+    key("relay.retry_max", "60s", ValueType::Duration { off: false }, "Longest retry delay."),
     key(
         "relay.event_retry_for",
         "1h",
         ValueType::Duration { off: false },
-        "An event that the API itself keeps calling retryable is dead after 20 attempts and this long; outages never count.",
+        "An event that the API keeps calling retryable becomes a dead letter after 20 attempts and this long; outages never count.",
     ),
-    key("relay.event_max_age.conversations", "0s", ValueType::Duration { off: true }, EXPIRES),
-    key("relay.event_max_age.presence", "0s", ValueType::Duration { off: true }, EXPIRES),
-    key("relay.event_max_age.routingstatus", "0s", ValueType::Duration { off: true }, EXPIRES),
-    key("relay.event_max_age.customkpi", "0s", ValueType::Duration { off: true }, EXPIRES),
+    max_age(0),
+    max_age(1),
+    max_age(2),
+    max_age(3),
 ];
 
-const EXPIRES: &str = "Age at which an event of this lane becomes a dead letter `expired`. \"0s\": off.";
+/// `relay.event_max_age.<lane>`, in the order of [`Lane::ALL`].
+const MAX_AGE: [&str; Lane::ALL.len()] = [
+    "relay.event_max_age.conversations",
+    "relay.event_max_age.presence",
+    "relay.event_max_age.routingstatus",
+    "relay.event_max_age.customkpi",
+];
+
+const fn max_age(lane: usize) -> ConfigKey {
+    key(
+        MAX_AGE[lane],
+        "0s",
+        ValueType::Duration { off: true },
+        "Events of this lane older than this become dead letters (`expired`). \"0s\": off.",
+    )
+}
 
 /// Reads the section.
 pub(super) fn read(values: &mut Values<'_>) -> RelayConfig {
@@ -100,7 +120,7 @@ pub(super) fn read(values: &mut Values<'_>) -> RelayConfig {
         retry_initial: values.duration("relay.retry_initial"),
         retry_max: values.duration("relay.retry_max"),
         event_retry_for: values.duration("relay.event_retry_for"),
-        event_max_age: Lane::ALL.map(|lane| values.duration(event_max_age(lane))),
+        event_max_age: Lane::ALL.map(|lane| values.duration(MAX_AGE[lane.index()])),
     };
     values.require(
         relay.burst <= relay.requests_per_minute,
@@ -117,11 +137,15 @@ pub(super) fn read(values: &mut Values<'_>) -> RelayConfig {
     relay
 }
 
-fn event_max_age(lane: Lane) -> &'static str {
-    match lane {
-        Lane::Conversations => "relay.event_max_age.conversations",
-        Lane::Presence => "relay.event_max_age.presence",
-        Lane::RoutingStatus => "relay.event_max_age.routingstatus",
-        Lane::CustomKpi => "relay.event_max_age.customkpi",
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_lane_has_its_key() {
+        for lane in Lane::ALL {
+            assert_eq!(MAX_AGE[lane.index()], format!("relay.event_max_age.{lane}"));
+            assert!(KEYS.iter().any(|key| key.name == MAX_AGE[lane.index()]));
+        }
     }
 }

@@ -34,13 +34,13 @@ pub struct UpstreamConfig {
     pub endpoints: Endpoints,
     /// How to log in.
     pub credentials: Credentials,
-    /// Limit for making a connection.
+    /// Time limit for connecting.
     pub connect_timeout: Duration,
-    /// Limit for a whole request.
+    /// Time limit for a whole request.
     pub request_timeout: Duration,
     /// Proxy URL; `None`: `HTTPS_PROXY` and `NO_PROXY` count.
     pub proxy: Option<String>,
-    /// PEM file with roots besides the system's.
+    /// PEM file with CA certificates to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -52,62 +52,62 @@ pub(super) const KEYS: &[ConfigKey] = &[
         "upstream.region",
         "\"eu-central-1\"",
         ValueType::Text,
-        "Region of the organisation. Or set api_url and login_url.",
+        "Region of your organisation. Otherwise set api_url and login_url.",
     ),
     unset(
         "upstream.api_url",
         "\"https://api.mypurecloud.de\"",
         ValueType::Url,
-        "Base URL of the API, instead of region.",
+        "Base URL of the API, if region is not set.",
     ),
     unset(
         "upstream.login_url",
         "\"https://login.mypurecloud.de\"",
         ValueType::Url,
-        "Base URL of the login host, instead of region.",
+        "Base URL of the login host, if region is not set.",
     ),
     unset(
         "upstream.client_id",
         "\"00000000-0000-4000-8000-000000000000\"",
         ValueType::Text,
-        "Id of the OAuth client (client credentials). Or set access_token_file.",
+        "Id of the OAuth client (client credentials grant). Otherwise set access_token_file.",
     ),
     unset(
         "upstream.client_secret",
         "\"…\"",
         ValueType::Secret,
-        "The client's secret; better kept in a file of its own.",
+        "The client's secret; client_secret_file is safer.",
     ),
     unset(
         "upstream.client_secret_file",
         "\"/etc/trunkline/client_secret\"",
         ValueType::Path,
-        "File with the secret; not set: $CREDENTIALS_DIRECTORY/client_secret, else /etc/trunkline/client_secret.",
+        "File with the secret. Not set: $CREDENTIALS_DIRECTORY/client_secret, then /etc/trunkline/client_secret.",
     ),
     unset(
         "upstream.access_token_file",
         "\"/run/trunkline/access_token\"",
         ValueType::Path,
-        "File with an access token that somebody else renews, instead of client_id.",
+        "File with an access token that another program renews, instead of client_id.",
     ),
+    key("upstream.connect_timeout", "5s", ValueType::Duration { off: false }, "Time limit for connecting."),
     key(
-        "upstream.connect_timeout",
-        "5s",
+        "upstream.request_timeout",
+        "30s",
         ValueType::Duration { off: false },
-        "Limit for making a connection.",
+        "Time limit for a whole request.",
     ),
-    key("upstream.request_timeout", "30s", ValueType::Duration { off: false }, "Limit for a whole request."),
     unset(
         "upstream.proxy",
         "\"http://proxy.example:3128\"",
         ValueType::Proxy,
-        "Proxy; not set: HTTPS_PROXY and NO_PROXY count.",
+        "Proxy. Not set: HTTPS_PROXY and NO_PROXY apply.",
     ),
     unset(
         "upstream.ca_file",
         "\"/etc/trunkline/ca.pem\"",
         ValueType::Path,
-        "PEM file with roots besides the system's.",
+        "PEM file with CA certificates to trust in addition to the system's.",
     ),
 ];
 
@@ -161,7 +161,8 @@ fn credentials(values: &mut Values<'_>, credentials_dir: Option<&Path>) -> Crede
         values.fault(
             "upstream.client_id",
             "the id of an OAuth client".to_owned(),
-            "this is the sample's; write the id that Genesys Cloud shows for your OAuth client".to_owned(),
+            "this is the id from the sample file; use the id that Genesys Cloud shows for your OAuth client"
+                .to_owned(),
         );
     }
     let secret = secret(values);
@@ -186,7 +187,7 @@ fn credentials(values: &mut Values<'_>, credentials_dir: Option<&Path>) -> Crede
         !(has_secret && has_file),
         &["upstream.client_secret", "upstream.client_secret_file"],
         "upstream.client_secret or upstream.client_secret_file, not both",
-        "remove upstream.client_secret: a file of its own is easier to guard",
+        "remove upstream.client_secret: a separate file is easier to protect",
     );
     values.require(
         !(by_token && !by_client && (has_secret || has_file)),
@@ -207,7 +208,7 @@ fn credentials(values: &mut Values<'_>, credentials_dir: Option<&Path>) -> Crede
 
 fn secret(values: &mut Values<'_>) -> Option<SecretString> {
     if let Some(ValueKind::I64(_) | ValueKind::Float(_)) = values.raw("upstream.client_secret") {
-        values.fault("upstream.client_secret", "a text".to_owned(), "write it in quotes".to_owned());
+        values.fault("upstream.client_secret", "a string".to_owned(), "put it in quotes".to_owned());
         return None;
     }
     values.text("upstream.client_secret").map(SecretString::from)

@@ -7,15 +7,15 @@ use uuid::Uuid;
 use super::refusal::{Refusal, to_bytes};
 
 #[derive(Serialize)]
-struct DoorAnswer<'a> {
-    errors: Vec<RefusedEvent<'a>>,
+struct EventsAnswer<'a> {
+    errors: Vec<EventErrorBody<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     assigned: Vec<String>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct RefusedEvent<'a> {
+struct EventErrorBody<'a> {
     event_id: Option<&'a str>,
     message: &'a str,
     retryable: bool,
@@ -30,12 +30,12 @@ pub fn stream(refused: &[Refusal], assigned: &[Uuid]) -> Bytes {
     if refused.is_empty() && assigned.is_empty() {
         return Bytes::from_static(br#"{"errors":[]}"#);
     }
-    let errors = refused.iter().map(|refusal| RefusedEvent {
+    let errors = refused.iter().map(|refusal| EventErrorBody {
         array: Some(&refusal.array),
         index: Some(refusal.index),
         ..api_error(refusal)
     });
-    to_bytes(&DoorAnswer {
+    to_bytes(&EventsAnswer {
         errors: errors.collect(),
         assigned: assigned.iter().map(Uuid::to_string).collect(),
     })
@@ -43,11 +43,11 @@ pub fn stream(refused: &[Refusal], assigned: &[Uuid]) -> Bytes {
 
 /// The HTTP door's answer: only the API's own fields.
 pub fn http(refused: &[Refusal]) -> Bytes {
-    to_bytes(&DoorAnswer { errors: refused.iter().map(api_error).collect(), assigned: Vec::new() })
+    to_bytes(&EventsAnswer { errors: refused.iter().map(api_error).collect(), assigned: Vec::new() })
 }
 
-fn api_error(refusal: &Refusal) -> RefusedEvent<'_> {
-    RefusedEvent {
+fn api_error(refusal: &Refusal) -> EventErrorBody<'_> {
+    EventErrorBody {
         event_id: refusal.event_id.as_deref(),
         message: &refusal.message,
         retryable: refusal.retryable,

@@ -104,7 +104,7 @@ fn take_array(
         let text = event.get();
         let mut checked = check(text, expected);
         if text.len() > rules.max_event {
-            let message = format!("the event is {} bytes, at most {} are taken", text.len(), rules.max_event);
+            let message = format!("the event has {} bytes; the limit is {}", text.len(), rules.max_event);
             checked.faults.insert(0, EventFault { reason: "too_large", message });
             checked.faults_total += 1;
         }
@@ -185,7 +185,7 @@ fn refuse_array(array: &RawArray<'_>, refused: &mut Vec<Refusal>) {
         let mut checked = check(event.get(), expected);
         checked.faults.clear();
         checked.faults_total = 0;
-        checked.fault("unknown_array", || "the API has no such array of events".to_owned());
+        checked.fault("unknown_array", || "unknown array".to_owned());
         refused.push(refusal(array_label(&array.name, false), index, &checked));
     }
 }

@@ -289,7 +289,7 @@ impl<'a> Walk<'a, '_> {
                     }
                 }
                 Err(TimeFault::NoZone) => self.out.fault("bad_time", || {
-                    inside(path, "the time has no zone, usually a local time without its offset; end it with Z or +hh:mm")
+                    inside(path, "the time has no zone; it is probably a local time without its offset. End it with Z or +hh:mm")
                 }),
                 Err(TimeFault::Malformed) => {
                     self.wrong("bad_time", kind, &found(Shape::Text, Some(value.chars().count())), path);
@@ -311,7 +311,7 @@ impl<'a> Walk<'a, '_> {
         match self.expected.unknown {
             None => {}
             Some(UnknownRule::Refuse) => {
-                self.out.fault("unknown_field", || inside(path, "the API knows no such field"));
+                self.out.fault("unknown_field", || inside(path, "unknown field"));
             }
             Some(UnknownRule::Forward) if self.out.unknown.len() < MAX_UNKNOWN => {
                 self.out.unknown.push(FoundUnknown { field: path.render(), kind });
@@ -331,7 +331,7 @@ impl<'a> Walk<'a, '_> {
         for pair in names.windows(2).filter(|pair| pair[0] == pair[1]) {
             if last != Some(&pair[0]) {
                 let at = Path::Field(path, &pair[0]).render();
-                self.out.fault("duplicate_key", || format!("{at}: stands there twice"));
+                self.out.fault("duplicate_key", || format!("{at}: appears twice"));
             }
             last = Some(&pair[0]);
         }

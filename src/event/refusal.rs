@@ -84,7 +84,7 @@ pub enum BodyError {
     #[error("the body has no events")]
     NoEvents,
     /// More than [`MAX_EVENTS_PER_BODY`] events or arrays.
-    #[error("the body has {found} events; at most {MAX_EVENTS_PER_BODY} are taken")]
+    #[error("the body has {found} events; the limit is {MAX_EVENTS_PER_BODY}")]
     TooMany {
         /// How many it has.
         found: usize,

@@ -60,7 +60,7 @@ impl<'de> Visitor<'de> for &mut Split<'de> {
                 continue;
             }
             if self.arrays.iter().any(|array| array.name == name) {
-                return Err(A::Error::custom("an array stands there twice"));
+                return Err(A::Error::custom("an array appears twice"));
             }
             let events = map.next_value_seed(Events { total: &mut self.total })?;
             self.arrays.push(RawArray { name, events });

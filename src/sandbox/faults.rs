@@ -108,7 +108,7 @@ impl Faults {
 
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum RequestFate {
     Served,
     Status(u16),
     Reset,
@@ -137,21 +137,21 @@ impl Dice {
         rate > 0.0 && self.0.random::<f64>() < rate
     }
 
-    pub(super) fn request(&mut self, faults: &Faults) -> Fate {
+    pub(super) fn request(&mut self, faults: &Faults) -> RequestFate {
         if self.hits(faults.reset_rate) {
-            return Fate::Reset;
+            return RequestFate::Reset;
         }
         let fail_rate = faults.fail_rate.unwrap_or(if faults.status.is_some() { 1.0 } else { 0.0 });
         if self.hits(fail_rate) {
-            return Fate::Status(faults.status.unwrap_or(503));
+            return RequestFate::Status(faults.status.unwrap_or(503));
         }
         if self.hits(faults.html_rate) {
-            return Fate::Html;
+            return RequestFate::Html;
         }
         if self.hits(faults.lost_answer_rate) {
-            return Fate::LostAnswer;
+            return RequestFate::LostAnswer;
         }
-        Fate::Served
+        RequestFate::Served
     }
 
     pub(super) fn event(&mut self, faults: &Faults) -> EventFate {

@@ -7,13 +7,13 @@ use crate::clock::{Clock, Mono};
 
 use super::faults::Dice;
 
-/// Tokens given out and until when they are good.
+/// IssuedTokens given out and until when they are good.
 #[derive(Debug, Default)]
-pub(super) struct Tokens {
+pub(super) struct IssuedTokens {
     live: HashMap<String, Mono>,
 }
 
-impl Tokens {
+impl IssuedTokens {
     /// A new token, good for `life`.
     pub(super) fn issue(&mut self, dice: &mut Dice, clock: &Clock, life: Duration) -> String {
         let now = clock.mono();

@@ -55,7 +55,7 @@ pub(super) struct Seen {
 
 /// What a request holds, before anything is judged.
 #[derive(Debug, Default)]
-pub(super) struct Sight {
+pub(super) struct Outline {
     pub(super) events: usize,
     pub(super) keys: HashSet<String>,
     /// Events that stand in their array after a later one of their key.
@@ -75,16 +75,16 @@ pub(super) struct Record {
 
 impl Record {
     /// A request begins.
-    pub(super) fn begin(&mut self, lane: Lane, sight: &Sight, bytes: usize) {
+    pub(super) fn begin(&mut self, lane: Lane, outline: &Outline, bytes: usize) {
         self.concurrent += 1;
         let stats = &mut self.stats;
         stats.requests += 1;
         stats.max_concurrent = stats.max_concurrent.max(self.concurrent);
-        stats.max_request_events = stats.max_request_events.max(sight.events as u64);
-        stats.order_violations += sight.order_violations;
+        stats.max_request_events = stats.max_request_events.max(outline.events as u64);
+        stats.order_violations += outline.order_violations;
         stats.max_request_bytes = stats.max_request_bytes.max(bytes as u64);
         let mut shared = false;
-        for key in &sight.keys {
+        for key in &outline.keys {
             let under_way = self.under_way.entry((lane, key.clone())).or_default();
             shared |= *under_way > 0;
             *under_way += 1;

@@ -7,7 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::faults::Faults;
-use super::validate::Refused;
+use super::validate::Rejection;
 
 pub(super) fn failure(status: u16, faults: &Faults) -> Response {
     let mut response = error_body(status, "sandbox.fault", "as the sandbox was told");
@@ -17,7 +17,7 @@ pub(super) fn failure(status: u16, faults: &Faults) -> Response {
     response
 }
 
-pub(super) fn refusal(refused: &Refused) -> Response {
+pub(super) fn refusal(refused: &Rejection) -> Response {
     error_body(refused.status, refused.code, &refused.message)
 }
 

@@ -24,12 +24,12 @@ use uuid::Uuid;
 use crate::clock::{Clock, Mono};
 use crate::event::Lane;
 
-use super::faults::{Dice, EventFate, Fate, Faults, FaultsPatch};
-use super::oauth::Tokens;
+use super::faults::{Dice, EventFate, Faults, FaultsPatch, RequestFate};
+use super::oauth::IssuedTokens;
 use super::options::{Options, SandboxError};
 use super::record::{Record, Seen, Stats};
 use super::reply::{cut, error_body, failure, refusal};
-use super::validate::{self, Refused};
+use super::validate::{self, Rejection};
 
 type Connection = hyper::server::conn::http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
 
@@ -42,10 +42,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 const READ_LIMIT: usize = 8 * 1024 * 1024;
 
 #[derive(Debug)]
-struct Inner {
+struct SandboxState {
     faults: Faults,
     dice: Dice,
-    tokens: Tokens,
+    tokens: IssuedTokens,
     record: Record,
     window: VecDeque<Mono>,
     requests_per_minute: u32,
@@ -55,14 +55,14 @@ struct Inner {
 /// A look into a running sandbox. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    inner: Arc<Mutex<Inner>>,
+    state: Arc<Mutex<SandboxState>>,
     clock: Clock,
     token_life: Duration,
 }
 
 impl Handle {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock()
+    fn lock(&self) -> MutexGuard<'_, SandboxState> {
+        self.state.lock()
     }
 
     /// Counts so far.
@@ -93,17 +93,17 @@ impl Sandbox {
         let bind = |source| SandboxError::Bind { addr: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(bind)?;
         let addr = listener.local_addr().map_err(bind)?;
-        let inner = Inner {
+        let state = SandboxState {
             faults: options.faults,
             dice: Dice::new(options.seed),
-            tokens: Tokens::default(),
+            tokens: IssuedTokens::default(),
             record: Record::default(),
             window: VecDeque::new(),
             requests_per_minute: options.requests_per_minute,
             requests: 0,
         };
         let handle = Handle {
-            inner: Arc::new(Mutex::new(inner)),
+            state: Arc::new(Mutex::new(state)),
             clock: Clock::system(),
             token_life: options.token_life,
         };
@@ -193,14 +193,14 @@ async fn change_faults(State(handle): State<Handle>, body: Bytes) -> Response {
         return error_body(400, "bad.request", "the body is not a JSON object");
     };
     let rate = patch.remove("requests_per_minute").and_then(|rate| rate.as_u64());
-    let mut inner = handle.lock();
-    match inner.faults.patched(FaultsPatch(patch)) {
+    let mut state = handle.lock();
+    match state.faults.patched(FaultsPatch(patch)) {
         Ok(faults) => {
-            inner.faults = faults;
+            state.faults = faults;
             if let Some(rate) = rate.and_then(|rate| u32::try_from(rate).ok()) {
-                inner.requests_per_minute = rate;
+                state.requests_per_minute = rate;
             }
-            axum::Json(inner.faults.clone()).into_response()
+            axum::Json(state.faults.clone()).into_response()
         }
         Err(error) => error_body(400, "bad.request", &error.to_string()),
     }
@@ -217,8 +217,8 @@ async fn login(State(handle): State<Handle>, headers: HeaderMap, body: Bytes) ->
         let answer = json!({"error": "invalid_client", "description": "client credentials are missing"});
         return (StatusCode::BAD_REQUEST, axum::Json(answer)).into_response();
     }
-    let mut inner = handle.lock();
-    let Inner { tokens, dice, .. } = &mut *inner;
+    let mut state = handle.lock();
+    let SandboxState { tokens, dice, .. } = &mut *state;
     let token = tokens.issue(dice, &handle.clock, handle.token_life);
     axum::Json(
         json!({"access_token": token, "token_type": "bearer", "expires_in": handle.token_life.as_secs()}),
@@ -247,15 +247,15 @@ async fn events(lane: Lane, State(handle): State<Handle>, request: Request) -> R
         Err(_) => return cut(),
     };
     let (wait, fate, verdict, under_way) = {
-        let mut inner = handle.lock();
-        let Inner { dice, faults, .. } = &mut *inner;
+        let mut state = handle.lock();
+        let SandboxState { dice, faults, .. } = &mut *state;
         let fate = dice.request(faults);
-        let sight = validate::sight(&body);
-        inner.record.begin(lane, &sight, body.len());
-        inner.requests += 1;
-        let under_way = UnderWay { handle: handle.clone(), lane, keys: sight.keys, status: None };
-        let verdict = check(&mut inner, &handle.clock, lane, &head.headers, &body);
-        (inner.faults.wait(), fate, verdict, under_way)
+        let outline = validate::outline(&body);
+        state.record.begin(lane, &outline, body.len());
+        state.requests += 1;
+        let under_way = UnderWay { handle: handle.clone(), lane, keys: outline.keys, status: None };
+        let verdict = check(&mut state, &handle.clock, lane, &head.headers, &body);
+        (state.faults.wait(), fate, verdict, under_way)
     };
     tokio::time::sleep(wait).await;
     under_way.answer(fate, verdict)
@@ -270,24 +270,26 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    fn answer(mut self, fate: Fate, verdict: Result<Vec<Seen>, Refused>) -> Response {
+    fn answer(mut self, fate: RequestFate, verdict: Result<Vec<Seen>, Rejection>) -> Response {
         let handle = self.handle.clone();
-        let mut inner = handle.lock();
+        let mut state = handle.lock();
         let page = "<html>Welcome to the proxy</html>";
         let (status, mut response) = match (fate, verdict) {
-            (Fate::Reset, _) => (None, cut()),
-            (Fate::Status(status), _) => (Some(status), failure(status, &inner.faults)),
-            (Fate::Html, _) => (Some(200), ([(header::CONTENT_TYPE, "text/html")], page).into_response()),
+            (RequestFate::Reset, _) => (None, cut()),
+            (RequestFate::Status(status), _) => (Some(status), failure(status, &state.faults)),
+            (RequestFate::Html, _) => {
+                (Some(200), ([(header::CONTENT_TYPE, "text/html")], page).into_response())
+            }
             (_, Err(refused)) => (Some(refused.status), refusal(&refused)),
             (fate, Ok(seen)) => {
-                let errors = take(&mut inner, self.lane, &seen);
+                let errors = take(&mut state, self.lane, &seen);
                 let taken = axum::Json(json!({"errors": errors})).into_response();
-                if fate == Fate::LostAnswer { (None, cut()) } else { (Some(200), taken) }
+                if fate == RequestFate::LostAnswer { (None, cut()) } else { (Some(200), taken) }
             }
         };
         self.status = status;
-        if fate != Fate::Html {
-            add_headers(&mut response, &inner, handle.clock.mono());
+        if fate != RequestFate::Html {
+            add_headers(&mut response, &state, handle.clock.mono());
         }
         response
     }
@@ -301,40 +303,40 @@ impl Drop for UnderWay {
 
 /// Token, media type, permission, rate and body, in the order in which the API would look.
 fn check(
-    inner: &mut Inner,
+    state: &mut SandboxState,
     clock: &Clock,
     lane: Lane,
     headers: &HeaderMap,
     body: &[u8],
-) -> Result<Vec<Seen>, Refused> {
-    let refused = |status, code, message: String| Err(Refused { status, code, message });
+) -> Result<Vec<Seen>, Rejection> {
+    let refuse = |status, code, message: String| Err(Rejection { status, code, message });
     let authorization = text(headers, &header::AUTHORIZATION).unwrap_or_default();
-    if inner.faults.unauthorized || !inner.tokens.accepts(authorization, clock) {
-        return refused(401, "bad.credentials", "no good token".to_owned());
+    if state.faults.unauthorized || !state.tokens.accepts(authorization, clock) {
+        return refuse(401, "bad.credentials", "no good token".to_owned());
     }
     if !text(headers, &header::CONTENT_TYPE).is_some_and(|value| value.starts_with("application/json")) {
-        return refused(415, "unsupported.media.type", "Content-Type is not application/json".to_owned());
+        return refuse(415, "unsupported.media.type", "Content-Type is not application/json".to_owned());
     }
-    if let (Some(denied), Some(needed)) = (&inner.faults.deny, lane.permission())
+    if let (Some(denied), Some(needed)) = (&state.faults.deny, lane.permission())
         && denied == needed
     {
-        return refused(403, "missing.permissions", format!("you are missing the permission [{needed}]"));
+        return refuse(403, "missing.permissions", format!("you are missing the permission [{needed}]"));
     }
     let now = clock.mono();
-    while inner.window.front().is_some_and(|start| now.since(*start) >= MINUTE) {
-        inner.window.pop_front();
+    while state.window.front().is_some_and(|start| now.since(*start) >= MINUTE) {
+        state.window.pop_front();
     }
-    if inner.window.len() >= inner.requests_per_minute as usize {
-        return refused(429, "too.many.requests.retry.after", "rate limit exceeded".to_owned());
+    if state.window.len() >= state.requests_per_minute as usize {
+        return refuse(429, "too.many.requests.retry.after", "rate limit exceeded".to_owned());
     }
-    inner.window.push_back(now);
+    state.window.push_back(now);
     validate::body(lane, body)
 }
 
-fn take(inner: &mut Inner, lane: Lane, seen: &[Seen]) -> Vec<Value> {
+fn take(state: &mut SandboxState, lane: Lane, seen: &[Seen]) -> Vec<Value> {
     let mut errors = Vec::new();
-    let request = inner.requests;
-    let Inner { dice, faults, record, .. } = inner;
+    let request = state.requests;
+    let SandboxState { dice, faults, record, .. } = state;
     for event in seen {
         // What was taken once stays taken, whatever became of that answer.
         let fate = if record.has(event) { EventFate::Taken } else { dice.event(faults) };
@@ -354,8 +356,8 @@ fn take(inner: &mut Inner, lane: Lane, seen: &[Seen]) -> Vec<Value> {
     errors
 }
 
-fn add_headers(response: &mut Response, inner: &Inner, now: Mono) {
-    let reset = inner.window.front().map_or(60, |start| MINUTE.saturating_sub(now.since(*start)).as_secs());
+fn add_headers(response: &mut Response, state: &SandboxState, now: Mono) {
+    let reset = state.window.front().map_or(60, |start| MINUTE.saturating_sub(now.since(*start)).as_secs());
     let headers = response.headers_mut();
     let mut put = |name: &'static str, value: String| {
         if let Ok(value) = value.parse() {
@@ -363,8 +365,8 @@ fn add_headers(response: &mut Response, inner: &Inner, now: Mono) {
         }
     };
     put("inin-correlation-id", Uuid::new_v4().to_string());
-    put("inin-ratelimit-count", inner.window.len().to_string());
-    put("inin-ratelimit-allowed", inner.requests_per_minute.to_string());
+    put("inin-ratelimit-count", state.window.len().to_string());
+    put("inin-ratelimit-allowed", state.requests_per_minute.to_string());
     put("inin-ratelimit-reset", reset.to_string());
     if response.status() == StatusCode::TOO_MANY_REQUESTS
         && !response.headers().contains_key(header::RETRY_AFTER)

@@ -6,50 +6,50 @@ use serde_json::{Map, Value};
 
 use crate::event::{Field, FieldKind, Lane, MAX_EVENTS_PER_REQUEST, catalogue};
 
-use super::record::{Seen, Sight, comparable};
+use super::record::{Outline, Seen, comparable};
 
 /// Largest body. Source: `request.bytes.max` as quoted in public code.
 pub(super) const MAX_BODY: usize = 512_000;
 
 /// Why a request is refused as a whole.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(super) struct Rejection {
     pub(super) status: u16,
     pub(super) code: &'static str,
     pub(super) message: String,
 }
 
-fn bad(code: &'static str, message: String) -> Refused {
-    Refused { status: 400, code, message }
+fn bad(code: &'static str, message: String) -> Rejection {
+    Rejection { status: 400, code, message }
 }
 
 /// Looks at a body without judging it: what cannot be read holds nothing.
-pub(super) fn sight(raw: &[u8]) -> Sight {
-    let mut sight = Sight::default();
-    let Ok(Value::Object(arrays)) = serde_json::from_slice(raw) else { return sight };
+pub(super) fn outline(raw: &[u8]) -> Outline {
+    let mut outline = Outline::default();
+    let Ok(Value::Object(arrays)) = serde_json::from_slice(raw) else { return outline };
     for (array, events) in arrays {
         let Value::Array(events) = events else { continue };
         let mut latest: HashMap<String, String> = HashMap::new();
         for event in events {
             let seen = see(&array, event);
-            sight.events += 1;
+            outline.events += 1;
             let latest = latest.entry(seen.key.clone()).or_default();
             if seen.time < *latest {
-                sight.order_violations += 1;
+                outline.order_violations += 1;
             } else {
                 latest.clone_from(&seen.time);
             }
-            sight.keys.insert(seen.key);
+            outline.keys.insert(seen.key);
         }
     }
-    sight
+    outline
 }
 
 /// Reads a body for `lane`.
-pub(super) fn body(lane: Lane, raw: &[u8]) -> Result<Vec<Seen>, Refused> {
+pub(super) fn body(lane: Lane, raw: &[u8]) -> Result<Vec<Seen>, Rejection> {
     if raw.len() > MAX_BODY {
         let message = format!("{} bytes, at most {MAX_BODY}", raw.len());
-        return Err(Refused { status: 413, code: "request.entity.too.large", message });
+        return Err(Rejection { status: 413, code: "request.entity.too.large", message });
     }
     let value: Value =
         serde_json::from_slice(raw).map_err(|error| bad("bad.request", format!("not JSON: {error}")))?;

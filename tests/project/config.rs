@@ -107,7 +107,7 @@ fn all_faults_are_told_at_once_with_their_origin() {
     assert_eq!(faults.0.len(), 3, "{error}");
     let message = error.to_string();
     for part in
-        ["write a unit", "TRUNKLINE__QUEUE__MAX_SIZE", "did you mean ingest.unknown?", "/conf/trunkline.toml"]
+        ["add a unit", "TRUNKLINE__QUEUE__MAX_SIZE", "did you mean ingest.unknown?", "/conf/trunkline.toml"]
     {
         assert!(message.contains(part), "{part} is not in {message}");
     }

@@ -10,25 +10,25 @@ use crate::event::Lane;
 /// Options of `emit`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct EmitArgs {
-    /// Array that the event stands in, e.g. userPresenceEvents; --list has them all
+    /// Array of the event, e.g. userPresenceEvents; see --list
     #[arg(value_name = "ARRAY", value_parser = ArrayName, hide_possible_values = true)]
     pub array: Option<String>,
-    /// Fields; dots nest, uuid:TEXT makes an id that is the same for the same text
+    /// Fields of the event; dots nest; uuid:TEXT makes a UUID that is always the same for the same text
     #[arg(value_name = "KEY=VALUE")]
     pub fields: Vec<String>,
-    /// A JSON object to begin with; - reads it from standard input, within --timeout
+    /// JSON object to start from; - reads it from standard input, within --timeout
     #[arg(long, value_name = "OBJECT")]
     pub from_json: Option<String>,
     /// Stream socket [default: ingest.stream.path of the configuration]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Give up after this long, all together; the event is then perhaps accepted
+    /// Give up after this long in total; the event may still have been accepted
     #[arg(long, value_name = "DURATION", default_value = "500ms")]
     pub timeout: humantime::Duration,
     /// List all arrays
     #[arg(long)]
     pub list: bool,
-    /// Print help, or after ARRAY its fields
+    /// Print help; with ARRAY, print its fields
     #[arg(long, short)]
     pub help: bool,
 }
@@ -39,13 +39,13 @@ pub(in crate::cli) struct ExportArgs {
     /// Directory [default: queue.dir of the configuration]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// Only this lane: conversations, presence, routingstatus or customkpi
-    #[arg(long, value_name = "LANE", value_parser = lane)]
+    /// Only this lane
+    #[arg(long, value_name = "LANE", value_parser = lane())]
     pub lane: Option<Lane>,
-    /// Only what was accepted (with --dead: died) since, e.g. 24h or 2026-11-24T08:00:00Z
+    /// Only events accepted since then (with --dead: dead letters since then), e.g. 24h or 2026-11-24T08:00:00Z
     #[arg(long, value_name = "AGE|TIME", value_parser = since)]
     pub since: Option<Since>,
-    /// The dead letters instead of the unsettled events
+    /// Export the dead letters instead of the undelivered events
     #[arg(long)]
     pub dead: bool,
 }
@@ -53,7 +53,7 @@ pub(in crate::cli) struct ExportArgs {
 /// Options of `demo`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct DemoArgs {
-    /// End by itself after this long, e.g. 10s
+    /// Stop after this long, e.g. 10s
     #[arg(long = "for", value_name = "DURATION", value_parser = demo_time)]
     pub for_time: Option<humantime::Duration>,
 }
@@ -61,12 +61,12 @@ pub(in crate::cli) struct DemoArgs {
 /// Options of `send`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct SendArgs {
-    /// Files of lines; without any, standard input
+    /// Files with one JSON object per line [default: standard input]
     pub files: Vec<PathBuf>,
     /// Stream socket [default: ingest.stream.path of the configuration]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// How long to go on trying when the daemon goes away
+    /// How long to keep trying while the daemon is away
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     pub reconnect_for: humantime::Duration,
 }

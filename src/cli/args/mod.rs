@@ -19,19 +19,19 @@ use super::Exit;
 const EXAMPLES: &str = "\
 Examples:
   trunkline demo                                   see it work; no account needed
-  trunkline sandbox                                an Events API on this machine
-  trunkline run --config trunkline.toml            the daemon
-  trunkline send --socket events.sock calls.ndjson hand events over
-  trunkline status                                 what it does, and why not
-  trunkline trace CONVERSATION-ID                  what became of a call
-Exit codes: 0 done, 1 something was refused or failed, 64 usage, 69 daemon not reachable,
-  73 directory or socket cannot be made or is in use, 74 storage fault, 77 permission, 78 configuration";
+  trunkline sandbox                                a local Events API to test against
+  trunkline run --config trunkline.toml            run the daemon
+  trunkline send --socket events.sock calls.ndjson send events
+  trunkline status                                 what it is doing, and what is wrong
+  trunkline trace CONVERSATION-ID                  what happened to a call
+Exit codes: 0 success, 1 something was refused or failed, 64 usage, 69 daemon not reachable,
+  73 directory or socket cannot be created or is in use, 74 storage error, 77 permission, 78 configuration";
 
 #[derive(Parser, Debug)]
 #[command(
     name = "trunkline",
     version,
-    about = "Keeps contact-centre events on disk and delivers them to the Genesys Cloud Events API",
+    about = "Stores contact-centre events on disk and delivers them to the Genesys Cloud Events API",
     after_help = EXAMPLES
 )]
 struct Cli {
@@ -42,71 +42,72 @@ struct Cli {
     #[arg(long, global = true, value_name = "ADDR", value_parser = values::admin_address)]
     admin: Option<PathBuf>,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 /// A command with its options.
 #[derive(Subcommand, Debug)]
-pub(in crate::cli) enum Command {
+pub(in crate::cli) enum CliCommand {
     /// Run the daemon in the foreground
     #[command(after_help = "Example: trunkline run --config /etc/trunkline/trunkline.toml")]
     Run,
-    /// Show the whole way of an event on this machine: no account, no configuration, no root
+    /// Run the daemon and a sandbox together with sample calls: no account, no configuration, no root
     #[command(after_help = "Example: trunkline demo --for 10s")]
     Demo(DemoArgs),
-    /// Run an Events API to develop against; prints a ready configuration at start
+    /// Run a local Events API to develop against; prints a matching configuration at start
     #[command(after_help = "Example: trunkline sandbox --fail-rate 0.2 --latency 50ms --seed 7\n\
-        While it runs: GET /sandbox/stats, GET /sandbox/events, PUT /sandbox/faults {\"status\":503}")]
+        While it is running: GET /sandbox/stats, GET /sandbox/events, PUT /sandbox/faults {\"status\":503}")]
     Sandbox(Box<SandboxArgs>),
     /// Send lines from files or standard input to the stream socket
     #[command(after_help = "Example: trunkline send --socket /run/trunkline/events.sock calls.ndjson")]
     Send(SendArgs),
-    /// Hand over one event, for shells and dialplans; prints its id
+    /// Send one event from a shell script or dialplan; prints its id
     #[command(
         disable_help_flag = true,
         after_help = "Examples:\n  trunkline emit --list\n  trunkline emit userRoutingStatusEvents --help\n  \
             trunkline emit userRoutingStatusEvents agentId=uuid:anna status=Idle sourceId=pbx-1\n\
-            Exit codes: 0 it is on stable storage, 1 refused, 69 not in time, 77 not allowed"
+            Exit codes: 0 the event is on stable storage, 1 refused, 64 usage, 69 no answer in time, 77 not allowed"
     )]
     Emit(EmitArgs),
-    /// Say what the daemon does and why not, in plain words first
+    /// Show what the daemon is doing and what is wrong, in plain words first
     #[command(after_help = "Examples:\n  trunkline status\n  trunkline status --json\n  \
         trunkline status --quiet --ready     for probes: exit 0 yes, 1 no, 69 no daemon")]
     Status(StatusArgs),
-    /// The same live, with sparklines; q ends it
-    #[command(after_help = "Example: trunkline top --interval 2s\nNO_COLOR=1 is heeded.")]
+    /// Show the status live, with sparklines; press q to quit
+    #[command(after_help = "Example: trunkline top --interval 2s\nNO_COLOR=1 is honoured.")]
     Top(TopArgs),
-    /// Tell what became of an event, a call or an agent's events
+    /// Show what happened to an event, a call or an agent's events
     #[command(after_help = "Example: trunkline trace 7d1c1f0e-54c5-4c0e-9f3c-1f1a7f0c9d11\n\
-        From the ledger (queue.keep_ledger) and what is queued. Exit 1 if nothing is known of the id")]
+        Looks in the ledger (queue.keep_ledger) and in the queue. Exit 1 if the id is unknown")]
     Trace(TraceArgs),
-    /// Look at events that could not be delivered, send them again, or discard them
+    /// List events that could not be delivered, replay them, or discard them
     #[command(
         subcommand,
         after_help = "Examples:\n  trunkline dead-letters list --group\n  \
         trunkline dead-letters replay --reason rejected --set sourceConfiguration.sourceId=NEW --dry-run"
     )]
     DeadLetters(LettersCommand),
-    /// Accept on, send nothing, also after a restart
+    /// Stop sending but keep accepting; survives restarts
     #[command(after_help = "Examples:\n  trunkline pause\n  trunkline pause conversations")]
     Pause(LaneArgs),
-    /// Send again
+    /// Start sending again, and try at once whatever is waiting
     #[command(after_help = "Example: trunkline resume conversations")]
     Resume(LaneArgs),
-    /// Have the daemon read its configuration again; all of it or nothing
+    /// Reload the configuration; all or nothing
     #[command(after_help = "Example: trunkline reload\n\
-        Exit 0 applied, 1 applied and some keys need a restart, 78 refused and nothing changed")]
+        Exit 0 applied, 1 applied but some keys need a restart, 78 refused and nothing changed")]
     Reload,
-    /// Look into a stopped daemon's queue directory
+    /// Check or export the queue directory of a stopped daemon
     #[command(subcommand, after_help = "Example: trunkline queue verify --dir /var/lib/trunkline")]
     Queue(QueueCommand),
-    /// Send what was queued for another organisation or client to the configured one
+    /// Send events that were queued for another organisation or client to the configured one
     ///
-    /// The queue's directory remembers for whom events were accepted. While others are queued, nothing
-    /// leaves. Asks the running daemon; without one it works on its directory.
+    /// The queue directory remembers which organisation and client its events were accepted for. Nothing
+    /// is sent while events of another one are queued. Uses the running daemon, or its directory if it is
+    /// stopped.
     #[command(after_help = "Example: trunkline adopt --config /etc/trunkline/trunkline.toml")]
     Adopt,
-    /// Print a completion script for a shell
+    /// Print a shell completion script
     #[command(after_help = "Example: trunkline completions bash >/etc/bash_completion.d/trunkline")]
     Completions {
         /// Shell
@@ -115,7 +116,7 @@ pub(in crate::cli) enum Command {
     /// Print the manual page
     #[command(after_help = "Example: trunkline man >/usr/share/man/man1/trunkline.1")]
     Man,
-    /// Check, show or describe the configuration
+    /// Check, show or document the configuration
     #[command(subcommand, after_help = "Example: trunkline config check --config trunkline.toml")]
     Config(ConfigCommand),
 }
@@ -123,18 +124,18 @@ pub(in crate::cli) enum Command {
 /// What to do with the configuration.
 #[derive(Subcommand, Debug)]
 pub(in crate::cli) enum ConfigCommand {
-    /// Validate it; exit 0 or 78
+    /// Validate the configuration; exit 0 or 78
     #[command(after_help = "Example: trunkline config check --online\n\
-        --online also looks at DNS, proxy, TLS, login, organisation, each lane's permission and the clock;\n\
-        it sends no event. Exit 1 if anything of that is wrong")]
+        --online also checks DNS, proxy, TLS, login, organisation, each lane's permission and the clock.\n\
+        It sends no event. Exit 1 if a check fails")]
     Check {
-        /// Also ask the API
+        /// Also test the connection to the API
         #[arg(long)]
         online: bool,
     },
-    /// Print the values in force and where each came from; secrets are masked
+    /// Print the effective values and where each comes from; secrets are masked
     Show,
-    /// Print every key with its default and meaning
+    /// Print every key with its default and description
     Reference,
 }
 
@@ -182,14 +183,14 @@ pub(in crate::cli) fn emit_help() -> String {
 /// What to do with a queue directory. The daemon must be stopped; nothing is changed.
 #[derive(Subcommand, Debug)]
 pub(in crate::cli) enum QueueCommand {
-    /// Read every chunk, check its sum and its numbers, count; exit 74 on damage
+    /// Read every chunk and verify its checksum and sequence numbers; exit 74 if anything is damaged
     #[command(after_help = "Example: trunkline queue verify --dir /var/lib/trunkline")]
     Verify {
         /// Directory [default: queue.dir of the configuration]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
-    /// Write unsettled events, or dead letters, as lines that `trunkline send` takes
+    /// Write undelivered events, or dead letters, as lines for `trunkline send`
     #[command(after_help = "Example: trunkline queue export --lane presence --since 24h >presence.ndjson")]
     Export(ExportArgs),
 }
@@ -199,7 +200,7 @@ pub(in crate::cli) enum QueueCommand {
 pub(in crate::cli) struct Parsed {
     pub(in crate::cli) config: Option<PathBuf>,
     pub(in crate::cli) admin: Option<PathBuf>,
-    pub(in crate::cli) command: Command,
+    pub(in crate::cli) command: CliCommand,
 }
 
 /// Reads the command line; help, version and usage errors are answered here.

@@ -11,16 +11,16 @@ pub(in crate::cli) struct StatusArgs {
     /// Print it as JSON
     #[arg(long, conflicts_with = "quiet")]
     pub json: bool,
-    /// Print nothing; the exit code says it
+    /// Print nothing; only set the exit code
     #[arg(long, short)]
     pub quiet: bool,
-    /// Only whether its loops make progress, whatever the API does
+    /// Check only that its loops make progress, whatever the API does
     #[arg(long, group = "probe")]
     pub live: bool,
-    /// Only whether it accepts events
+    /// Check only that it accepts events
     #[arg(long, group = "probe")]
     pub ready: bool,
-    /// Only whether nothing is wrong
+    /// Check that nothing is wrong
     #[arg(long, group = "probe")]
     pub healthy: bool,
 }
@@ -28,7 +28,7 @@ pub(in crate::cli) struct StatusArgs {
 /// Options of `top`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct TopArgs {
-    /// Time between two looks, at least 100ms
+    /// Refresh interval, at least 100ms
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = look_interval)]
     pub interval: humantime::Duration,
 }
@@ -47,73 +47,73 @@ pub(in crate::cli) struct TraceArgs {
 /// Options of `pause` and `resume`.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct LaneArgs {
-    /// conversations, presence, routingstatus or customkpi; without one, all
-    #[arg(value_name = "LANE", value_parser = lane)]
+    /// Lane [default: all lanes]
+    #[arg(value_name = "LANE", value_parser = lane())]
     pub lane: Option<Lane>,
 }
 
 /// What to do with dead letters.
 #[derive(Subcommand, Debug)]
 pub(in crate::cli) enum LettersCommand {
-    /// List them, the oldest first
+    /// List dead letters, oldest first
     #[command(
         after_help = "Examples:\n  trunkline dead-letters list --group\n  trunkline dead-letters list --lane presence --since 24h --json"
     )]
     List {
         #[command(flatten)]
         filter: FilterArgs,
-        /// Count them by reason, array and the API's words
+        /// Count them by reason, array and the API's message
         #[arg(long)]
         group: bool,
-        /// Print an array of objects
+        /// Print a JSON array
         #[arg(long)]
         json: bool,
     },
-    /// Show one with its event
+    /// Show one dead letter with its event
     #[command(after_help = "Example: trunkline dead-letters show 7d1c1f0e-54c5-4c0e-9f3c-1f1a7f0c9d11")]
     Show {
-        /// Event id, or any other id that the event carries
+        /// Event id, or any other id in the event
         #[arg(value_name = "ID")]
         id: String,
     },
-    /// Accept them anew, as they are or mended, in order of their death
+    /// Accept them again, unchanged or corrected, oldest first
     #[command(after_help = "Examples:\n  trunkline dead-letters replay --all --dry-run\n  \
         trunkline dead-letters replay --reason rejected --where sourceConfiguration.sourceId=OLD --set sourceConfiguration.sourceId=NEW\n\
-        Each is on stable storage before its letter ends. When the queue is full it stops; the same command goes on")]
+        Each event is on stable storage before its dead letter is removed. If the queue fills up it stops; run the same command again to continue")]
     Replay {
         #[command(flatten)]
         filter: FilterArgs,
-        /// Give a field another value; dots nest. A value that is JSON is taken as such
+        /// Set a field; dots nest. A value that is valid JSON is used as JSON
         #[arg(long, value_name = "FIELD=VALUE", value_parser = field_value)]
         set: Vec<(String, String)>,
-        /// Only events in which the field has this value
+        /// Only events whose field has this value
         #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = field_value)]
         only_where: Vec<(String, String)>,
-        /// All of them
+        /// Select all dead letters
         #[arg(long)]
         all: bool,
-        /// Say what would be done
+        /// Only show what would be done
         #[arg(long)]
         dry_run: bool,
     },
-    /// Write their events as lines that `trunkline send` takes
+    /// Write their events as lines for `trunkline send`
     #[command(after_help = "Example: trunkline dead-letters export --reason expired >expired.ndjson")]
     Export {
         #[command(flatten)]
         filter: FilterArgs,
     },
-    /// Remove them for good
+    /// Delete them permanently
     #[command(after_help = "Example: trunkline dead-letters discard --reason expired --before 7d --dry-run")]
     Discard {
         #[command(flatten)]
         filter: FilterArgs,
-        /// Only events in which the field has this value
+        /// Only events whose field has this value
         #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = field_value)]
         only_where: Vec<(String, String)>,
-        /// All of them
+        /// Select all dead letters
         #[arg(long)]
         all: bool,
-        /// Say what would be done
+        /// Only show what would be done
         #[arg(long)]
         dry_run: bool,
     },
@@ -122,8 +122,8 @@ pub(in crate::cli) enum LettersCommand {
 /// Which dead letters.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct FilterArgs {
-    /// Only this lane: conversations, presence, routingstatus or customkpi
-    #[arg(long, value_name = "LANE", value_parser = lane)]
+    /// Only this lane
+    #[arg(long, value_name = "LANE", value_parser = lane())]
     pub lane: Option<Lane>,
     /// Only this array
     #[arg(long, value_name = "ARRAY", value_parser = ArrayName, hide_possible_values = true)]
@@ -134,16 +134,16 @@ pub(in crate::cli) struct FilterArgs {
     /// Only events with this event, conversation, communication, interaction, user or agent id
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
-    /// Only where the API's words have this part
+    /// Only if the API's message contains this text
     #[arg(long, value_name = "TEXT")]
     pub message: Option<String>,
-    /// Only what died since, e.g. 24h or 2026-11-24T08:00:00Z
+    /// Only dead letters since then, e.g. 24h or 2026-11-24T08:00:00Z
     #[arg(long, value_name = "AGE|TIME", value_parser = since)]
     pub since: Option<Since>,
-    /// Only what died before
+    /// Only dead letters before then
     #[arg(long, value_name = "AGE|TIME", value_parser = since)]
     pub before: Option<Since>,
-    /// At most so many
+    /// Stop after this many
     #[arg(long, value_name = "COUNT")]
     pub limit: Option<u64>,
 }

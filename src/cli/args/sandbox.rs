@@ -14,55 +14,55 @@ pub(in crate::cli) struct SandboxArgs {
     /// Address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900")]
     listen: SocketAddr,
-    /// Part of requests that fail, 0 to 1 [default: all with --status, else none]
+    /// Share of requests that fail, 0 to 1 [default: 1 with --status, else 0]
     #[arg(long, value_name = "RATE", value_parser = rate)]
     fail_rate: Option<f64>,
     /// Status of failing requests [default: 503]
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(300..600))]
     status: Option<u16>,
-    /// Retry-After of 429 and 503
+    /// Retry-After header of 429 and 503 answers
     #[arg(long, value_name = "SECONDS")]
     retry_after: Option<u64>,
-    /// Wait before each answer, e.g. 50ms
+    /// Delay before each answer, e.g. 50ms
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     latency: humantime::Duration,
-    /// Part of events listed as not retryable
+    /// Share of events refused as not retryable, 0 to 1
     #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
     reject_event_rate: f64,
-    /// Part of events listed as retryable
+    /// Share of events refused as retryable, 0 to 1
     #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
     retry_event_rate: f64,
-    /// Part of requests whose connection ends before anything was done
+    /// Share of requests whose connection is closed before they are processed, 0 to 1
     #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
     reset_rate: f64,
-    /// Part of requests that are done and whose answer is lost
+    /// Share of requests that are processed but get no answer, 0 to 1
     #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
     lost_answer_rate: f64,
-    /// Part of requests answered with a page, status 200
+    /// Share of requests answered with an HTML page and status 200, 0 to 1
     #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
     html_rate: f64,
     /// Answer every request with 401
     #[arg(long)]
     unauthorized: bool,
-    /// Permission that is missing: its path answers 403
+    /// Permission the client lacks: its endpoint answers 403
     #[arg(long, value_name = "PERMISSION")]
     deny: Option<String>,
-    /// Organisation that tokens belong to, a UUID
+    /// Organisation id of the client, a UUID
     #[arg(long, value_name = "ID")]
     organisation: Option<String>,
     /// Refuse every login
     #[arg(long)]
     refuse_login: bool,
-    /// How far the Date of answers is from the time here
+    /// Offset of the Date header in answers
     #[arg(long, value_name = "SECONDS", default_value_t = 0, allow_negative_numbers = true)]
     date_offset: i64,
-    /// Requests allowed in 60 s
+    /// Requests allowed per 60 s
     #[arg(long, value_name = "COUNT", default_value_t = 300)]
     requests_per_minute: u32,
-    /// Life of a token
+    /// Lifetime of a token
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     token_life: humantime::Duration,
-    /// Seed of the faults: the same seed, the same faults
+    /// Random seed: the same seed gives the same faults
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
 }

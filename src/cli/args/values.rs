@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use crate::event::{Lane, catalogue};
 
 /// Any name; the table's are offered for completion.
 #[derive(Clone)]
 pub(super) struct ArrayName;
 
-impl clap::builder::TypedValueParser for ArrayName {
+impl TypedValueParser for ArrayName {
     type Value = String;
 
     fn parse_ref(
@@ -53,7 +55,7 @@ pub(super) fn since(text: &str) -> Result<Since, String> {
     }
     let time: jiff::Timestamp = text
         .parse()
-        .map_err(|_| "neither an age like 24h nor a time like 2026-11-24T08:00:00Z".to_owned())?;
+        .map_err(|_| "expected an age such as 24h or a time such as 2026-11-24T08:00:00Z".to_owned())?;
     Ok(Since::Time(time.as_millisecond()))
 }
 
@@ -71,34 +73,35 @@ fn at_least(least: Duration, text: &str) -> Result<humantime::Duration, String> 
     let time: humantime::Duration =
         text.parse().map_err(|error: humantime::DurationError| error.to_string())?;
     if *time < least {
-        return Err(format!("it must be at least {}", humantime::format_duration(least)));
+        return Err(format!("must be at least {}", humantime::format_duration(least)));
     }
     Ok(time)
 }
 
-pub(super) fn lane(text: &str) -> Result<Lane, String> {
-    let names = || Lane::ALL.map(Lane::name).join(", ");
-    Lane::from_name(text).ok_or_else(|| format!("no lane; the lanes are {}", names()))
+/// A lane by its name; help and errors list them.
+pub(super) fn lane() -> impl TypedValueParser<Value = Lane> {
+    let names = PossibleValuesParser::new(Lane::ALL.map(Lane::name));
+    names.map(|name| Lane::from_name(&name).expect("only names of lanes are possible"))
 }
 
 pub(super) fn field_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((field, value)) if !field.is_empty() => Ok((field.to_owned(), value.to_owned())),
-        _ => Err("write FIELD=VALUE, e.g. sourceConfiguration.sourceId=pbx-1".to_owned()),
+        _ => Err("expected FIELD=VALUE, e.g. sourceConfiguration.sourceId=pbx-1".to_owned()),
     }
 }
 
 pub(super) fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
-        _ => Err("a rate is a number from 0 to 1".to_owned()),
+        _ => Err("expected a number from 0 to 1".to_owned()),
     }
 }
 
 pub(super) fn admin_address(text: &str) -> Result<PathBuf, String> {
     let path = text.strip_prefix("unix:").unwrap_or(text);
     if path.is_empty() || path.starts_with('@') {
-        return Err("an address is unix:/path or a path; abstract sockets are not used".to_owned());
+        return Err("expected unix:/path or a path; abstract sockets are not supported".to_owned());
     }
     Ok(PathBuf::from(path))
 }

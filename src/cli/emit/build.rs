@@ -10,7 +10,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x7e5a_3c1e_9b0d_4f6a_8c21_d5e4_f3b2_a19
 
 /// What an event is made of.
 #[derive(Clone, Debug)]
-pub struct Parts<'a> {
+pub struct BuildInput<'a> {
     /// Array's name.
     pub array: &'a str,
     /// Its row of the table, if the table has it.
@@ -76,8 +76,8 @@ pub struct Built {
 ///
 /// # Errors
 /// See [`BuildError`].
-pub fn build(parts: &Parts<'_>) -> Result<Built, BuildError> {
-    let mut event = match parts.json {
+pub fn build(input: &BuildInput<'_>) -> Result<Built, BuildError> {
+    let mut event = match input.json {
         None => Map::new(),
         Some(text) => match serde_json::from_str(text) {
             Ok(Value::Object(event)) => event,
@@ -85,23 +85,23 @@ pub fn build(parts: &Parts<'_>) -> Result<Built, BuildError> {
             Err(error) => return Err(BuildError::BadJson(error.to_string())),
         },
     };
-    for word in parts.words {
+    for word in input.words {
         let (key, value) = word.split_once('=').ok_or_else(|| BuildError::NotAPair(word.clone()))?;
-        put(&mut event, key, value, parts)?;
+        put(&mut event, key, value, input)?;
     }
     let is_missing = |event: &Map<String, Value>, name: &str| event.get(name).is_none_or(Value::is_null);
     if is_missing(&event, "eventId") {
-        event.insert("eventId".to_owned(), parts.event_id.to_string().into());
+        event.insert("eventId".to_owned(), input.event_id.to_string().into());
     }
     if is_missing(&event, "eventDateTime") {
-        event.insert("eventDateTime".to_owned(), parts.time.into());
+        event.insert("eventDateTime".to_owned(), input.time.into());
     }
-    if let (Some(source_id), Some(known)) = (parts.source_id, parts.known) {
+    if let (Some(source_id), Some(known)) = (input.source_id, input.known) {
         fill_source(&mut event, known.fields, source_id);
     }
     let event_id = event["eventId"].as_str().unwrap_or_default().to_owned();
     let mut body = Map::new();
-    body.insert(parts.array.to_owned(), Value::Array(vec![Value::Object(event)]));
+    body.insert(input.array.to_owned(), Value::Array(vec![Value::Object(event)]));
     Ok(Built { event_id, line: Value::Object(body).to_string() })
 }
 
@@ -126,10 +126,15 @@ fn fill_source(event: &mut Map<String, Value>, fields: &[Field], source_id: &str
     }
 }
 
-fn put(event: &mut Map<String, Value>, key: &str, value: &str, parts: &Parts<'_>) -> Result<(), BuildError> {
+fn put(
+    event: &mut Map<String, Value>,
+    key: &str,
+    value: &str,
+    input: &BuildInput<'_>,
+) -> Result<(), BuildError> {
     let value = match value.strip_prefix("uuid:") {
         Some(text) => Value::from(stable_id(text).to_string()),
-        None => typed(key, value, parts)?,
+        None => typed(key, value, input)?,
     };
     let mut steps = key.split('.').peekable();
     let mut place = event;
@@ -151,8 +156,8 @@ pub fn stable_id(text: &str) -> Uuid {
 }
 
 /// The value as its field wants it; of an array that the table does not have, as text.
-fn typed(key: &str, value: &str, parts: &Parts<'_>) -> Result<Value, BuildError> {
-    let Some(known) = parts.known else { return Ok(value.into()) };
+fn typed(key: &str, value: &str, input: &BuildInput<'_>) -> Result<Value, BuildError> {
+    let Some(known) = input.known else { return Ok(value.into()) };
     let kind = kind_of(key, known)?;
     let bad = || BuildError::BadValue {
         key: key.to_owned(),
@@ -211,7 +216,7 @@ mod tests {
     fn made(array: &str, words: &[&str], source_id: Option<&str>) -> Result<Value, BuildError> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let known = catalogue::types().iter().find(|known| known.array == array);
-        let parts = Parts {
+        let input = BuildInput {
             array,
             known,
             json: None,
@@ -220,7 +225,7 @@ mod tests {
             event_id: Uuid::from_u128(7),
             time: "2026-07-01T12:00:00.000Z",
         };
-        let line = build(&parts)?.line;
+        let line = build(&input)?.line;
         Ok(serde_json::from_str::<Value>(&line).unwrap()[array][0].clone())
     }
 

@@ -68,19 +68,6 @@ impl EmitError {
     }
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    #[serde(default)]
-    errors: Vec<Refusal>,
-    message: Option<String>,
-    status: Option<u16>,
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    message: String,
-}
-
 /// The time for all that `emit` does, from its start.
 #[derive(Clone, Debug)]
 pub struct Deadline {
@@ -135,7 +122,7 @@ pub(super) fn command(path: Option<&Path>, args: EmitArgs) -> anyhow::Result<Exi
     };
     let now =
         jiff::Timestamp::from_millisecond(Clock::system().unix_ms()).context("the clock is out of range")?;
-    let built = build::build(&build::Parts {
+    let built = build::build(&build::BuildInput {
         array,
         known,
         json: stdin.as_deref().or(args.from_json.as_deref()),
@@ -202,15 +189,15 @@ fn exchange(line: &str, socket: &Path) -> io::Result<String> {
 }
 
 fn judge(answer: &str, socket: &Path, unreachable: impl Fn(String) -> EmitError) -> Result<(), EmitError> {
-    let answer: Answer = serde_json::from_str(answer)
+    let answer: LineAnswer = serde_json::from_str(answer)
         .map_err(|_| unreachable("its answer cannot be understood".to_owned()))?;
     match TurnedAway::of(socket, answer.status, answer.message.as_deref().unwrap_or_default()) {
         Some(TurnedAway::NotAllowed(why)) => return Err(EmitError::Permission(why)),
         Some(TurnedAway::Crowded(why)) => return Err(EmitError::Crowded(why)),
         None => {}
     }
-    match (answer.errors.into_iter().next(), answer.message) {
-        (Some(refusal), _) => Err(EmitError::Refused(refusal.message)),
+    match (answer.errors.iter().flatten().next(), answer.message) {
+        (Some(error), _) => Err(EmitError::Refused(error.message().to_owned())),
         (None, Some(message)) => Err(EmitError::Refused(message)),
         (None, None) => Ok(()),
     }

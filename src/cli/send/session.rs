@@ -4,39 +4,25 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use bytes::{Buf, BytesMut};
-use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::Receiver;
 
+use crate::cli::answer::{LineAnswer, NO_REASON};
 use crate::ingest::{Frame, Framer};
 
 use super::input::{InputError, Line};
-use super::{Refused, Tally, TurnedAway, WINDOW};
+use super::{RefusedLine, Tally, TurnedAway, WINDOW};
 
 /// Longest answer: a thousand refusals with room to spare.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
 /// Why a session ended.
-pub(super) enum End {
+pub(super) enum SessionEnd {
     /// Everything is answered for good.
     Done,
     /// The connection broke, or the daemon asks to be tried again; `Tally::unanswered` has what is left.
     Again,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    errors: Option<Vec<EventError>>,
-    message: Option<String>,
-    status: Option<u16>,
-}
-
-#[derive(Deserialize)]
-struct EventError {
-    message: Option<String>,
-    #[serde(default)]
-    retryable: bool,
 }
 
 /// Sends what is unanswered, then new lines, at most [`WINDOW`] ahead of the answers.
@@ -45,7 +31,7 @@ pub(super) async fn run(
     socket: &Path,
     input: &mut Receiver<Result<Line, InputError>>,
     tally: &mut Tally<'_>,
-) -> End {
+) -> SessionEnd {
     let (mut reader, mut writer) = stream.split();
     let mut out = BytesMut::new();
     for line in &tally.unanswered {
@@ -55,7 +41,7 @@ pub(super) async fn run(
     let mut again: VecDeque<Line> = VecDeque::new();
     loop {
         if tally.unanswered.is_empty() && (!again.is_empty() || tally.input_ended) {
-            let end = if again.is_empty() { End::Done } else { End::Again };
+            let end = if again.is_empty() { SessionEnd::Done } else { SessionEnd::Again };
             tally.unanswered = again;
             return end;
         }
@@ -91,7 +77,7 @@ pub(super) async fn run(
         if is_broken || is_refused_whole {
             again.append(&mut tally.unanswered);
             tally.unanswered = again;
-            return End::Again;
+            return SessionEnd::Again;
         }
     }
 }
@@ -99,7 +85,7 @@ pub(super) async fn run(
 impl Tally<'_> {
     /// Counts one answer. False if it stands for the whole connection.
     fn take(&mut self, answer: &[u8], socket: &Path, again: &mut VecDeque<Line>) -> bool {
-        let Ok(answer) = serde_json::from_slice::<Answer>(answer) else { return false };
+        let Ok(answer) = serde_json::from_slice::<LineAnswer>(answer) else { return false };
         self.turned_away =
             TurnedAway::of(socket, answer.status, answer.message.as_deref().unwrap_or_default());
         if self.turned_away.is_some() {
@@ -110,15 +96,14 @@ impl Tally<'_> {
             Some(errors) => errors,
             None => {
                 self.progressed();
-                let message = answer.message.unwrap_or_else(|| "refused without a reason".to_owned());
+                let message = answer.message.as_deref().unwrap_or(NO_REASON);
                 self.report.refused += line.events.max(1) as u64;
-                (self.on_refused)(&Refused { place: &line.place, message: &message });
+                (self.on_refused)(&RefusedLine { place: &line.place, message });
                 return true;
             }
         };
         if errors.iter().any(|error| error.retryable) && !self.gave_up {
-            let first = errors.into_iter().find(|error| error.retryable);
-            self.last_retryable = first.and_then(|error| error.message);
+            self.was_put_off = true;
             again.push_back(line);
             return true;
         }
@@ -126,8 +111,7 @@ impl Tally<'_> {
         self.report.refused += errors.len() as u64;
         self.report.accepted += line.events.saturating_sub(errors.len()) as u64;
         for error in &errors {
-            let message = error.message.as_deref().unwrap_or("refused without a reason");
-            (self.on_refused)(&Refused { place: &line.place, message });
+            (self.on_refused)(&RefusedLine { place: &line.place, message: error.message() });
         }
         true
     }

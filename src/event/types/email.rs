@@ -73,4 +73,3 @@ pub(super) const USER_ESTABLISHED: &[Field] = &[
     req("initialConfiguration", Object(EMAIL_INITIAL_CONFIGURATION)),
     req("sourceConfiguration", Object(SOURCE_CONFIGURATION)),
 ];
-
