@@ -1,9 +1,12 @@
 //! Reads an event's time and brings its spelling to the API's: `yyyy-MM-ddTHH:mm:ss[.mmm]Z`.
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil};
 
 /// 0000-01-01T00:00:00Z: earlier years have no four digits.
 const EARLIEST_MS: i64 = -62_167_219_200_000;
+
+/// Civil time reaches further than [`Timestamp`], which ends some hours before the year 9999 does.
+const EPOCH: civil::DateTime = civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// A time that was understood.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,7 +46,7 @@ pub(super) fn spell(ms: i64) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-/// The usual case by hand: it is on the path of every event.
+/// The usual spelling, read without jiff's parser: every event passes here.
 fn read_canonical(text: &[u8]) -> Option<i64> {
     let ms = match text {
         [_, .., b'Z'] if text.len() == 20 => 0,
@@ -54,38 +57,15 @@ fn read_canonical(text: &[u8]) -> Option<i64> {
     if marks.iter().any(|&(at, mark)| text[at] != mark) {
         return None;
     }
-    let (year, month, day) = (digits(&text[..4])?, digits(&text[5..7])?, digits(&text[8..10])?);
-    let (hour, minute, second) = (digits(&text[11..13])?, digits(&text[14..16])?, digits(&text[17..19])?);
-    if !(1..=12).contains(&month) || day < 1 || day > days_in(year, month) {
-        return None;
-    }
-    if hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let seconds = days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
-    Some(seconds * 1_000 + ms)
+    let two = |at: usize| i8::try_from(digits(&text[at..at + 2])?).ok();
+    let year = digits(&text[..4])?;
+    let time = civil::DateTime::new(year, two(5)?, two(8)?, two(11)?, two(14)?, two(17)?, 0).ok()?;
+    Some(time.duration_since(EPOCH).as_secs() * 1_000 + i64::from(ms))
 }
 
-fn digits(text: &[u8]) -> Option<i64> {
-    text.iter().try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0')))
-}
-
-fn days_in(year: i64, month: i64) -> i64 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days between 1970-01-01 and this day. Counts years from March, so that the leap day is the last.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+/// The number in at most four digits.
+fn digits(text: &[u8]) -> Option<i16> {
+    text.iter().try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i16::from(byte - b'0')))
 }
 
 /// RFC 3339 is narrower than what `jiff` takes: no named zones, no missing seconds.
