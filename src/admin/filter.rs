@@ -1,10 +1,10 @@
 //! Which dead letters are meant, and how they are mended. Pure.
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::event::one_line;
+use crate::event::{RawObject, RawObjectError, raw_text};
 use crate::queue::{DeadLetter, EventIds};
 
 /// Which dead letters are meant; what is not given does not restrict.
@@ -62,11 +62,24 @@ pub struct Mend {
 }
 
 impl Mend {
-    fn value_for(&self, before: Option<&Value>) -> Value {
-        match before {
-            Some(Value::String(_)) => Value::String(self.value.clone()),
-            _ => serde_json::from_str(&self.value).unwrap_or_else(|_| Value::String(self.value.clone())),
+    /// The value that the field gets, byte for byte as it was written.
+    fn value_for(&self, before: Option<&str>) -> Box<RawValue> {
+        let is_text = before.is_some_and(|before| before.starts_with('"'));
+        match RawValue::from_string(self.value.clone()) {
+            Ok(json) if !is_text => json,
+            _ => raw_text(&self.value),
         }
+    }
+
+    /// Whether `found`, a value's text, is the value that was asked for.
+    fn is_at(&self, found: &str) -> bool {
+        let wanted = self.value_for(Some(found));
+        if found == wanted.get() {
+            return true;
+        }
+        // Numbers only by their text: as floats, different ones of many digits are the same.
+        let parsed = |text: &str| serde_json::from_str::<Value>(text).ok().filter(|value| !value.is_number());
+        parsed(found).is_some_and(|found| parsed(wanted.get()) == Some(found))
     }
 }
 
@@ -87,45 +100,27 @@ pub struct LettersRequest {
 
 impl LettersRequest {
     /// Whether the event has the values that are asked for.
-    pub(super) fn fits(&self, event: &Value) -> bool {
-        self.only_where.iter().all(|wanted| {
-            let found = wanted.field.split('.').try_fold(event, |at, name| at.get(name));
-            found.is_some_and(|found| *found == wanted.value_for(Some(found)))
-        })
+    pub(super) fn fits(&self, event: &RawObject) -> bool {
+        let fits = |wanted: &Mend| event.get(&wanted.field).is_some_and(|found| wanted.is_at(&found));
+        self.only_where.iter().all(fits)
     }
 
-    /// A line with the event as it is to be accepted, in its array. `None` if a field's way leads through
-    /// something that is no object.
-    pub(super) fn mended(&self, array: &str, body: &Bytes, event: &Value) -> Option<Vec<u8>> {
-        let body = if self.set.is_empty() {
-            one_line(body).to_vec()
-        } else {
-            let mut event = event.clone();
-            for mend in &self.set {
-                let names: Vec<&str> = mend.field.split('.').collect();
-                let (last, way) = names.split_last()?;
-                let mut at = &mut event;
-                for name in way {
-                    let object = at.as_object_mut()?;
-                    at = object.entry(*name).or_insert_with(|| Value::Object(serde_json::Map::new()));
-                }
-                let object = at.as_object_mut()?;
-                let value = mend.value_for(object.get(*last));
-                object.insert((*last).to_owned(), value);
-            }
-            serde_json::to_vec(&event).ok()?
-        };
-        let mut line = format!("{{\"{array}\":[").into_bytes();
-        line.extend_from_slice(&body);
-        line.extend_from_slice(b"]}");
-        Some(line)
+    /// A line with the event as it is to be accepted, in its array. What is not set keeps its bytes.
+    ///
+    /// # Errors
+    /// If a field's way leads through something that is no object.
+    pub(super) fn mended(&self, array: &str, event: &RawObject) -> Result<Vec<u8>, RawObjectError> {
+        let mut event = event.clone();
+        for mend in &self.set {
+            let value = mend.value_for(event.get(&mend.field).as_deref());
+            event.set(&mend.field, value)?;
+        }
+        Ok(format!("{{\"{array}\":[{event}]}}").into_bytes())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn mend(field: &str, value: &str) -> Mend {
@@ -139,24 +134,39 @@ mod tests {
             only_where: vec![mend("sourceConfiguration.sourceId", "1001")],
             ..LettersRequest::default()
         };
-        let event = json!({"eventId": "x", "sourceConfiguration": {"sourceId": "1001", "more": 1}});
-        let other = json!({"eventId": "y", "sourceConfiguration": {"sourceId": "other"}});
+        let text = r#"{"eventId":"x","sourceConfiguration":{"sourceId":"1001","more":1.10},"n":1e400}"#;
+        let event = RawObject::parse(text).unwrap();
+        let other =
+            RawObject::parse(r#"{"eventId":"y","sourceConfiguration":{"sourceId":"other"}}"#).unwrap();
 
-        let line = request.mended("holdUpdatedEvents", &event.to_string().into(), &event).unwrap();
+        let line = request.mended("holdUpdatedEvents", &event).unwrap();
 
         assert!(request.fits(&event));
         assert!(!request.fits(&other));
-        let line: Value = serde_json::from_slice(&line).unwrap();
         let wanted =
-            json!({"eventId": "x", "sourceConfiguration": {"sourceId": "1002", "more": 1}, "held": true});
-        assert_eq!(line, json!({"holdUpdatedEvents": [wanted]}));
+            r#"{"eventId":"x","sourceConfiguration":{"sourceId":"1002","more":1.10},"n":1e400,"held":true}"#;
+        assert_eq!(String::from_utf8(line).unwrap(), format!(r#"{{"holdUpdatedEvents":[{wanted}]}}"#));
     }
 
     #[test]
     fn a_way_through_something_that_is_no_object_is_refused() {
         let request = LettersRequest { set: vec![mend("eventId.deep", "1")], ..LettersRequest::default() };
-        let event = json!({"eventId": "x"});
+        let event = RawObject::parse(r#"{"eventId":"x"}"#).unwrap();
 
-        assert_eq!(request.mended("a", &event.to_string().into(), &event), None);
+        assert!(request.mended("a", &event).is_err());
+    }
+
+    #[test]
+    fn numbers_of_many_digits_are_told_apart_and_kept() {
+        let event = RawObject::parse(r#"{"associatedValue":123456789012345678901}"#).unwrap();
+        let only = |value: &str| LettersRequest {
+            only_where: vec![mend("associatedValue", value)],
+            set: vec![mend("associatedValue", "1.10")],
+            ..LettersRequest::default()
+        };
+
+        assert!(only("123456789012345678901").fits(&event));
+        assert!(!only("123456789012345678902").fits(&event));
+        assert_eq!(only("1").mended("a", &event).unwrap(), br#"{"a":[{"associatedValue":1.10}]}"#);
     }
 }

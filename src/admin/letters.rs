@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::filter::{Filter, LettersRequest};
 use super::trace_of::known;
-use crate::event::{Door, Envelope, Receipt, one_line, parse_body};
+use crate::event::{Door, Envelope, RawObject, Receipt, one_line, parse_body};
 use crate::ingest::DoorContext;
 use crate::queue::{AppendError, DeadLetter, DeadLetters, QueueError, ReplayError, Writer};
 
@@ -206,8 +205,9 @@ pub(super) fn replay(
     summary
 }
 
-fn body_of(letter: &DeadLetter) -> Value {
-    serde_json::from_slice(&letter.stored.event.body).unwrap_or_default()
+fn body_of(letter: &DeadLetter) -> RawObject {
+    let text = std::str::from_utf8(&letter.stored.event.body).unwrap_or_default();
+    RawObject::parse(text).unwrap_or_default()
 }
 
 /// The event as it is to be accepted.
@@ -215,15 +215,13 @@ fn again(
     doors: &DoorContext<Writer>,
     request: &LettersRequest,
     letter: &DeadLetter,
-    body: &Value,
+    body: &RawObject,
 ) -> Result<Envelope, String> {
     let event = &letter.stored.event;
     if request.set.is_empty() {
         return Ok(event.clone());
     }
-    let line = request
-        .mended(event.array.name(), &event.body, body)
-        .ok_or("a field of --set goes through something that is not an object")?;
+    let line = request.mended(event.array.name(), body).map_err(|error| format!("--set: {error}"))?;
     let settings = doors.settings();
     let receipt = Receipt { now_ms: doors.clock.unix_ms(), door: Door::Replay, uid: event.uid };
     let parsed =

@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::{Clock, Mono};
+use crate::config::is_socket_path;
 use crate::daemon::{Daemon, Start};
 use crate::sandbox::{Faults, Handle, Options, Sandbox};
 use crate::shutdown::Shutdown;
 
 use super::demo_calls::Call;
 use super::summary::thousands;
-use super::{Exit, async_runtime};
+use super::{Exit, async_runtime, is_read};
 
 /// Calls that are on the line at once.
 const CALLS: usize = 30;
@@ -49,8 +50,7 @@ pub(super) fn run(for_time: Option<Duration>) -> anyhow::Result<Exit> {
 }
 
 async fn show(for_time: Option<Duration>) -> anyhow::Result<Exit> {
-    let dir =
-        tempfile::Builder::new().prefix("trunkline-demo-").tempdir().context("no temporary directory")?;
+    let dir = directory().map_err(NoDirectory)?;
     let clock = Clock::system();
     let sandbox = Sandbox::bind(Options::on_any_port()).await?;
     let handle = sandbox.handle();
@@ -76,11 +76,12 @@ async fn show(for_time: Option<Duration>) -> anyhow::Result<Exit> {
         sandbox: handle.clone(),
         started: clock.mono(),
         clock: clock.clone(),
+        stop: calls_stop.clone(),
     };
     view.say(
         "a switch with 30 calls on the line, the daemon, and an Events API that allows 300 requests a minute",
     )?;
-    let outage = view.watch(for_time, &calls_stop).await?;
+    let outage = view.watch(for_time).await?;
     calls_stop.cancel();
     calls.await.context("the demo's switch failed")??;
     let drained = view.drain(&user_stop.now).await?;
@@ -92,12 +93,28 @@ async fn show(for_time: Option<Duration>) -> anyhow::Result<Exit> {
     sandbox_stop.cancel();
     serving.await.context("the sandbox failed")?;
     signals.abort();
-    writeln!(std::io::stdout(), "\n{}", summary.text)?;
+    is_read(writeln!(std::io::stdout(), "\n{}", summary.text))?;
     Ok(if drained && summary.whole && !switch.refused.load(Ordering::SeqCst) {
         Exit::Done
     } else {
         Exit::Failed
     })
+}
+
+/// The demo's files have no place (exit 73).
+#[derive(Debug, thiserror::Error)]
+#[error("cannot create a temporary directory; set TMPDIR to a directory that you may write to")]
+pub(super) struct NoDirectory(#[source] std::io::Error);
+
+/// A directory in which sockets' paths fit: below `$TMPDIR`, or below `/tmp` if that is too long.
+fn directory() -> std::io::Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix("trunkline-demo-");
+    let dir = builder.tempdir()?;
+    match is_socket_path(&dir.path().join("events.sock")) {
+        true => Ok(dir),
+        false => builder.tempdir_in("/tmp"),
+    }
 }
 
 /// The configuration that an operator would write for this, through the same door.
@@ -165,6 +182,8 @@ struct DemoView<'a> {
     sandbox: Handle,
     started: Mono,
     clock: Clock,
+    /// Ends the calls.
+    stop: CancellationToken,
 }
 
 struct Summary {
@@ -173,8 +192,12 @@ struct Summary {
 }
 
 impl DemoView<'_> {
+    /// Shows a line. Once nobody reads any more, there is nothing to go on for.
     fn say(&self, what: &str) -> std::io::Result<()> {
-        writeln!(std::io::stdout(), "{:>5.1}s  {what}", self.elapsed().as_secs_f64())
+        if !is_read(writeln!(std::io::stdout(), "{:>5.1}s  {what}", self.elapsed().as_secs_f64()))? {
+            self.stop.cancel();
+        }
+        Ok(())
     }
 
     fn elapsed(&self) -> Duration {
@@ -201,17 +224,13 @@ impl DemoView<'_> {
     }
 
     /// Shows what happens until the time is up; stages the outage. Returns its length if there was one.
-    async fn watch(
-        &self,
-        for_time: Option<Duration>,
-        stop: &CancellationToken,
-    ) -> anyhow::Result<Option<Duration>> {
+    async fn watch(&self, for_time: Option<Duration>) -> anyhow::Result<Option<Duration>> {
         let outage_at = for_time.map_or(OUTAGE_AT_WITHOUT_END, |time| time.mul_f64(OUTAGE_AT));
         let outage = for_time.map_or(OUTAGE, |time| OUTAGE.min(time.mul_f64(OUTAGE_AT)));
         let end = for_time.unwrap_or(Duration::MAX);
         let (mut begun, mut over) = (false, false);
         let mut ticks = interval(Duration::from_secs(1).min(end / 4));
-        while self.elapsed() < end && stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        while self.elapsed() < end && self.stop.run_until_cancelled(ticks.tick()).await.is_some() {
             self.line()?;
             if !begun && self.elapsed() >= outage_at {
                 begun = true;

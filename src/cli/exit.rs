@@ -7,7 +7,9 @@ use crate::admin::client::AdminClientError;
 use crate::config::ConfigError;
 use crate::daemon::{StartError, StartFault};
 use crate::queue::OpenError;
+use crate::sandbox::SandboxError;
 
+use super::demo::NoDirectory;
 use super::emit::EmitError;
 use super::locate::Denied;
 use super::send::SendError;
@@ -58,6 +60,9 @@ pub(super) fn of(error: &anyhow::Error) -> Exit {
             StartFault::Configuration => Exit::Configuration,
         };
     }
+    if error.is::<NoDirectory>() {
+        return Exit::CannotCreate;
+    }
     if error.is::<Denied>() {
         return Exit::Permission;
     }
@@ -73,10 +78,12 @@ pub(super) fn of(error: &anyhow::Error) -> Exit {
     if error.is::<ActivationError>() {
         return Exit::Configuration;
     }
-    let sent = error.downcast_ref::<SendError>().map(SendError::exit_code);
-    match sent.or_else(|| error.downcast_ref::<EmitError>().map(EmitError::exit_code)) {
-        Some(69) => Exit::Unreachable,
-        Some(77) => Exit::Permission,
-        _ => Exit::Failed,
+    if let Some(error) = error.downcast_ref::<SandboxError>() {
+        return match error.is_permission() {
+            true => Exit::Permission,
+            false => Exit::CannotCreate,
+        };
     }
+    let sent = error.downcast_ref::<SendError>().map(SendError::exit);
+    sent.or_else(|| error.downcast_ref::<EmitError>().map(EmitError::exit)).unwrap_or(Exit::Failed)
 }

@@ -216,22 +216,19 @@ fn pass(at: Where<'_>, what: &str, request: &LettersRequest, all: bool) -> anyho
     let mut summary = None;
     let mut out = std::io::stdout().lock();
     let mut fault = None;
-    // What the operator asked for is done to its end, also when nobody reads what is told of it.
+    // What the operator asked for is done to its end, also when what is told of it cannot be written.
     let take = |line: &[u8]| {
         if let Ok(told) = serde_json::from_slice::<LetterOutcome>(line) {
             let message = told.message.map_or(String::new(), |message| format!(": {}", visible(&message)));
-            fault =
-                is_read(writeln!(out, "{} {}{message}", told.event_id, told.done.replace('_', " "))).err();
-            return fault.is_none();
+            let written = writeln!(out, "{} {}{message}", told.event_id, told.done.replace('_', " "));
+            fault = fault.take().or(is_read(written).err());
+            return true;
         }
         summary = serde_json::from_slice::<LettersSummary>(line).ok();
         true
     };
     let path = format!("/dead-letters/{what}");
     async_runtime()?.block_on(client.lines(&path, request, take)).map_err(explained)?;
-    if let Some(error) = fault {
-        return Err(error.into());
-    }
     let Some(summary) = summary else {
         anyhow::bail!("the daemon ended before all was done; the same command goes on from there");
     };
@@ -247,6 +244,9 @@ fn pass(at: Where<'_>, what: &str, request: &LettersRequest, all: bool) -> anyho
         let _ = write!(text, "; stopped: {why}. The same command goes on from there");
     }
     complain(&text);
+    if let Some(error) = fault {
+        return Err(error.into());
+    }
     Ok(if summary.refused > 0 || summary.stopped.is_some() { Exit::Failed } else { Exit::Done })
 }
 

@@ -9,7 +9,6 @@
 
 mod access;
 mod answer;
-mod answer;
 mod args;
 pub mod config;
 mod control;
@@ -60,12 +59,12 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
-    use args::{CliCommand, ConfigCommand, QueueCommand};
+    use args::{Command, ConfigCommand, QueueCommand};
     let config = parsed.config.as_deref();
     let at = locate::Where { config, admin: parsed.admin.as_deref() };
     match parsed.command {
         Command::Status(options) => status::run(at, &options),
-        Command::Top(options) => top::run(at, options.interval.into()),
+        Command::Top(options) => top::run(at, options.interval),
         Command::Trace(options) => trace::run(at, &options),
         Command::DeadLetters(command) => letters::run(at, command),
         Command::Pause(options) => control::lanes(at, "/pause", &options),
@@ -74,7 +73,7 @@ fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
         Command::Completions { shell } => man::completions(&args::completions(shell)),
         Command::Man => man::man(),
         Command::Run => run::run(config),
-        Command::Demo(options) => demo::run(options.for_time.map(Into::into)),
+        Command::Demo(options) => demo::run(options.for_time),
         Command::Sandbox(options) => async_runtime()?.block_on(sandbox::run((*options).into())),
         Command::Send(options) => send::command(config, options),
         Command::Emit(options) => emit::command(config, options),
@@ -124,7 +123,7 @@ fn is_read(written: std::io::Result<()>) -> std::io::Result<bool> {
     match written {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error),
+        Err(error) => Err(std::io::Error::new(error.kind(), format!("cannot write to stdout: {error}"))),
     }
 }
 

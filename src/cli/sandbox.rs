@@ -1,11 +1,9 @@
 //! `trunkline sandbox`: an Events API on this machine until a stop signal.
 
-use std::io::Write;
-
 use crate::sandbox::{Options, Sandbox, ready_config};
 use crate::shutdown::Shutdown;
 
-use super::Exit;
+use super::{Exit, say};
 
 /// Binds, prints a ready configuration, serves until a stop signal.
 pub(super) async fn run(options: Options) -> anyhow::Result<Exit> {
@@ -13,9 +11,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Exit> {
     let stop = shutdown.stop.clone();
     let signals = tokio::spawn(shutdown.listen());
     let sandbox = Sandbox::bind(options).await?;
-    let mut out = std::io::stdout();
-    out.write_all(ready_config(sandbox.addr()).as_bytes())?;
-    out.flush()?;
+    say(&ready_config(sandbox.addr()))?;
     sandbox.serve(stop).await;
     signals.abort();
     Ok(Exit::Done)

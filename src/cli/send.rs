@@ -13,6 +13,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{Receiver, channel};
@@ -76,13 +77,6 @@ pub struct SendReport {
     pub refused: u64,
 }
 
-impl SendReport {
-    /// 0, or 1 if anything was refused.
-    pub const fn exit_code(&self) -> u8 {
-        if self.refused == 0 { 0 } else { 1 }
-    }
-}
-
 /// Why it ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
@@ -122,11 +116,11 @@ pub enum SendError {
 
 impl SendError {
     /// 69 not reachable, 77 permission, 1 input.
-    pub const fn exit_code(&self) -> u8 {
+    pub const fn exit(&self) -> Exit {
         match self {
-            SendError::Unreachable { .. } | SendError::Crowded { .. } => 69,
-            SendError::Permission(_) => 77,
-            SendError::Input { .. } => 1,
+            SendError::Unreachable { .. } | SendError::Crowded { .. } => Exit::Unreachable,
+            SendError::Permission(_) => Exit::Permission,
+            SendError::Input { .. } => Exit::Failed,
         }
     }
 }
@@ -140,12 +134,14 @@ pub(super) fn command(path: Option<&Path>, args: SendArgs) -> anyhow::Result<Exi
     let options = SendOptions {
         socket,
         files: args.files,
-        reconnect_for: args.reconnect_for.into(),
+        reconnect_for: args.reconnect_for,
         progress: std::io::stderr().is_terminal(),
     };
     let sent = async_runtime()?.block_on(run(options, |refused| complain(&visible(&refused.to_string()))));
     if let Ok(report) | Err(SendError::Input { report, .. }) = &sent {
-        say(&format!("accepted {} · refused {}\n", report.accepted, report.refused))?;
+        let counts = format!("accepted {} · refused {}", report.accepted, report.refused);
+        // What was sent is sent: the counts are told elsewhere if stdout cannot take them.
+        say(&format!("{counts}\n")).context(counts)?;
     }
     Ok(if sent?.refused == 0 { Exit::Done } else { Exit::Failed })
 }

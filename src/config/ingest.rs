@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use config::ValueKind;
 
-use super::key::{ConfigKey, ValueType, key, nearest, unset};
+use super::key::{ConfigKey, ValueType, key, unset};
+use super::nearest::nearest;
+use super::parse::is_loopback_listen;
 use super::values::Values;
 use crate::event::{Catalogue, ExtraArray, Lane};
 
@@ -161,7 +163,7 @@ pub(super) fn read(values: &mut Values<'_>) -> IngestConfig {
             allow_uids: values.list("ingest.stream.allow_uids"),
         },
         http: HttpConfig {
-            listen: values.checked("ingest.http.listen", super::key::is_loopback_listen),
+            listen: values.checked("ingest.http.listen", is_loopback_listen),
             token_file: values.path("ingest.http.token_file"),
             allow_anonymous: values.flag("ingest.http.allow_anonymous"),
         },
@@ -223,7 +225,10 @@ fn extra_array(
     };
     let fields = ["name", "endpoint", "key"];
     if let Some(unknown) = table.keys().find(|field| !fields.contains(&field.as_str())) {
-        return Err(format!("unknown key {unknown}; did you mean {}?", nearest(unknown, fields.into_iter())));
+        return Err(match nearest(unknown, fields) {
+            Some(near) => format!("unknown key {unknown}; did you mean {near}?"),
+            None => format!("unknown key {unknown}; the keys are {}", fields.join(", ")),
+        });
     }
     let text = |field: &str| match table.get(field).map(|value| &value.kind) {
         None => Ok(None),
@@ -233,8 +238,9 @@ fn extra_array(
     let name = text("name")?.ok_or("add `name`: the name of the array in a request body")?;
     let endpoint = text("endpoint")?.ok_or_else(|| format!("add `endpoint`: one of {}", lane_names()))?;
     let lane = Lane::from_name(endpoint).ok_or_else(|| {
-        let near = nearest(endpoint, Lane::ALL.iter().map(|lane| lane.name()));
-        format!("unknown endpoint {endpoint}; did you mean {near}? It must be one of {}", lane_names())
+        let near = nearest(endpoint, Lane::ALL.map(Lane::name));
+        let near = near.map_or(String::new(), |near| format!("did you mean {near}? "));
+        format!("unknown endpoint {endpoint}; {near}It must be one of {}", lane_names())
     })?;
     if catalogue.find(name).is_some() {
         return Err(format!("remove {name}: this build already knows it"));

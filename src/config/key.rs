@@ -1,8 +1,9 @@
-//! How a key is declared, and how its text becomes a value. Pure.
-
-use std::time::Duration;
+//! How a key is declared, and what its value may be. Pure.
 
 use config::ValueKind;
+
+use super::nearest::nearest;
+use super::parse;
 
 /// One key of the configuration. Parsing, errors, `reference` and `show` are made from this.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +54,7 @@ pub enum ValueType {
     },
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// Any text but the empty one.
+    /// Any text without control characters but the empty one.
     Text,
     /// Any text but the empty one, never shown.
     Secret,
@@ -76,9 +77,6 @@ pub enum ValueType {
     /// Array of tables that its section reads itself.
     Tables,
 }
-
-/// Longest duration taken: ten years, so that adding one to a time never overflows.
-const DURATION_MAX: Duration = Duration::from_secs(3_650 * 24 * 3_600);
 
 /// Key with a default.
 pub(super) const fn key(
@@ -149,7 +147,7 @@ impl ValueType {
             ValueType::Bool => "true or false".to_owned(),
             ValueType::Integer { min, max } => format!("a whole number without quotes, {min} to {max}"),
             ValueType::Choice(words) => format!("one of \"{}\"", words.join("\", \"")),
-            ValueType::Text | ValueType::Secret => "a non-empty string".to_owned(),
+            ValueType::Text | ValueType::Secret => "a non-empty string without control characters".to_owned(),
             ValueType::List => {
                 "a list of strings, e.g. [\"asterisk\", \"1000\"]; separated by commas in the environment"
                     .to_owned()
@@ -178,99 +176,36 @@ impl ValueType {
         }
     }
 
-    /// What to do about a value that this kind does not take.
+    /// What to do about a value that this type does not take.
     pub(super) fn advice(self, found: &ValueKind) -> String {
-        let bare = match found {
-            ValueKind::I64(_) | ValueKind::Float(_) | ValueKind::U64(_) => true,
-            ValueKind::String(text) => !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()),
+        let text = match found {
+            ValueKind::String(text) => Some(text.as_str()),
+            _ => None,
+        };
+        let is_bare = match (found, text) {
+            (ValueKind::I64(_) | ValueKind::Float(_) | ValueKind::U64(_), _) => true,
+            (_, Some(text)) => !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()),
             _ => false,
         };
-        match self {
-            ValueType::Duration { .. } if bare => "add a unit to the number, e.g. \"30s\"".to_owned(),
-            ValueType::Size { .. } if bare => {
+        match (self, text) {
+            (ValueType::Duration { .. }, _) if is_bare => "add a unit to the number, e.g. \"30s\"".to_owned(),
+            (ValueType::Duration { .. }, Some(text)) if parse::has_month(text) => parse::MONTH.to_owned(),
+            (ValueType::Size { .. }, _) if is_bare => {
                 "add a unit to the number, e.g. \"500kB\" or \"4GiB\"".to_owned()
             }
-            ValueType::Mode if bare => "write it in quotes with a leading zero, e.g. \"0660\"".to_owned(),
-            ValueType::Choice(words) => match found {
-                ValueKind::String(text) => {
-                    format!("did you mean \"{}\"?", nearest(text, words.iter().copied()))
-                }
-                _ => "write one of these values in quotes".to_owned(),
+            (ValueType::Mode, _) if is_bare => {
+                "put it in quotes with a leading zero, e.g. \"0660\"".to_owned()
+            }
+            (ValueType::Bool, Some(text)) => match nearest(text, ["true", "false"]) {
+                Some(near) => format!("write {near} in lower case and without quotes"),
+                None => "write true or false without quotes".to_owned(),
             },
+            (ValueType::Choice(words), Some(text)) => match nearest(text, words.iter().copied()) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => "change it to one of these values".to_owned(),
+            },
+            (ValueType::Choice(_), None) => "write one of these values in quotes".to_owned(),
             _ => "change it to an allowed value".to_owned(),
         }
     }
-}
-
-/// The word most like `found`.
-pub(super) fn nearest<'a>(found: &str, words: impl Iterator<Item = &'a str>) -> &'a str {
-    words
-        .max_by(|a, b| strsim::jaro_winkler(found, a).total_cmp(&strsim::jaro_winkler(found, b)))
-        .expect("there is at least one word to compare with")
-}
-
-/// Duration in `text`, or `None` if it is not allowed.
-pub(super) fn duration(text: &str, off: bool) -> Option<Duration> {
-    if text == "0s" {
-        return off.then_some(Duration::ZERO);
-    }
-    let value = humantime::parse_duration(text).ok()?;
-    (!value.is_zero() && value <= DURATION_MAX).then_some(value)
-}
-
-/// Bytes in `text`; a bare number is not taken.
-pub(super) fn size(text: &str, min: u64) -> Option<u64> {
-    if !text.ends_with(|last: char| last.is_ascii_alphabetic()) {
-        return None;
-    }
-    let bytes = text.parse::<bytesize::ByteSize>().ok()?.as_u64();
-    (bytes >= min && bytes <= i64::MAX as u64).then_some(bytes)
-}
-
-/// Part of one in a text such as `5%`.
-pub(super) fn percent(text: &str, max: u32) -> Option<f64> {
-    let number: f64 = text.strip_suffix('%')?.trim_end().parse().ok()?;
-    (number >= 0.0 && number <= f64::from(max)).then_some(number / 100.0)
-}
-
-/// Permission bits in a text such as `0660`.
-pub(super) fn mode(text: &str) -> Option<u32> {
-    let octal = text.len() == 4 && text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !octal {
-        return None;
-    }
-    u32::from_str_radix(text, 8).ok()
-}
-
-/// A base URL without its trailing slash.
-pub(super) fn base_url(text: &str) -> Option<String> {
-    let uri: hyper::Uri = text.parse().ok()?;
-    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
-    let loopback = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-    let secure = uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && loopback);
-    let plain = uri.query().is_none() && !uri.authority()?.as_str().contains('@');
-    (secure && plain).then(|| text.trim_end_matches('/').to_owned())
-}
-
-/// Whether `text` is a URL of a proxy.
-pub(super) fn is_proxy(text: &str) -> bool {
-    text.parse::<hyper::Uri>()
-        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
-}
-
-/// Whether `text` can be the path of a socket file: `sun_path` holds 108 bytes with the closing zero (unix(7)).
-pub(super) fn is_socket_path(text: &str) -> bool {
-    !text.is_empty() && !text.starts_with('@') && !text.contains('\0') && text.len() <= 107
-}
-
-/// The path in `unix:/path`; a relative one counts from the configuration file.
-pub(super) fn unix_path(text: &str) -> Option<&str> {
-    let path = text.strip_prefix("unix:")?;
-    is_socket_path(path).then_some(path)
-}
-
-/// Whether `text` is an address that only this host reaches.
-pub(super) fn is_loopback_listen(text: &str) -> bool {
-    unix_path(text).is_some()
-        || text.parse().is_ok_and(|address: std::net::SocketAddr| address.ip().is_loopback())
 }

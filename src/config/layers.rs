@@ -6,7 +6,8 @@ use std::path::Path;
 use config::{Map, Source, Value, ValueKind};
 
 use super::error::{ConfigError, ConfigFault, Origin};
-use super::key::{ConfigKey, ValueType, nearest};
+use super::key::{ConfigKey, ValueType};
+use super::nearest::nearest;
 
 /// Prefix of the variables that set keys.
 const PREFIX: &str = "TRUNKLINE__";
@@ -167,11 +168,14 @@ impl Reading<'_> {
     }
 
     fn unknown(&mut self, name: String, origin: &Origin) {
-        let near = nearest(&name, self.keys.iter().map(|key| key.name));
-        let near = self.key(near).expect("the name was taken from the same keys");
-        let advice = match origin {
-            Origin::Env(_) => format!("did you mean {}? Otherwise unset the variable", near.variable()),
-            _ => format!("did you mean {}? Otherwise remove it", near.name),
+        let near = nearest(&name, self.keys.iter().map(|key| key.name)).and_then(|near| self.key(near));
+        let advice = match (origin, near) {
+            (Origin::Env(_), Some(near)) => {
+                format!("did you mean {}? Otherwise unset the variable", near.variable())
+            }
+            (Origin::Env(_), None) => "unset the variable".to_owned(),
+            (_, Some(near)) => format!("did you mean {}? Otherwise remove it", near.name),
+            (_, None) => "remove it".to_owned(),
         };
         self.faults.push(ConfigFault {
             key: name,

@@ -3,6 +3,8 @@
 //! Source: the vendor's table of regions (`api.<environment>`, `login.<environment>`). A region newer than this
 //! table is reached with `upstream.api_url` and `upstream.login_url`.
 
+use super::nearest::nearest;
+
 /// Where the API is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
@@ -76,11 +78,13 @@ pub fn hint(found: &str) -> String {
     if let Some(region) = by_domain {
         return format!("that is a region's domain; write \"{}\"", region.name);
     }
-    let nearest = REGIONS
-        .into_iter()
-        .max_by(|a, b| strsim::jaro_winkler(a.name, &host).total_cmp(&strsim::jaro_winkler(b.name, &host)));
-    let nearest = nearest.expect("the table of regions is not empty");
-    format!("did you mean \"{}\"?", nearest.name)
+    match nearest(&host, REGIONS.map(|region| region.name)) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None => {
+            "write the name of your organisation's region, or set upstream.api_url and upstream.login_url"
+                .to_owned()
+        }
+    }
 }
 
 /// All names, for an error message.

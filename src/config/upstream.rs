@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::ValueKind;
 use secrecy::SecretString;
 
-use super::key::{ConfigKey, ValueType, is_proxy, key, unset};
+use super::key::{ConfigKey, ValueType, key, unset};
+use super::parse::is_proxy;
 use super::regions::{self, Endpoints};
 use super::values::Values;
 
@@ -155,7 +155,7 @@ fn endpoints(values: &mut Values<'_>) -> Endpoints {
 }
 
 fn credentials(values: &mut Values<'_>, credentials_dir: Option<&Path>) -> Credentials {
-    let id = values.text("upstream.client_id");
+    let id = values.credential("upstream.client_id");
     // What is accepted belongs to the organisation of the client: nothing is, before there is one.
     if id.as_deref() == Some(SAMPLE_CLIENT_ID) {
         values.fault(
@@ -165,7 +165,7 @@ fn credentials(values: &mut Values<'_>, credentials_dir: Option<&Path>) -> Crede
                 .to_owned(),
         );
     }
-    let secret = secret(values);
+    let secret = values.credential("upstream.client_secret").map(SecretString::from);
     let secret_file = values.path("upstream.client_secret_file");
     let token_file = values.path("upstream.access_token_file");
     let by_client = values.is_set("upstream.client_id");
@@ -204,14 +204,6 @@ fn credentials(values: &mut Values<'_>, credentials_dir: Option<&Path>) -> Crede
                 .map_or_else(|| default_secret_files(credentials_dir), |path| vec![path]),
         },
     }
-}
-
-fn secret(values: &mut Values<'_>) -> Option<SecretString> {
-    if let Some(ValueKind::I64(_) | ValueKind::Float(_)) = values.raw("upstream.client_secret") {
-        values.fault("upstream.client_secret", "a string".to_owned(), "put it in quotes".to_owned());
-        return None;
-    }
-    values.text("upstream.client_secret").map(SecretString::from)
 }
 
 fn default_secret_files(credentials_dir: Option<&Path>) -> Vec<PathBuf> {

@@ -10,8 +10,9 @@ use std::time::Duration;
 use config::ValueKind;
 
 use super::error::{ConfigFault, Origin};
-use super::key::{self, ConfigKey, ValueType};
+use super::key::{ConfigKey, ValueType};
 use super::layers::SourcedValue;
+use super::parse;
 use super::secret;
 
 /// Effective values under examination.
@@ -105,7 +106,7 @@ impl<'a> Values<'a> {
 
     pub(super) fn duration(&mut self, name: &'static str) -> Duration {
         let read = |value: &ValueKind, kind| match (value, kind) {
-            (ValueKind::String(text), ValueType::Duration { off }) => key::duration(text, off),
+            (ValueKind::String(text), ValueType::Duration { off }) => parse::duration(text, off),
             _ => None,
         };
         self.take(name, read).unwrap_or_default()
@@ -113,7 +114,7 @@ impl<'a> Values<'a> {
 
     pub(super) fn size(&mut self, name: &'static str) -> u64 {
         let read = |value: &ValueKind, kind| match (value, kind) {
-            (ValueKind::String(text), ValueType::Size { min }) => key::size(text, min),
+            (ValueKind::String(text), ValueType::Size { min }) => parse::size(text, min),
             _ => None,
         };
         self.take(name, read).unwrap_or_default()
@@ -126,14 +127,14 @@ impl<'a> Values<'a> {
 
     pub(super) fn percent(&mut self, name: &'static str) -> f64 {
         let read = |value: &ValueKind, kind| match (value, kind) {
-            (ValueKind::String(text), ValueType::Percent { max }) => key::percent(text, max),
+            (ValueKind::String(text), ValueType::Percent { max }) => parse::percent(text, max),
             _ => None,
         };
         self.take(name, read).unwrap_or_default()
     }
 
     pub(super) fn mode(&mut self, name: &'static str) -> u32 {
-        self.take(name, |value, _| text_of(value).and_then(key::mode)).unwrap_or_default()
+        self.take(name, |value, _| text_of(value).and_then(parse::mode)).unwrap_or_default()
     }
 
     pub(super) fn flag(&mut self, name: &'static str) -> bool {
@@ -175,7 +176,26 @@ impl<'a> Values<'a> {
     }
 
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
-        self.take(name, |value, _| text_of(value).filter(|text| !text.is_empty()).map(str::to_owned))
+        let is_good = |text: &&str| !text.is_empty() && !text.chars().any(char::is_control);
+        self.take(name, |value, _| text_of(value).filter(is_good).map(str::to_owned))
+    }
+
+    /// A client's id or secret, without what surrounds it.
+    pub(super) fn credential(&mut self, name: &'static str) -> Option<String> {
+        let text = text_of(self.raw(name)?);
+        let read = text.map(parse::credential);
+        match read {
+            Some(Ok(good)) if !good.is_empty() => Some(good.to_owned()),
+            Some(Err(stray)) => {
+                let advice = format!("it has {stray}; remove it");
+                self.fault(name, "printable ASCII characters".to_owned(), advice);
+                None
+            }
+            _ => {
+                self.fault(name, "a non-empty string".to_owned(), "put it in quotes".to_owned());
+                None
+            }
+        }
     }
 
     pub(super) fn list(&mut self, name: &'static str) -> Vec<String> {
@@ -210,14 +230,14 @@ impl<'a> Values<'a> {
     pub(super) fn socket(&mut self, name: &'static str) -> PathBuf {
         let base_dir = self.base_dir;
         let read = |value: &ValueKind, _| {
-            let path = base_dir.join(text_of(value).filter(|text| key::is_socket_path(text))?);
-            (path.as_os_str().len() <= 107).then_some(path)
+            let path = base_dir.join(text_of(value).filter(|text| parse::is_socket_text(text))?);
+            parse::is_socket_path(&path).then_some(path)
         };
         self.take(name, read).unwrap_or_default()
     }
 
     pub(super) fn url(&mut self, name: &'static str) -> Option<String> {
-        self.take(name, |value, _| text_of(value).and_then(key::base_url))
+        self.take(name, |value, _| text_of(value).and_then(parse::base_url))
     }
 
     /// A text that `holds` for.
@@ -228,8 +248,8 @@ impl<'a> Values<'a> {
     pub(super) fn unix_listen(&mut self, name: &'static str) -> PathBuf {
         let base_dir = self.base_dir;
         let read = |value: &ValueKind, _| {
-            let path = base_dir.join(text_of(value).and_then(key::unix_path)?);
-            (path.as_os_str().len() <= 107).then_some(path)
+            let path = base_dir.join(text_of(value).and_then(parse::unix_path)?);
+            parse::is_socket_path(&path).then_some(path)
         };
         self.take(name, read).unwrap_or_default()
     }

@@ -19,6 +19,11 @@ pub fn by_id(id: u16) -> Option<&'static EventType> {
     Some(event_type)
 }
 
+/// The type of the events in `array`.
+pub fn by_name(array: &str) -> Option<&'static EventType> {
+    TYPES.iter().find(|known| known.array == array)
+}
+
 /// Names the array an event stands in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Array {

@@ -67,8 +67,14 @@ pub enum UnknownKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// Bytes that are no text.
-    #[error("the body is not UTF-8")]
-    NotUtf8,
+    #[error("the body is not UTF-8 at byte {at}")]
+    NotUtf8 {
+        /// From 1.
+        at: usize,
+    },
+    /// What editors on Windows put before a text.
+    #[error("the body begins with a byte order mark; remove it")]
+    ByteOrderMark,
     /// No JSON, or a lone surrogate in an array's name.
     #[error("the body is not JSON: line {line}, column {column}")]
     NotJson {
@@ -95,7 +101,10 @@ impl BodyError {
     /// The answer in the API's shape.
     pub fn error_body(&self) -> ErrorBody {
         let (code, status) = match self {
-            BodyError::NotUtf8 | BodyError::NotJson { .. } | BodyError::NotArrays => ("bad.request", 400),
+            BodyError::NotUtf8 { .. }
+            | BodyError::ByteOrderMark
+            | BodyError::NotJson { .. }
+            | BodyError::NotArrays => ("bad.request", 400),
             BodyError::NoEvents => ("zero.events.submitted", 400),
             BodyError::TooMany { .. } => ("request.entity.too.large", 413),
         };

@@ -18,7 +18,11 @@ pub(super) struct RawArray<'a> {
 
 /// The arrays of `body` in the order that they came.
 pub(super) fn split(body: &[u8]) -> Result<Vec<RawArray<'_>>, BodyError> {
-    let text = std::str::from_utf8(body).map_err(|_| BodyError::NotUtf8)?;
+    let text =
+        std::str::from_utf8(body).map_err(|error| BodyError::NotUtf8 { at: error.valid_up_to() + 1 })?;
+    if text.starts_with('\u{feff}') {
+        return Err(BodyError::ByteOrderMark);
+    }
     let mut seed = Split { arrays: Vec::new(), total: 0 };
     let mut json = serde_json::Deserializer::from_str(text);
     let parsed = json.deserialize_map(&mut seed).and_then(|()| json.end());

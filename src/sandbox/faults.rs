@@ -6,6 +6,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+/// Longest wait before an answer. Longer than any client waits; `1M` is a month.
+const MAX_LATENCY_MS: u64 = 3_600_000;
+
 /// Faults in force. Rates are parts of 1.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -61,7 +64,7 @@ fn latency<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::
 #[derive(Clone, Debug)]
 pub struct FaultsPatch(pub serde_json::Map<String, serde_json::Value>);
 
-/// A fault that there is not.
+/// An unknown fault, or a value that it cannot have.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct FaultsError(String);
@@ -93,6 +96,9 @@ impl Faults {
         ];
         if rates.into_iter().any(|rate| !(0.0..=1.0).contains(&rate)) {
             return Err(FaultsError("a rate is a number from 0 to 1".to_owned()));
+        }
+        if faults.latency_ms > MAX_LATENCY_MS {
+            return Err(FaultsError("latency is at most 1h".to_owned()));
         }
         if faults.status.is_some_and(|status| !(300..600).contains(&status)) {
             return Err(FaultsError("status is a number from 300 to 599".to_owned()));

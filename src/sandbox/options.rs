@@ -37,13 +37,21 @@ impl Options {
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// The address cannot be had.
-    #[error("cannot listen on {addr}: {source}")]
+    #[error("cannot listen on {addr}")]
     Bind {
         /// What was asked for.
         addr: SocketAddr,
         /// The system's word.
         source: std::io::Error,
     },
+}
+
+impl SandboxError {
+    /// Whether this user may not listen there; else the address is in use, or not this host's.
+    pub fn is_permission(&self) -> bool {
+        let SandboxError::Bind { source, .. } = self;
+        source.kind() == std::io::ErrorKind::PermissionDenied
+    }
 }
 
 /// The configuration of a daemon for this sandbox.

@@ -58,7 +58,7 @@ pub(super) fn body(lane: Lane, raw: &[u8]) -> Result<Vec<Seen>, Rejection> {
     };
     let mut seen = Vec::new();
     for (array, events) in arrays {
-        let known = catalogue::types().iter().find(|known| known.array == array && known.lane == lane);
+        let known = catalogue::by_name(&array).filter(|known| known.lane == lane);
         let (Some(known), Value::Array(events)) = (known, events) else {
             return Err(bad("bad.request", format!("{array} is no array of {}", lane.path())));
         };

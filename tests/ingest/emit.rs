@@ -1,6 +1,8 @@
 //! `trunkline emit` as a dialplan uses it: the real binary against a real daemon.
 
-use std::io::Write;
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -54,7 +56,7 @@ fn a_refused_event_is_1_and_a_mistake_is_64_and_says_what_is_allowed() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(said(&refused).1.contains("agentId"), "{refused:?}");
     assert_eq!((typo.status.code(), array.status.code()), (Some(64), Some(64)));
-    assert!(said(&typo).1.contains("the nearest is agentId"), "{typo:?}");
+    assert!(said(&typo).1.contains("did you mean agentId?"), "{typo:?}");
     assert!(said(&array).1.contains("emit --list"), "{array:?}");
 }
 
@@ -97,6 +99,118 @@ fn a_daemon_that_is_not_there_or_does_not_answer_is_69_in_time() {
     assert_eq!((gone.status.code(), silent.status.code()), (Some(69), Some(69)));
     assert!(said(&silent).1.contains("no answer within 500ms"), "{silent:?}");
     assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+/// What `emit` writes to a socket, if a daemon took it there.
+fn line_of(words: &[&OsStr]) -> (Output, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("door.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let door = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+        (&stream).write_all(b"{\"errors\":[]}\n").unwrap();
+        line
+    });
+    let output =
+        trunkline().args(["emit", "--timeout", "20s", "--socket"]).arg(&socket).args(words).output().unwrap();
+    (output, door.join().unwrap())
+}
+
+#[test]
+fn an_id_of_nothing_is_64_and_names_its_key() {
+    let run = |word: &str| {
+        let words = ["emit", "communicationAnsweredEvents", "communicationId=uuid:leg-1", word];
+        trunkline().args(words).output().unwrap()
+    };
+
+    for word in ["conversationId=uuid:", "conversationId=uuid: "] {
+        let output = run(word);
+
+        assert_eq!(output.status.code(), Some(64), "{output:?}");
+        assert!(said(&output).1.contains("conversationId: uuid: needs a text"), "{output:?}");
+    }
+}
+
+#[test]
+fn numbers_keep_their_bytes_and_a_key_that_appears_twice_is_64() {
+    let json = r#"{"more":[1e400,123456789012345678901],"kpiId":"k"}"#;
+    let words = ["customKpiAttributionEvents", "associatedValue=1.10", "--from-json", json];
+    let twice = ["emit", "customKpiAttributionEvents", "--from-json", r#"{"kpiId":"a","kpiId":"b"}"#];
+
+    let (output, line) = line_of(&words.map(OsStr::new));
+    let refused = trunkline().args(twice).output().unwrap();
+
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(
+        line.contains(r#""more":[1e400,123456789012345678901],"kpiId":"k","associatedValue":1.10,"#),
+        "{line}"
+    );
+    assert_eq!(refused.status.code(), Some(64), "{refused:?}");
+    assert!(said(&refused).1.contains("\"kpiId\" appears twice"), "{refused:?}");
+}
+
+#[test]
+fn a_name_in_latin_1_does_not_lose_the_call_and_an_id_in_it_is_64() {
+    let latin = |text: &[u8]| OsString::from(OsStr::from_bytes(text));
+    let (array, name) = (OsString::from("userPresenceEvents"), latin(b"message=J\xf6rg"));
+    let id = latin(b"userId=J\xf6rg");
+
+    let (output, line) = line_of(&[&array, &name, OsStr::new("userId=u")]);
+    let refused = trunkline().arg("emit").args([&array, &id]).output().unwrap();
+
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(line.contains("\"message\":\"J\u{fffd}rg\""), "{line}");
+    assert!(said(&output).1.contains("message: not UTF-8"), "{output:?}");
+    assert_eq!(refused.status.code(), Some(64), "{refused:?}");
+    assert!(said(&refused).1.contains("userId: the value is not UTF-8"), "{refused:?}");
+}
+
+#[test]
+fn a_byte_order_mark_before_json_is_taken_off() {
+    let json = "\u{feff}{\"agentId\":\"a\"}";
+    let words = ["userRoutingStatusEvents", "status=Idle", "--from-json", json];
+
+    let (output, line) = line_of(&words.map(OsStr::new));
+
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(line.starts_with("{\"userRoutingStatusEvents\":[{\"agentId\":\"a\","), "{line}");
+}
+
+#[test]
+fn a_configuration_that_hangs_is_69_in_time_also_with_a_socket_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("hanging.toml");
+    nix::unistd::mkfifo(&config, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let event = ["emit", "userRoutingStatusEvents", "agentId=a", "status=Idle", "--config"];
+
+    for more in [&[][..], &["--socket", "/nowhere.sock"]] {
+        let output = trunkline().args(event).arg(&config).args(more).output().unwrap();
+
+        assert_eq!(output.status.code(), Some(69), "{output:?}");
+        assert!(said(&output).1.contains("reading the configuration took longer than 500ms"), "{output:?}");
+    }
+}
+
+#[test]
+fn an_accepted_event_is_0_whoever_takes_its_id() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    let _daemon = home.run();
+    let words = ["userRoutingStatusEvents", "agentId=a", "status=Idle", "sourceId=s"];
+
+    let output = trunkline()
+        .args(["emit", "--timeout", "20s", "--config"])
+        .arg(home.config())
+        .args(words)
+        .stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap())
+        .output()
+        .unwrap();
+
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(said(&output).1.contains("was accepted, but its id cannot be written to stdout"), "{output:?}");
+    eventually("it is delivered", || sandbox.taken().len() == 1);
 }
 
 /// A line that no socket's buffer holds: writing it fails once the daemon has turned us away.
@@ -181,7 +295,7 @@ fn standard_input_that_does_not_end_is_69_in_time() {
     let output = emit_from_stdin(&home, "500ms", None);
 
     assert_eq!(output.status.code(), Some(69), "{output:?}");
-    assert!(said(&output).1.contains("standard input did not end within 500ms"), "{output:?}");
+    assert!(said(&output).1.contains("reading standard input took longer than 500ms"), "{output:?}");
 }
 
 #[test]

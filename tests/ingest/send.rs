@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::kit::{Harness, line, until};
 use tokio::runtime::Runtime;
-use trunkline::cli::send::{self, Refused, SendError, SendOptions, SendReport};
+use trunkline::cli::Exit;
+use trunkline::cli::send::{self, RefusedLine, SendError, SendOptions, SendReport};
 use uuid::Uuid;
 
 fn options(socket: &Path, file: PathBuf) -> SendOptions {
@@ -26,11 +27,10 @@ async fn good_and_bad_lines_are_counted_and_the_bad_ones_told() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let tell = told.clone();
 
-    let on_refused = move |refused: &Refused<'_>| tell.lock().unwrap().push(refused.place.to_owned());
+    let on_refused = move |refused: &RefusedLine<'_>| tell.lock().unwrap().push(refused.place.to_owned());
     let report = send::run(options(&harness.path, file.clone()), on_refused).await.unwrap();
 
     assert_eq!(report, SendReport { accepted: 2, refused: 1 });
-    assert_eq!(report.exit_code(), 1);
     assert_eq!(*told.lock().unwrap(), [format!("{}:4", file.display())]);
 }
 
@@ -73,7 +73,7 @@ async fn a_file_that_is_not_there_is_told_before_anything_is_sent() {
         let error = send::run(options, |_| {}).await.unwrap_err();
 
         assert!(matches!(&error, SendError::Input { file, .. } if *file == bad), "{error:?}");
-        assert_eq!((error.exit_code(), harness.memory.count()), (1, 0));
+        assert_eq!((error.exit(), harness.memory.count()), (Exit::Failed, 0));
     }
 }
 
@@ -104,5 +104,5 @@ async fn nobody_there_is_exit_69() {
     let error = send::run(options(&dir.path().join("none"), file), |_| {}).await.unwrap_err();
 
     assert!(matches!(error, SendError::Unreachable { .. }));
-    assert_eq!(error.exit_code(), 69);
+    assert_eq!(error.exit(), Exit::Unreachable);
 }

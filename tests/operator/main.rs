@@ -7,6 +7,7 @@ mod common;
 
 mod activation;
 mod admin;
+mod commands;
 mod reload;
 mod runbook;
 mod systemd;

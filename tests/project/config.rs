@@ -144,9 +144,49 @@ fn each_wrong_value_names_its_key() {
     for (text, key) in cases {
         let message = refused(text);
 
-        assert!(message.contains("has 1 fault"), "{text}: {message}");
+        assert!(message.contains("has 1 error"), "{text}: {message}");
         assert!(message.contains(&format!("\n{key}: found ")), "{text}: {message}");
     }
+}
+
+#[test]
+fn a_suggestion_is_near_whatever_its_case_or_there_is_none() {
+    let cases = [
+        ("[log]\nlevel = \"INFO\"\n", Some("did you mean \"info\"?")),
+        ("[log]\nformat = \"JSON\"\n", Some("did you mean \"json\"?")),
+        ("[ingest]\nunknown = \"Refuse\"\n", Some("did you mean \"refuse\"?")),
+        ("[relay]\none_per_key = \"True\"\n", Some("write true in lower case and without quotes")),
+        ("[Relay]\nburst = 1\n", Some("did you mean relay.burst?")),
+        ("[daemon]\ngrace = \"1M\"\n", Some("M stands for months; write \"1m\" for a minute")),
+        ("[log]\nlevel = \"loud\"\n", None),
+        ("[ingest]\nunknown = \"zzz\"\n", None),
+        ("[zzz]\nq = 1\n", None),
+    ];
+
+    for (text, hint) in cases {
+        let message = refused(text);
+
+        match hint {
+            Some(hint) => assert!(message.contains(hint), "{text}: {message}"),
+            None => assert!(!message.contains("did you mean"), "{text}: {message}"),
+        }
+    }
+}
+
+#[test]
+fn a_credential_loses_white_space_at_its_ends_and_anything_else_is_named_without_the_value() {
+    let with_id = |id: &str| format!("[upstream]\nregion = \"eu-central-1\"\nclient_id = {id}\n");
+
+    let trimmed = load(&with_id("\" c\\n\""), &[]).unwrap().config;
+    let broken = load(&with_id("\"hun\\nter2\""), &[]).unwrap_err().to_string();
+    let secret = refused("client_secret = \"hunter\\u0000two\"\n");
+
+    assert!(matches!(trimmed.upstream.credentials, Credentials::Client { id, .. } if id == "c"));
+    assert!(
+        broken.contains("upstream.client_id: found") && broken.contains("it has a line break"),
+        "{broken}"
+    );
+    assert!(secret.contains("it has a NUL character") && !secret.contains("hunter"), "{secret}");
 }
 
 #[test]

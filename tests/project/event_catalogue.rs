@@ -270,7 +270,7 @@ fn a_body_that_is_none_is_answered_as_a_whole() {
 
         assert_eq!((error.code, error.status), (code, status), "{}", error.message);
     }
-    assert_eq!(parse(vec![b'{', 0xff]).unwrap_err(), BodyError::NotUtf8);
+    assert_eq!(parse(vec![b'{', 0xff]).unwrap_err(), BodyError::NotUtf8 { at: 2 });
 }
 
 #[test]

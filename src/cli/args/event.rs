@@ -1,10 +1,13 @@
 //! Options of the commands that handle events.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::values::{ArrayName, Since, demo_time, lane, since};
+use crate::config::parse_duration;
 use crate::event::Lane;
 
 /// Options of `emit`.
@@ -15,16 +18,16 @@ pub(in crate::cli) struct EmitArgs {
     pub array: Option<String>,
     /// Fields of the event; dots nest; uuid:TEXT makes a UUID that is always the same for the same text
     #[arg(value_name = "KEY=VALUE")]
-    pub fields: Vec<String>,
+    pub fields: Vec<OsString>,
     /// JSON object to start from; - reads it from standard input, within --timeout
     #[arg(long, value_name = "OBJECT")]
-    pub from_json: Option<String>,
+    pub from_json: Option<OsString>,
     /// Stream socket [default: ingest.stream.path of the configuration]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// Give up after this long in total; the event may still have been accepted
-    #[arg(long, value_name = "DURATION", default_value = "500ms")]
-    pub timeout: humantime::Duration,
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = parse_duration)]
+    pub timeout: Duration,
     /// List all arrays
     #[arg(long)]
     pub list: bool,
@@ -55,7 +58,7 @@ pub(in crate::cli) struct ExportArgs {
 pub(in crate::cli) struct DemoArgs {
     /// Stop after this long, e.g. 10s
     #[arg(long = "for", value_name = "DURATION", value_parser = demo_time)]
-    pub for_time: Option<humantime::Duration>,
+    pub for_time: Option<Duration>,
 }
 
 /// Options of `send`.
@@ -67,6 +70,6 @@ pub(in crate::cli) struct SendArgs {
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// How long to keep trying while the daemon is away
-    #[arg(long, value_name = "DURATION", default_value = "30s")]
-    pub reconnect_for: humantime::Duration,
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub reconnect_for: Duration,
 }

@@ -42,12 +42,12 @@ struct Cli {
     #[arg(long, global = true, value_name = "ADDR", value_parser = values::admin_address)]
     admin: Option<PathBuf>,
     #[command(subcommand)]
-    command: CliCommand,
+    command: Command,
 }
 
 /// A command with its options.
 #[derive(Subcommand, Debug)]
-pub(in crate::cli) enum CliCommand {
+pub(in crate::cli) enum Command {
     /// Run the daemon in the foreground
     #[command(after_help = "Example: trunkline run --config /etc/trunkline/trunkline.toml")]
     Run,
@@ -200,7 +200,7 @@ pub(in crate::cli) enum QueueCommand {
 pub(in crate::cli) struct Parsed {
     pub(in crate::cli) config: Option<PathBuf>,
     pub(in crate::cli) admin: Option<PathBuf>,
-    pub(in crate::cli) command: CliCommand,
+    pub(in crate::cli) command: Command,
 }
 
 /// Reads the command line; help, version and usage errors are answered here.

@@ -1,5 +1,7 @@
 //! Options of the commands that ask a running daemon.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
 use super::values::{ArrayName, Since, field_value, lane, look_interval, since};
@@ -30,7 +32,7 @@ pub(in crate::cli) struct StatusArgs {
 pub(in crate::cli) struct TopArgs {
     /// Refresh interval, at least 100ms
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = look_interval)]
-    pub interval: humantime::Duration,
+    pub interval: Duration,
 }
 
 /// Options of `trace`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::values::rate;
+use crate::config::parse_duration;
 use crate::sandbox;
 
 /// Options of `sandbox`.
@@ -24,8 +25,8 @@ pub(in crate::cli) struct SandboxArgs {
     #[arg(long, value_name = "SECONDS")]
     retry_after: Option<u64>,
     /// Delay before each answer, e.g. 50ms
-    #[arg(long, value_name = "DURATION", default_value = "0s")]
-    latency: humantime::Duration,
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    latency: Duration,
     /// Share of events refused as not retryable, 0 to 1
     #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
     reject_event_rate: f64,
@@ -60,8 +61,8 @@ pub(in crate::cli) struct SandboxArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 300)]
     requests_per_minute: u32,
     /// Lifetime of a token
-    #[arg(long, value_name = "DURATION", default_value = "24h")]
-    token_life: humantime::Duration,
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    token_life: Duration,
     /// Random seed: the same seed gives the same faults
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
@@ -69,12 +70,11 @@ pub(in crate::cli) struct SandboxArgs {
 
 impl From<SandboxArgs> for sandbox::Options {
     fn from(args: SandboxArgs) -> Self {
-        let latency: Duration = args.latency.into();
         let faults = sandbox::Faults {
             status: args.status,
             fail_rate: args.fail_rate,
             retry_after_seconds: args.retry_after,
-            latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
+            latency_ms: u64::try_from(args.latency.as_millis()).unwrap_or(u64::MAX),
             reject_event_rate: args.reject_event_rate,
             retry_event_rate: args.retry_event_rate,
             reset_rate: args.reset_rate,
@@ -91,7 +91,7 @@ impl From<SandboxArgs> for sandbox::Options {
             faults,
             requests_per_minute: args.requests_per_minute,
             seed: args.seed,
-            token_life: args.token_life.into(),
+            token_life: args.token_life,
         }
     }
 }

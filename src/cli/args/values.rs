@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+use crate::config::parse_duration;
 use crate::event::{Lane, catalogue};
 
 /// Any name; the table's are offered for completion.
@@ -50,29 +51,26 @@ impl Since {
 }
 
 pub(super) fn since(text: &str) -> Result<Since, String> {
-    if let Ok(age) = humantime::parse_duration(text) {
-        return Ok(Since::Ago(age));
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(Since::Time(time.as_millisecond()));
     }
-    let time: jiff::Timestamp = text
-        .parse()
-        .map_err(|_| "expected an age such as 24h or a time such as 2026-11-24T08:00:00Z".to_owned())?;
-    Ok(Since::Time(time.as_millisecond()))
+    let expected = "expected an age such as 24h or a time such as 2026-11-24T08:00:00Z";
+    parse_duration(text).map(Since::Ago).map_err(|error| format!("{expected}: {error}"))
 }
 
 /// How long a demonstration lasts.
-pub(super) fn demo_time(text: &str) -> Result<humantime::Duration, String> {
+pub(super) fn demo_time(text: &str) -> Result<Duration, String> {
     at_least(Duration::from_millis(1), text)
 }
 
 /// Time between two looks at the daemon: each is a request, and the screen drawn anew.
-pub(super) fn look_interval(text: &str) -> Result<humantime::Duration, String> {
+pub(super) fn look_interval(text: &str) -> Result<Duration, String> {
     at_least(Duration::from_millis(100), text)
 }
 
-fn at_least(least: Duration, text: &str) -> Result<humantime::Duration, String> {
-    let time: humantime::Duration =
-        text.parse().map_err(|error: humantime::DurationError| error.to_string())?;
-    if *time < least {
+fn at_least(least: Duration, text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    if time < least {
         return Err(format!("must be at least {}", humantime::format_duration(least)));
     }
     Ok(time)

@@ -1,9 +1,16 @@
 //! From `key=value` words to an event. Pure.
 
-use serde_json::{Map, Value};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use bytes::Bytes;
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
-use crate::event::{EventType, Field, FieldKind};
+use super::lossy;
+use crate::config::nearest;
+use crate::event::{EventType, Field, FieldKind, RawObject, RawObjectError, one_line, raw_text};
 
 /// Namespace of `uuid:TEXT`: any fixed UUID; changing it changes every id.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7e5a_3c1e_9b0d_4f6a_8c21_d5e4_f3b2_a190);
@@ -15,10 +22,10 @@ pub struct BuildInput<'a> {
     pub array: &'a str,
     /// Its row of the table, if the table has it.
     pub known: Option<&'static EventType>,
-    /// An object to begin with.
-    pub json: Option<&'a str>,
+    /// An object to start from.
+    pub json: Option<&'a [u8]>,
     /// `key=value`, in order.
-    pub words: &'a [String],
+    pub words: &'a [OsString],
     /// `emit.source_id`
     pub source_id: Option<&'a str>,
     /// Used where the event has none.
@@ -34,7 +41,7 @@ pub enum BuildError {
     #[error("{0:?} is not key=value")]
     NotAPair(String),
     /// The type has no such field.
-    #[error("{array} has no field {key:?}; {near}{all}; a field newer than this build goes into --from-json")]
+    #[error("{array} has no field {key:?}; {near}{all}; put a field newer than this build into --from-json")]
     UnknownField {
         /// The type.
         array: String,
@@ -46,7 +53,7 @@ pub enum BuildError {
         all: String,
     },
     /// The value does not fit the field.
-    #[error("{key}: found {found:?}, allowed is {allowed}")]
+    #[error("{key}: found {found:?}, must be {allowed}")]
     BadValue {
         /// Field.
         key: String,
@@ -55,9 +62,18 @@ pub enum BuildError {
         /// In words.
         allowed: String,
     },
+    /// `uuid:` with nothing after it: all such events would get the same id.
+    #[error("{0}: uuid: needs a text after it; the variable is probably empty")]
+    EmptyId(String),
+    /// Bytes that are no UTF-8 where the value is no free text.
+    #[error("{0}: the value is not UTF-8; only free text may have such bytes, they are replaced there")]
+    NotUtf8(String),
+    /// A word whose key is no UTF-8.
+    #[error("{0:?}: the key is not UTF-8")]
+    KeyNotUtf8(String),
     /// The key leads through something that is no object.
-    #[error("{0}: a part of this key is a value already")]
-    NoObject(String),
+    #[error(transparent)]
+    NoObject(RawObjectError),
     /// `--from-json` is no object.
     #[error("--from-json: not a JSON object: {0}")]
     BadJson(String),
@@ -69,83 +85,90 @@ pub struct Built {
     /// Its id.
     pub event_id: String,
     /// A line for the stream socket, without a line feed.
-    pub line: String,
+    pub line: Bytes,
+    /// Keys of the texts in which bytes that are no UTF-8 were replaced by U+FFFD.
+    pub replaced: Vec<String>,
 }
 
-/// Makes the event.
+/// Makes the event. What stands in `--from-json` keeps its bytes.
 ///
 /// # Errors
 /// See [`BuildError`].
 pub fn build(input: &BuildInput<'_>) -> Result<Built, BuildError> {
+    let mut replaced = Vec::new();
     let mut event = match input.json {
-        None => Map::new(),
-        Some(text) => match serde_json::from_str(text) {
-            Ok(Value::Object(event)) => event,
-            Ok(_) => return Err(BuildError::BadJson("it is of another kind".to_owned())),
-            Err(error) => return Err(BuildError::BadJson(error.to_string())),
-        },
+        None => RawObject::default(),
+        Some(json) => start_from(json, input.known, &mut replaced)?,
     };
     for word in input.words {
-        let (key, value) = word.split_once('=').ok_or_else(|| BuildError::NotAPair(word.clone()))?;
-        put(&mut event, key, value, input)?;
+        let word = word.as_bytes();
+        let Some(at) = word.iter().position(|byte| *byte == b'=') else {
+            return Err(BuildError::NotAPair(String::from_utf8_lossy(word).into_owned()));
+        };
+        let key = std::str::from_utf8(&word[..at])
+            .map_err(|_| BuildError::KeyNotUtf8(String::from_utf8_lossy(&word[..at]).into_owned()))?;
+        let kind = input.known.map(|known| kind_of(key, known)).transpose()?;
+        let value = match std::str::from_utf8(&word[at + 1..]) {
+            Ok(value) => typed(key, value, kind)?,
+            Err(_) if lossy::is_free_text(key, kind) => {
+                replaced.push(key.to_owned());
+                typed(key, &String::from_utf8_lossy(&word[at + 1..]), kind)?
+            }
+            Err(_) => return Err(BuildError::NotUtf8(key.to_owned())),
+        };
+        event.set(key, value).map_err(BuildError::NoObject)?;
     }
-    let is_missing = |event: &Map<String, Value>, name: &str| event.get(name).is_none_or(Value::is_null);
-    if is_missing(&event, "eventId") {
-        event.insert("eventId".to_owned(), input.event_id.to_string().into());
-    }
-    if is_missing(&event, "eventDateTime") {
-        event.insert("eventDateTime".to_owned(), input.time.into());
-    }
+    let is_missing = |event: &RawObject, name: &str| event.get(name).is_none_or(|value| value == "null");
+    let mut fill = |name: &str, value: &str| match is_missing(&event, name) {
+        true => event.set_text(name, value).map_err(BuildError::NoObject),
+        false => Ok(()),
+    };
+    fill("eventId", &input.event_id.to_string())?;
+    fill("eventDateTime", input.time)?;
     if let (Some(source_id), Some(known)) = (input.source_id, input.known) {
-        fill_source(&mut event, known.fields, source_id);
+        fill_source(&mut event, known.fields, source_id)?;
     }
-    let event_id = event["eventId"].as_str().unwrap_or_default().to_owned();
-    let mut body = Map::new();
-    body.insert(input.array.to_owned(), Value::Array(vec![Value::Object(event)]));
-    Ok(Built { event_id, line: Value::Object(body).to_string() })
+    let event_id = event.get("eventId").and_then(|id| serde_json::from_str(&id).ok()).unwrap_or_default();
+    let line = Bytes::from(format!("{{{}:[{event}]}}", raw_text(input.array)));
+    Ok(Built { event_id, line: one_line(&line), replaced })
+}
+
+/// The object of `--from-json`.
+fn start_from(
+    json: &[u8],
+    known: Option<&'static EventType>,
+    replaced: &mut Vec<String>,
+) -> Result<RawObject, BuildError> {
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+    let text = String::from_utf8_lossy(json);
+    let event = RawObject::parse(&text).map_err(|error| BuildError::BadJson(error.to_string()))?;
+    if matches!(text, std::borrow::Cow::Owned(_)) {
+        let parsed: Value =
+            serde_json::from_str(&text).map_err(|error| BuildError::BadJson(error.to_string()))?;
+        lossy::find_replaced(&parsed, known.map(|known| known.fields), replaced)
+            .map_err(BuildError::NotUtf8)?;
+    }
+    Ok(event)
 }
 
 /// Where the type has a `sourceId`: at the top, or in an object that is there or must be.
-fn fill_source(event: &mut Map<String, Value>, fields: &[Field], source_id: &str) {
+fn fill_source(event: &mut RawObject, fields: &[Field], source_id: &str) -> Result<(), BuildError> {
     for field in fields {
-        match field.kind {
+        let path = match field.kind {
             FieldKind::Object(inside) if inside.iter().any(|field| field.name == "sourceId") => {
-                if !field.required && !event.contains_key(field.name) {
+                let found = event.get(field.name);
+                let is_wanted = found.map_or(field.required, |found| found.starts_with('{'));
+                if !is_wanted {
                     continue;
                 }
-                let part = event.entry(field.name).or_insert_with(|| Value::Object(Map::new()));
-                if let Value::Object(part) = part {
-                    part.entry("sourceId").or_insert_with(|| source_id.into());
-                }
+                format!("{}.sourceId", field.name)
             }
-            _ if field.name == "sourceId" => {
-                event.entry("sourceId").or_insert_with(|| source_id.into());
-            }
-            _ => {}
+            _ if field.name == "sourceId" => "sourceId".to_owned(),
+            _ => continue,
+        };
+        if event.get(&path).is_none() {
+            event.set_text(&path, source_id).map_err(BuildError::NoObject)?;
         }
-    }
-}
-
-fn put(
-    event: &mut Map<String, Value>,
-    key: &str,
-    value: &str,
-    input: &BuildInput<'_>,
-) -> Result<(), BuildError> {
-    let value = match value.strip_prefix("uuid:") {
-        Some(text) => Value::from(stable_id(text).to_string()),
-        None => typed(key, value, input)?,
-    };
-    let mut steps = key.split('.').peekable();
-    let mut place = event;
-    while let Some(step) = steps.next() {
-        if steps.peek().is_none() {
-            place.insert(step.to_owned(), value);
-            return Ok(());
-        }
-        let next = place.entry(step).or_insert_with(|| Value::Object(Map::new()));
-        let Value::Object(next) = next else { return Err(BuildError::NoObject(key.to_owned())) };
-        place = next;
     }
     Ok(())
 }
@@ -156,27 +179,50 @@ pub fn stable_id(text: &str) -> Uuid {
 }
 
 /// The value as its field wants it; of an array that the table does not have, as text.
-fn typed(key: &str, value: &str, input: &BuildInput<'_>) -> Result<Value, BuildError> {
-    let Some(known) = input.known else { return Ok(value.into()) };
-    let kind = kind_of(key, known)?;
+fn typed(key: &str, value: &str, kind: Option<FieldKind>) -> Result<Box<RawValue>, BuildError> {
+    let Some(kind) = kind else {
+        return Ok(raw_text(&resolved(key, value)?));
+    };
     let bad = || BuildError::BadValue {
         key: key.to_owned(),
         found: value.to_owned(),
         allowed: super::describe::kind(&kind),
     };
     match kind {
-        FieldKind::Bool => value.parse::<bool>().map(Value::from).map_err(|_| bad()),
-        FieldKind::Number => match serde_json::from_str(value) {
-            Ok(number @ Value::Number(_)) => Ok(number),
-            _ => Err(bad()),
-        },
-        FieldKind::TextList => Ok(value.split(',').map(str::trim).collect()),
-        FieldKind::Enum(values) if !values.contains(&value) => Err(bad()),
-        FieldKind::Object(_) | FieldKind::TextMap => Err(bad()),
-        FieldKind::Text | FieldKind::Uuid4 | FieldKind::Uuid | FieldKind::Time | FieldKind::Enum(_) => {
-            Ok(value.into())
+        FieldKind::Bool if matches!(value, "true" | "false") => Ok(raw_json(value)),
+        FieldKind::Number if is_number(value) => Ok(raw_json(value)),
+        FieldKind::TextList => {
+            let items: Result<Vec<_>, _> = value.split(',').map(|item| resolved(key, item.trim())).collect();
+            Ok(to_raw_value(&items?).expect("strings always serialise"))
         }
+        FieldKind::Enum(values) if values.contains(&value) => Ok(raw_text(value)),
+        FieldKind::Text | FieldKind::Uuid4 | FieldKind::Uuid | FieldKind::Time => {
+            Ok(raw_text(&resolved(key, value)?))
+        }
+        FieldKind::Bool | FieldKind::Number | FieldKind::Enum(_) => Err(bad()),
+        FieldKind::Object(_) | FieldKind::TextMap => Err(bad()),
     }
+}
+
+/// `uuid:TEXT` as the id it stands for; any other text as it is.
+fn resolved<'v>(key: &str, value: &'v str) -> Result<std::borrow::Cow<'v, str>, BuildError> {
+    match value.strip_prefix("uuid:") {
+        None => Ok(value.into()),
+        Some(text) if text.trim().is_empty() => Err(BuildError::EmptyId(key.to_owned())),
+        Some(text) => Ok(stable_id(text).to_string().into()),
+    }
+}
+
+/// Any JSON number, however large or exact.
+fn is_number(text: &str) -> bool {
+    text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+        && serde_json::from_str::<&RawValue>(text).is_ok()
+        && text.trim().len() == text.len()
+}
+
+/// `text`, which is known to be JSON.
+fn raw_json(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).expect("it was found to be JSON")
 }
 
 /// What a dotted key may hold.
@@ -186,21 +232,19 @@ fn kind_of(key: &str, known: &'static EventType) -> Result<FieldKind, BuildError
     while let Some(step) = steps.next() {
         let Some(field) = fields.iter().find(|field| field.name == step) else {
             let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
-            let near = names
-                .iter()
-                .max_by(|a, b| strsim::jaro_winkler(step, a).total_cmp(&strsim::jaro_winkler(step, b)));
+            let near = nearest(step, names.iter().copied());
             return Err(BuildError::UnknownField {
                 array: known.array.to_owned(),
                 key: key.to_owned(),
-                near: near.map(|near| format!("the nearest is {near}; ")).unwrap_or_default(),
-                all: format!("there are {}", names.join(", ")),
+                near: near.map(|near| format!("did you mean {near}? ")).unwrap_or_default(),
+                all: format!("the fields are {}", names.join(", ")),
             });
         };
         match (steps.peek(), field.kind) {
             (None, kind) => return Ok(kind),
             (Some(_), FieldKind::Object(inside)) => fields = inside,
             (Some(_), FieldKind::TextMap) => return Ok(FieldKind::Text),
-            (Some(_), _) => return Err(BuildError::NoObject(key.to_owned())),
+            (Some(_), _) => return Err(BuildError::NoObject(RawObjectError::NoObject(key.to_owned()))),
         }
     }
     Ok(FieldKind::Text)
@@ -214,8 +258,8 @@ mod tests {
     use crate::event::{Catalogue, catalogue};
 
     fn made(array: &str, words: &[&str], source_id: Option<&str>) -> Result<Value, BuildError> {
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        let known = catalogue::types().iter().find(|known| known.array == array);
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let known = catalogue::by_name(array);
         let input = BuildInput {
             array,
             known,
@@ -226,7 +270,7 @@ mod tests {
             time: "2026-07-01T12:00:00.000Z",
         };
         let line = build(&input)?.line;
-        Ok(serde_json::from_str::<Value>(&line).unwrap()[array][0].clone())
+        Ok(serde_json::from_slice::<Value>(&line).unwrap()[array][0].clone())
     }
 
     #[test]
@@ -276,9 +320,80 @@ mod tests {
         let said = |words: &[&str]| made("userRoutingStatusEvents", words, None).unwrap_err().to_string();
 
         assert!(said(&["status"]).contains("not key=value"));
-        assert!(said(&["agentID=x"]).contains("the nearest is agentId"));
+        assert!(said(&["agentID=x"]).contains("did you mean agentId?"));
+        assert!(
+            said(&["bogus=x"]).starts_with("userRoutingStatusEvents has no field \"bogus\"; the fields are")
+        );
+        assert!(said(&["agentId=uuid:"]).starts_with("agentId: uuid: needs"));
+        assert!(said(&["agentId=uuid: "]).starts_with("agentId: uuid: needs"));
+        assert!(said(&["agent=uuid:x"]).contains("did you mean agentId?"));
         let wrong = said(&["status=Bored"]);
         assert!(wrong.contains("\"Bored\"") && wrong.contains("Idle"), "{wrong}");
-        assert!(said(&["agentId.x=1"]).contains("value already"));
+        assert!(said(&["agentId.x=1"]).contains("not an object"));
+    }
+
+    #[test]
+    fn numbers_and_what_came_as_json_keep_their_bytes() {
+        let known = catalogue::by_name("customKpiAttributionEvents");
+        let words = [OsString::from("associatedValue=1.10")];
+        let json = "\u{feff}{\"more\":[1e400,\n123456789012345678901],\"kpiId\":\"k\"}";
+        let input = BuildInput {
+            array: "customKpiAttributionEvents",
+            known,
+            json: Some(json.as_bytes()),
+            words: &words,
+            source_id: None,
+            event_id: Uuid::from_u128(7),
+            time: "2026-07-01T12:00:00.000Z",
+        };
+
+        let line = build(&input).unwrap().line;
+
+        let line = std::str::from_utf8(&line).unwrap();
+        assert!(
+            line.contains(r#""more":[1e400, 123456789012345678901],"kpiId":"k","associatedValue":1.10,"#),
+            "{line}"
+        );
+        let twice = BuildInput { json: Some(br#"{"a":1,"a":2}"#), ..input };
+        assert!(build(&twice).unwrap_err().to_string().contains("\"a\" appears twice"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf_8_are_replaced_in_free_text_and_refused_elsewhere() {
+        let known = catalogue::by_name("externalEstablishedEvents");
+        let made = |word: &[u8], json: Option<&[u8]>| {
+            let words = [OsString::from(std::ffi::OsStr::from_bytes(word))];
+            build(&BuildInput {
+                array: "externalEstablishedEvents",
+                known,
+                json,
+                words: &words,
+                source_id: None,
+                event_id: Uuid::from_u128(7),
+                time: "2026-07-01T12:00:00.000Z",
+            })
+        };
+
+        let name = made(b"aniName=J\xf6rg", None).unwrap();
+        let json = made(b"ani=1", Some(b"{\"initialConfiguration\":{\"additionalInfo\":{\"n\":\"\xf6\"}}}"))
+            .unwrap();
+
+        assert_eq!(name.replaced, ["aniName"]);
+        assert!(std::str::from_utf8(&name.line).unwrap().contains("\"aniName\":\"J\u{fffd}rg\""));
+        assert_eq!(json.replaced, ["initialConfiguration.additionalInfo.n"]);
+        for word in [
+            &b"conversationId=\xf6"[..],
+            b"sourceConfiguration.interactionId=\xf6",
+            b"conversationId=uuid:\xf6",
+        ] {
+            let key =
+                std::str::from_utf8(&word[..word.iter().position(|byte| *byte == b'=').unwrap()]).unwrap();
+            assert_eq!(made(word, None), Err(BuildError::NotUtf8(key.to_owned())));
+        }
+        assert_eq!(
+            made(b"ani=1", Some(b"{\"conversationId\":\"\xf6\"}")),
+            Err(BuildError::NotUtf8("conversationId".to_owned()))
+        );
+        assert!(matches!(made(b"\xf6=1", None), Err(BuildError::KeyNotUtf8(_))));
     }
 }

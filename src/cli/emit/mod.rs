@@ -1,34 +1,47 @@
 //! `trunkline emit`: one event from a shell or a dialplan.
 //!
-//! A call must never hang for it: everything together ends after `--timeout`.
+//! A call must never hang for it: everything together, reading the configuration and printing the id included,
+//! ends after `--timeout`. So the work is done on a thread that is left behind if it hangs in a system call.
+//!
+//! Not here: how the event is made (`build`), what its fields are (`describe`).
 
 pub mod build;
 pub mod describe;
+mod handover;
+mod lossy;
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::Context;
-use serde::Deserialize;
+use parking_lot::Mutex;
 
 use crate::clock::{Clock, Mono};
 use crate::config::Need;
-use crate::event::catalogue::types;
+use crate::event::catalogue;
 
-use super::access::{self, TurnedAway};
 use super::args::{self, EmitArgs};
+use super::exit::Exit;
 use super::locate::contact;
-use super::{Exit, complain, say};
+use super::{complain, say};
+use build::{BuildError, Built};
 
-/// Longest answer to one event.
-const MAX_ANSWER: u64 = 64 * 1024;
+/// Time for printing, if `--timeout` is over by then.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Why the event was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum EmitError {
+    /// The words do not make an event.
+    #[error(transparent)]
+    Words(#[from] BuildError),
+    /// Neither the table nor the configuration has such an array.
+    #[error("unknown array {0:?}; see `trunkline emit --list`")]
+    UnknownArray(String),
     /// Nobody answered in time.
     #[error("{socket}: the daemon is not reachable: {reason}; is it running?", socket = .socket.display())]
     Unreachable {
@@ -43,12 +56,14 @@ pub enum EmitError {
     /// The socket is not for us; the text says all.
     #[error("{0}")]
     Permission(String),
-    /// The event did not come to its end in time.
-    #[error(
-        "standard input did not end within {} (--timeout), and nothing was sent; close it, or give it longer",
-        humantime::format_duration(*.0)
-    )]
-    InputOpen(Duration),
+    /// The time was over before anything was sent.
+    #[error("{what} took longer than {} (--timeout), and nothing was sent", humantime::format_duration(*.timeout))]
+    Late {
+        /// What was waited for.
+        what: &'static str,
+        /// All the time that there was.
+        timeout: Duration,
+    },
     /// Standard input cannot be read.
     #[error("cannot read standard input")]
     Input(#[source] io::Error),
@@ -58,147 +73,154 @@ pub enum EmitError {
 }
 
 impl EmitError {
-    /// 69 not reachable or not in time, 77 permission, 1 refused or unreadable.
-    pub const fn exit_code(&self) -> u8 {
+    /// 64 usage, 69 not reachable or not in time, 77 permission, 1 refused or unreadable.
+    pub(super) const fn exit(&self) -> Exit {
         match self {
-            EmitError::Unreachable { .. } | EmitError::Crowded(_) | EmitError::InputOpen(_) => 69,
-            EmitError::Permission(_) => 77,
-            EmitError::Refused(_) | EmitError::Input(_) => 1,
+            EmitError::Words(_) | EmitError::UnknownArray(_) => Exit::Usage,
+            EmitError::Unreachable { .. } | EmitError::Crowded(_) | EmitError::Late { .. } => {
+                Exit::Unreachable
+            }
+            EmitError::Permission(_) => Exit::Permission,
+            EmitError::Refused(_) | EmitError::Input(_) => Exit::Failed,
         }
+    }
+}
+
+/// What is being waited for.
+#[derive(Clone, Debug)]
+enum Stage {
+    Configuration,
+    Input,
+    Answer(PathBuf),
+}
+
+impl Stage {
+    fn late(self, timeout: Duration) -> EmitError {
+        let what = match self {
+            Stage::Configuration => "reading the configuration",
+            Stage::Input => "reading standard input",
+            Stage::Answer(socket) => {
+                let reason = format!("no answer within {}", humantime::format_duration(timeout));
+                return EmitError::Unreachable { socket, reason };
+            }
+        };
+        EmitError::Late { what, timeout }
     }
 }
 
 /// The time for all that `emit` does, from its start.
 #[derive(Clone, Debug)]
-pub struct Deadline {
+struct Deadline {
     clock: Clock,
     began: Mono,
     timeout: Duration,
 }
 
 impl Deadline {
-    /// Ends `timeout` from now.
-    pub fn new(clock: Clock, timeout: Duration) -> Self {
-        Self { began: clock.mono(), clock, timeout }
+    fn left(&self) -> Duration {
+        self.timeout.saturating_sub(self.clock.mono().since(self.began))
     }
+}
 
-    /// What `work` gives, unless the time is over before. Then its thread, which may hang in a system call, ends
-    /// with the process.
-    fn watch<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let (done, waited) = mpsc::sync_channel(1);
-        std::thread::spawn(move || {
-            let _ = done.send(work());
-        });
-        let left = self.timeout.saturating_sub(self.clock.mono().since(self.began));
-        waited.recv_timeout(left).ok()
-    }
+/// What `work` gives, unless `time` is over before. Then its thread ends with the process.
+fn within<T: Send + 'static>(time: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, waited) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let _ = done.send(work());
+    });
+    waited.recv_timeout(time).ok()
 }
 
 /// From arguments to an exit code.
 pub(super) fn command(path: Option<&Path>, args: EmitArgs) -> anyhow::Result<Exit> {
-    let deadline = Deadline::new(Clock::system(), args.timeout.into());
     if args.list {
         return say(&describe::list());
     }
-    let known = args.array.as_deref().and_then(|array| types().iter().find(|known| known.array == array));
+    let known = args.array.as_deref().and_then(catalogue::by_name);
     if args.help {
         return say(&known.map_or_else(args::emit_help, describe::fields));
     }
-    let Some(array) = &args.array else {
+    let Some(array) = args.array.clone() else {
         complain(&args::emit_help());
         return Ok(Exit::Usage);
     };
+    let clock = Clock::system();
+    let deadline = Deadline { began: clock.mono(), clock, timeout: args.timeout };
+    let stage = Arc::new(Mutex::new(Stage::Configuration));
+    let work = {
+        let (path, stage, clock) = (path.map(Path::to_owned), stage.clone(), deadline.clock.clone());
+        move || hand_over(path.as_deref(), &array, &args, &clock, &stage)
+    };
+    let done = within(deadline.left(), work).unwrap_or_else(|| {
+        let stage = stage.lock().clone();
+        Err(stage.late(deadline.timeout).into())
+    });
+    let exit = done.as_ref().map_or_else(super::exit::of, |_| Exit::Done);
+    // Whoever does not read what is said here keeps nobody waiting either.
+    within(deadline.left().max(LAST_WORDS), move || tell(&done));
+    Ok(exit)
+}
+
+/// Prints the id of an accepted event, or what went wrong. The event is accepted whoever reads that.
+fn tell(done: &anyhow::Result<Built>) {
+    let built = match done {
+        Ok(built) => built,
+        Err(error) => return complain(&format!("trunkline: {error:#}")),
+    };
+    for key in &built.replaced {
+        complain(&format!("trunkline: {key}: not UTF-8; the bytes that are not were replaced by U+FFFD"));
+    }
+    let mut out = io::stdout().lock();
+    let said = writeln!(out, "{}", built.event_id).and_then(|()| out.flush());
+    match said {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => complain(&format!(
+            "trunkline: event {} was accepted, but its id cannot be written to stdout: {error}",
+            built.event_id
+        )),
+        _ => {}
+    }
+}
+
+/// Makes the event and hands it to the daemon. It is on stable storage when this returns `Ok`.
+fn hand_over(
+    path: Option<&Path>,
+    array: &str,
+    args: &EmitArgs,
+    clock: &Clock,
+    stage: &Mutex<Stage>,
+) -> anyhow::Result<Built> {
+    let known = catalogue::by_name(array);
     // A dialplan that names the socket needs no configuration.
     let needs: &[Need] =
         if args.socket.is_some() { &[Need::SourceId] } else { &[Need::Stream, Need::SourceId] };
     let contact = contact(path, needs)?;
-    if known.is_none() && !contact.extra_arrays.iter().any(|extra| extra.name.as_ref() == array.as_str()) {
-        complain(&format!("trunkline: there is no array {array:?}; `trunkline emit --list` has them all"));
-        return Ok(Exit::Usage);
+    if known.is_none() && !contact.extra_arrays.iter().any(|extra| &*extra.name == array) {
+        return Err(EmitError::UnknownArray(array.to_owned()).into());
     }
-    let stdin = match args.from_json.as_deref() {
-        Some("-") => Some(standard_input(&deadline)?),
+    *stage.lock() = Stage::Input;
+    let stdin = match &args.from_json {
+        Some(json) if json == OsStr::new("-") => Some(standard_input()?),
         _ => None,
     };
-    let now =
-        jiff::Timestamp::from_millisecond(Clock::system().unix_ms()).context("the clock is out of range")?;
+    let now = jiff::Timestamp::from_millisecond(clock.unix_ms()).context("the clock is out of range")?;
     let built = build::build(&build::BuildInput {
         array,
         known,
-        json: stdin.as_deref().or(args.from_json.as_deref()),
+        json: stdin.as_deref().or(args.from_json.as_deref().map(OsStr::as_bytes)),
         words: &args.fields,
         source_id: contact.source_id.as_deref(),
         event_id: uuid::Uuid::new_v4(),
         time: &now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
-    });
-    let built = match built {
-        Ok(built) => built,
-        Err(error) => {
-            complain(&format!("trunkline: {error}"));
-            return Ok(Exit::Usage);
-        }
-    };
-    let socket = args.socket.unwrap_or(contact.stream);
-    hand_over(&built.line, &socket, &deadline)?;
-    say(&format!("{}\n", built.event_id))
+    })
+    .map_err(EmitError::Words)?;
+    let socket = args.socket.as_deref().unwrap_or(&contact.stream);
+    *stage.lock() = Stage::Answer(socket.to_owned());
+    handover::hand_over(&built.line, socket)?;
+    Ok(built)
 }
 
-/// Reads standard input to its end.
-///
-/// # Errors
-/// If that is not in time, or it is no text.
-pub fn standard_input(deadline: &Deadline) -> Result<String, EmitError> {
-    match deadline.watch(|| io::read_to_string(io::stdin())) {
-        Some(read) => read.map_err(EmitError::Input),
-        None => Err(EmitError::InputOpen(deadline.timeout)),
-    }
-}
-
-/// Hands a line to the daemon and waits for its answer until `deadline`. The event is on stable storage
-/// when it returns `Ok`.
-///
-/// # Errors
-/// See [`EmitError`].
-pub fn hand_over(line: &str, socket: &Path, deadline: &Deadline) -> Result<(), EmitError> {
-    let (line, path) = (format!("{line}\n"), socket.to_path_buf());
-    let unreachable = |reason: String| EmitError::Unreachable { socket: socket.to_path_buf(), reason };
-    match deadline.watch(move || exchange(&line, &path)) {
-        Some(Ok(answer)) => judge(&answer, socket, unreachable),
-        Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(EmitError::Permission(access::explain(socket, "ingest.stream.mode")))
-        }
-        Some(Err(error)) => Err(unreachable(error.to_string())),
-        None => {
-            let timeout = humantime::format_duration(deadline.timeout);
-            Err(unreachable(format!("no answer within {timeout}")))
-        }
-    }
-}
-
-fn exchange(line: &str, socket: &Path) -> io::Result<String> {
-    let mut stream = UnixStream::connect(socket)?;
-    // A daemon that turns us away closes while we write; what it said lies in the socket all the same.
-    let written = stream.write_all(line.as_bytes());
-    let mut answer = String::new();
-    let read = io::Read::take(BufReader::new(stream), MAX_ANSWER).read_line(&mut answer);
-    if answer.is_empty() {
-        written.and(read)?;
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection"));
-    }
-    Ok(answer)
-}
-
-fn judge(answer: &str, socket: &Path, unreachable: impl Fn(String) -> EmitError) -> Result<(), EmitError> {
-    let answer: LineAnswer = serde_json::from_str(answer)
-        .map_err(|_| unreachable("its answer cannot be understood".to_owned()))?;
-    match TurnedAway::of(socket, answer.status, answer.message.as_deref().unwrap_or_default()) {
-        Some(TurnedAway::NotAllowed(why)) => return Err(EmitError::Permission(why)),
-        Some(TurnedAway::Crowded(why)) => return Err(EmitError::Crowded(why)),
-        None => {}
-    }
-    match (answer.errors.iter().flatten().next(), answer.message) {
-        (Some(error), _) => Err(EmitError::Refused(error.message().to_owned())),
-        (None, Some(message)) => Err(EmitError::Refused(message)),
-        (None, None) => Ok(()),
-    }
+fn standard_input() -> Result<Vec<u8>, EmitError> {
+    let mut text = Vec::new();
+    io::stdin().lock().read_to_end(&mut text).map_err(EmitError::Input)?;
+    Ok(text)
 }

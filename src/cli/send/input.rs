@@ -65,6 +65,17 @@ pub(super) fn read_all(files: &[PathBuf], lines: &Sender<Result<Line, InputError
     }
 }
 
+/// Takes a byte order mark off the first line: editors on Windows write one.
+fn take_byte_order_mark(line: &mut Vec<u8>) -> io::Result<()> {
+    if line.starts_with(b"\xef\xbb\xbf") {
+        line.drain(..3);
+    }
+    if line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff") {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is UTF-16; save it as UTF-8"));
+    }
+    Ok(())
+}
+
 /// False if nobody listens any more.
 fn read_file(file: &PathBuf, lines: &Sender<Result<Line, InputError>>) -> io::Result<bool> {
     let mut reader: Box<dyn BufRead> = if file.as_os_str() == "-" {
@@ -81,6 +92,9 @@ fn read_file(file: &PathBuf, lines: &Sender<Result<Line, InputError>>) -> io::Re
         }
         if line.last() != Some(&b'\n') && line.len() as u64 == MAX_LINE {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("line {number} is over 64 MiB")));
+        }
+        if number == 1 {
+            take_byte_order_mark(&mut line)?;
         }
         while matches!(line.last(), Some(b'\n' | b'\r')) {
             line.pop();
