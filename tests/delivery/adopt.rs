@@ -2,9 +2,10 @@
 
 use std::process::Output;
 
-use crate::common::{Home, Sandbox, accepted, eventually, hold_event, trunkline};
 use serde_json::json;
 use uuid::Uuid;
+
+use crate::common::{Home, Sandbox, accepted, eventually, hold_event, trunkline};
 
 fn rename_client(home: &Home, to: &str) {
     let text = std::fs::read_to_string(home.config()).unwrap();

@@ -1,8 +1,9 @@
 //! Each row of the answers table with real parts: the daemon as a process, the sandbox as another.
 
-use crate::common::{Home, PATIENCE, Sandbox, accepted, eventually, hold_event, trunkline, within};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::common::{Home, PATIENCE, Sandbox, accepted, eventually, hold_event, trunkline, within};
 
 const NO_LIMIT: [&str; 2] = ["--requests-per-minute", "1000000"];
 

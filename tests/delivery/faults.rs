@@ -2,9 +2,7 @@
 //! and no key is ever in two requests.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
-use crate::common::{Home, Producer, Sandbox, accepted, eventually, hold_event};
 use serde_json::{Value, json};
 use trunkline::daemon::{Daemon, Start};
 use trunkline::event::Lane;
@@ -12,6 +10,8 @@ use trunkline::metrics::{LaneLabel, LaneReason, Metrics};
 use trunkline::queue::DeadReason;
 use trunkline::shutdown::Shutdown;
 use uuid::Uuid;
+
+use crate::common::{Home, PATIENCE, Producer, Sandbox, accepted, eventually, hold_event};
 
 const CONVERSATIONS: usize = 40;
 const EVENTS: u64 = 2_000;
@@ -84,7 +84,7 @@ async fn delivered_plus_dead_equals_accepted_in_every_weather() {
     let ids = producing.await.unwrap();
     let (sandbox, metrics) = checking.await.unwrap();
     shutdown.stop.cancel();
-    tokio::time::timeout(Duration::from_secs(30), daemon.finished()).await.expect("it stops").unwrap();
+    tokio::time::timeout(PATIENCE, daemon.finished()).await.expect("it stops").unwrap();
 
     tokio::task::spawn_blocking(move || {
         let taken: HashSet<String> = sandbox.taken_ids().into_iter().collect();

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use crate::common::{Home, Producer, Sandbox, accepted, eventually, hold_event};
 use serde_json::json;
 use uuid::Uuid;
+
+use crate::common::{Home, Producer, Sandbox, accepted, eventually, hold_event};
 
 const ROUNDS: usize = 20;
 const PRODUCERS: usize = 4;

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::common::{Home, Sandbox, accepted, eventually, hold_event, timestamp, trunkline};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::common::{Home, Sandbox, accepted, eventually, hold_event, timestamp, trunkline};
 
 /// A consult transfer's beginning, an email and an agent's day in small: lines as a producer writes them.
 fn sample_lines(round: u64) -> Vec<Value> {

@@ -3,9 +3,10 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::common::{PATIENCE, Sandbox, http, timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::common::{PATIENCE, Sandbox, http, timestamp};
 
 const CONVERSATIONS: &str = "/api/v2/events/conversations";
 

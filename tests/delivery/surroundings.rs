@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
-use crate::common::{Home, PATIENCE, Sandbox, accepted, eventually, hold_event, trunkline, within};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use uuid::Uuid;
+
+use crate::common::{Home, PATIENCE, Sandbox, accepted, eventually, hold_event, trunkline, within};
 
 /// A daemon that was started in a way of its own; killed when dropped.
 struct Started(Child);

@@ -4,15 +4,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::kit::dead;
-use crate::layer::run::{FILL, Run, event, killed_before_its_sync, open};
-use crate::layer::told::{Account, assert_none, faults_after, read_all};
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
 use rand::{RngExt, SeedableRng};
 use trunkline::event::Lane;
 use trunkline::queue::{Appended, Outcome};
 use uuid::Uuid;
+
+use crate::kit::dead;
+use crate::layer::run::{FILL, Run, event, killed_before_its_sync, open};
+use crate::layer::told::{Account, assert_none, faults_after, read_all};
 
 const A: Lane = Lane::Conversations;
 const B: Lane = Lane::Presence;

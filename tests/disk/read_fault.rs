@@ -3,21 +3,20 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::kit::{
-    append, close, copy, dead, event, event_in, files, open, read_all, settings, settle, try_letters,
-    try_open_at,
-};
-use crate::layer::bad_reads::{fail, heal};
 use trunkline::clock::Clock;
 use trunkline::event::Lane;
 use trunkline::queue::{Outcome, Queue, Stored};
+
+use crate::kit::{
+    append, close, copy, dead, event, event_in, files, open, read_all, settings, settle, try_letters,
+    try_open_at, until,
+};
+use crate::layer::bad_reads::{fail, failed, heal};
 
 const LANE: Lane = Lane::Conversations;
 const LANE_DIR: &str = "queue/lanes/conversations";
 /// Above what a queue takes to let go of what is settled once nothing comes.
 const REST: Duration = Duration::from_millis(3_500);
-/// Well below what a start waits for a disk.
-const A_MOMENT: Duration = Duration::from_millis(1_500);
 
 /// Thirty events of 3 kB, a commit each, and what a kill leaves of them.
 async fn killed_queue(killed: &Path) -> Vec<Stored> {
@@ -72,7 +71,7 @@ async fn a_start_waits_some_seconds_for_a_disk_that_does_not_give() {
 
     fail(&dir.path().join(LANE_DIR), 40_000..i64::MAX);
     let healing = async {
-        tokio::time::sleep(A_MOMENT).await;
+        until("the start finds out", || failed(dir.path()) > 0).await;
         heal(dir.path());
     };
     let (queue, ()) = tokio::join!(open_aside(dir.path()), healing);

@@ -1,12 +1,13 @@
 //! A disk that does not come back from a sync for a while: the operator is told so, health stays what it is,
 //! and all goes on when it does.
 
-use crate::common::{Home, Sandbox, accepted, eventually, hold_event};
-use crate::layer::stalled_syncs::{hanging, let_go, stall};
 use serde_json::json;
 use trunkline::daemon::{Daemon, Start};
 use trunkline::shutdown::Shutdown;
 use uuid::Uuid;
+
+use crate::common::{Home, Sandbox, accepted, eventually, hold_event};
+use crate::layer::stalled_syncs::{hanging, let_go, stall};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_a_sync_of_the_dead_letters_hangs_probes_metrics_and_status_are_answered() {

@@ -6,10 +6,6 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::kit::dead;
-use crate::layer::Cut;
-use crate::layer::run::{FILL, Run, event, killed_before_its_sync, open};
-use crate::layer::told::{Account, assert_none, faults_after, read_all};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
@@ -17,6 +13,11 @@ use tokio::runtime::Builder;
 use trunkline::event::Lane;
 use trunkline::queue::{AppendError, Outcome, QueueError};
 use uuid::Uuid;
+
+use crate::kit::dead;
+use crate::layer::Cut;
+use crate::layer::run::{FILL, Run, event, killed_before_its_sync, open};
+use crate::layer::told::{Account, assert_none, faults_after, read_all};
 
 const A: Lane = Lane::Conversations;
 const B: Lane = Lane::Presence;

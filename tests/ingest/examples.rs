@@ -12,9 +12,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::common::{Home, Running, Sandbox, eventually, hold_event, timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::common::{Home, Running, Sandbox, eventually, hold_event, timestamp};
 
 /// No rate limit: how fast events leave is no matter here.
 const UNPACED: &[&str] = &["--requests-per-minute", "1000000"];

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::kit::{Harness, event, line};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use trunkline::event::{Door, Lane};
 use trunkline::queue::AppendError;
 use uuid::Uuid;
+
+use crate::kit::{Harness, PATIENCE, event, line};
 
 const TOKEN: &str = "a-token-for-tests";
 const PRESENCE: &str = "/api/v2/events/users/presence";
@@ -58,7 +59,7 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Client<S> {
             if let Some(at) = raw.windows(4).position(|part| part == b"\r\n\r\n") {
                 break String::from_utf8(raw.drain(..at + 4).collect()).unwrap().to_lowercase();
             }
-            let read = tokio::time::timeout(Duration::from_secs(20), self.0.read_buf(&mut raw)).await;
+            let read = tokio::time::timeout(PATIENCE, self.0.read_buf(&mut raw)).await;
             assert!(read.unwrap().unwrap() > 0, "closed without an answer");
         };
         let length = head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap();
@@ -86,7 +87,7 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Client<S> {
 
     async fn is_closed(&mut self) -> bool {
         let mut rest = [0; 64];
-        let read = tokio::time::timeout(Duration::from_secs(20), self.0.read(&mut rest)).await;
+        let read = tokio::time::timeout(PATIENCE, self.0.read(&mut rest)).await;
         matches!(read, Ok(Ok(0) | Err(_)))
     }
 }
@@ -178,7 +179,7 @@ async fn a_changed_token_is_taken_without_a_restart() {
     let headers = "Authorization: Bearer another\r\nContent-Type: application/json\r\n";
 
     let mut status = 0;
-    for _ in 0..200 {
+    for _ in 0..1_200 {
         status = client.ask("POST", PRESENCE, headers, &line(Uuid::new_v4())).await.status;
         if status == 200 {
             break;
@@ -355,8 +356,7 @@ async fn a_hundred_hostile_connections_change_nothing_for_a_good_one() {
     let mut good = Client::new(addr).await;
     let mut answered = Vec::new();
     for _ in 0..50 {
-        let response =
-            tokio::time::timeout(Duration::from_secs(5), good.post(PRESENCE, &line(Uuid::new_v4()))).await;
+        let response = tokio::time::timeout(PATIENCE, good.post(PRESENCE, &line(Uuid::new_v4()))).await;
         answered.push(response.expect("an answer in time").status);
     }
 

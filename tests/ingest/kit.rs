@@ -21,6 +21,9 @@ use trunkline::queue::{AppendError, Appended};
 use trunkline::socket::{BindError, UnixSocket};
 use uuid::Uuid;
 
+/// How long a condition may take on a busy machine before the test says that it never came.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A queue in memory behind a gate: while it is shut nothing is answered.
 #[derive(Clone)]
 pub(crate) struct Memory {
@@ -157,8 +160,8 @@ impl Producer {
 
     /// The next answer; `None` at the end of the stream.
     pub(crate) async fn answer(&mut self) -> Option<String> {
-        let answer = tokio::time::timeout(Duration::from_secs(10), self.answers.next_line());
-        answer.await.expect("an answer within 10 s").unwrap()
+        let answer = tokio::time::timeout(PATIENCE, self.answers.next_line());
+        answer.await.expect("an answer").unwrap()
     }
 
     pub(crate) async fn rest(&mut self) -> Vec<String> {
@@ -185,13 +188,14 @@ pub(crate) fn line(id: Uuid) -> String {
     format!("{{\"userPresenceEvents\":[{}]}}\n", event(id))
 }
 
-/// Waits until `is_so`; fails after ten seconds.
+/// Waits until `is_so`; fails when the patience is at its end.
 pub(crate) async fn until(is_so: impl Fn() -> bool) {
-    for _ in 0..1_000 {
+    let pause = Duration::from_millis(10);
+    for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
         if is_so() {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(pause).await;
     }
     panic!("it never came to be");
 }

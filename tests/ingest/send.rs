@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::kit::{Harness, line, until};
 use tokio::runtime::Runtime;
 use trunkline::cli::Exit;
 use trunkline::cli::send::{self, RefusedLine, SendError, SendOptions, SendReport};
 use uuid::Uuid;
+
+use crate::kit::{Harness, line, until};
 
 fn options(socket: &Path, file: PathBuf) -> SendOptions {
     SendOptions {

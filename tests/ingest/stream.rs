@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::kit::{Harness, OK, bind, event, ingest, line, until};
 use trunkline::queue::AppendError;
 use trunkline::socket::BindError;
 use uuid::Uuid;
+
+use crate::kit::{Harness, OK, bind, event, ingest, line, until};
 
 #[tokio::test]
 async fn bad_lines_get_their_answers_and_good_lines_around_them_arrive() {

@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, Stdio};
 
-use crate::common::{Home, Producer, Sandbox, accepted, eventually, hold_event, http};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use uuid::Uuid;
+
+use crate::common::{Home, Producer, Sandbox, accepted, eventually, hold_event, http};
 
 /// The daemon with these sockets as its descriptors 3 and on, as systemd starts it.
 fn activated(home: &Home, sockets: &[&dyn AsFd], names: &str) -> Child {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::common::{Home, Sandbox, accepted, eventually, hold_event, http, trunkline};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::common::{Home, Sandbox, accepted, eventually, hold_event, http, trunkline};
 
 /// Metrics of the interface, each with its labels.
 const METRICS: &[(&str, &[&str])] = &[

@@ -4,10 +4,11 @@ use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::common::{Home, Producer, Sandbox, accepted, eventually, hold_event};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use uuid::Uuid;
+
+use crate::common::{Home, Producer, Sandbox, accepted, eventually, hold_event};
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)

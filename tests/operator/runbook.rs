@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::common::{Home, Sandbox, accepted, eventually, hold_event};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::common::{Home, Sandbox, accepted, eventually, hold_event};
 
 const NO_LIMIT: [&str; 2] = ["--requests-per-minute", "1000000"];
 

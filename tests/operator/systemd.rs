@@ -4,11 +4,12 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use crate::common::{Home, PATIENCE, Sandbox, accepted, hold_event, trunkline};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use uuid::Uuid;
+
+use crate::common::{Home, PATIENCE, Sandbox, accepted, hold_event, trunkline};
 
 /// A stand-in for systemd's end of `NOTIFY_SOCKET`.
 struct Notified {

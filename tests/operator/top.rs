@@ -4,10 +4,11 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
-use crate::common::{Home, Sandbox, eventually, hold_event, trunkline};
 use nix::pty::{Winsize, openpty};
 use serde_json::json;
 use uuid::Uuid;
+
+use crate::common::{Home, Sandbox, eventually, hold_event, trunkline};
 
 const SIZE: (u16, u16) = (24, 80);
 

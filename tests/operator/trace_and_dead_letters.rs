@@ -2,9 +2,10 @@
 
 use std::process::Output;
 
-use crate::common::{Home, Producer, Sandbox, accepted, eventually, hold_event, trunkline};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::common::{Home, Producer, Sandbox, accepted, eventually, hold_event, trunkline};
 
 fn presence(user: Uuid, source: &str) -> String {
     let event = json!({"eventId": Uuid::new_v4(), "eventDateTime": "2026-03-02T10:00:00.000Z", "userId": user,

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use crate::kit::{
-    append, copy, dead, event_in, files, files_named, open, read_all, settle, small_segments, try_open,
-};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use trunkline::event::{Envelope, Lane};
 use trunkline::queue::{OpenError, Outcome, Seq, Stored};
 use uuid::Uuid;
+
+use crate::kit::{
+    append, copy, dead, event_in, files, files_named, open, read_all, settle, small_segments, try_open,
+};
 
 const LANE: Lane = Lane::Conversations;
 const ROUNDS: u64 = 500;

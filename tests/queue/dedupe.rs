@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::kit::{event_with_id, settings, try_open_at, within};
 use trunkline::clock::Clock;
 use trunkline::event::{Envelope, Lane};
 use trunkline::queue::{AppendError, Appended, Queue};
 use uuid::Uuid;
+
+use crate::kit::{event_with_id, settings, try_open_at, within};
 
 const WINDOW: &str = "dedupe_window = \"15m\"\n";
 

@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::kit::{
-    PATIENCE, dead, event_with_id, eventually, letters, read_by_pages, settlement, small_segments, try_open,
-    within,
-};
 use trunkline::clock::Clock;
 use trunkline::config;
 use trunkline::event::{Envelope, Lane};
 use trunkline::queue::{AppendError, Appended, Backlog, Outcome, Queue, Seq, Stored};
 use uuid::Uuid;
+
+use crate::kit::{
+    PATIENCE, dead, event_with_id, eventually, letters, read_by_pages, settlement, small_segments, try_open,
+    within,
+};
 
 const LANE: Lane = Lane::Conversations;
 const CHILD_HOME: &str = "TRUNKLINE_TEST_SMALL_DISK";

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::kit::{append, close, copy, dead, read_all, settings, settle, try_open};
 use trunkline::config;
 use trunkline::event::{Array, Catalogue, Door, Envelope, Key, Lane, catalogue};
 use trunkline::queue::{Fate, Inspection, Outcome, Queue};
 use uuid::Uuid;
+
+use crate::kit::{append, close, copy, dead, read_all, settings, settle, try_open};
 
 const ACCEPTED_AT_MS: i64 = 1_790_000_000_000;
 

@@ -7,15 +7,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::kit::{
-    body_of, dead, event_with_id, files, letters, read_by_pages, settlement, small_segments, try_open, within,
-};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use trunkline::clock::Clock;
 use trunkline::event::Lane;
 use trunkline::queue::{Appended, Backlog, Outcome, Queue, Seq, Stored};
 use uuid::Uuid;
+
+use crate::kit::{
+    body_of, dead, event_with_id, files, letters, read_by_pages, settlement, small_segments, try_open, within,
+};
 
 const CHILD_HOME: &str = "TRUNKLINE_TEST_KILLED_QUEUE";
 /// Kills come within so many milliseconds after the start, or after the child's first words.
@@ -203,7 +204,11 @@ impl Ledger {
         self.settled.append(&mut self.settling);
         queue.close();
         let aside = files(&home.join("queue/quarantine"));
-        assert!(aside.is_empty(), "a kill is no damage, and was taken for it: {aside:?}");
+        let why: Vec<_> = aside
+            .iter()
+            .filter_map(|path| std::fs::read_to_string(path.with_file_name("why.txt")).ok())
+            .collect();
+        assert!(aside.is_empty(), "a kill is no damage, and was taken for it: {aside:?} {why:?}");
     }
 }
 

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::kit::{append, close, event, files_named, read_all, settings, settle, until};
 use trunkline::clock::Clock;
 use trunkline::event::{Envelope, Lane};
 use trunkline::metrics::Metrics;
 use trunkline::queue::{Outcome, Queue, Stored};
+
+use crate::kit::{append, close, event, files_named, read_all, settings, settle, until};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

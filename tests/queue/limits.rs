@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use crate::kit::{
-    allocated, append, close, dead, event, event_in, files_named, read_all, settings, settle, settlements,
-    small_segments, try_open, until,
-};
 use trunkline::config;
 use trunkline::event::{Envelope, Lane};
 use trunkline::queue::{AppendError, Appended, Backlog, Outcome, Queue, QueueError};
+
+use crate::kit::{
+    allocated, append, close, dead, event, event_in, eventually, files_named, read_all, settings, settle,
+    settlements, small_segments, try_open, until, within,
+};
 
 const MIB: u64 = 1 << 20;
 const LANE: Lane = Lane::Conversations;
@@ -63,7 +64,7 @@ async fn all_under_the_directory_stays_below_max_size() {
     settle(&queue, &read_all(&queue, LANE).await, Outcome::Delivered).await;
     let writer = queue.writer();
     let taken = async { while writer.submit(some(LANE, 1)).await[0].is_err() {} };
-    tokio::time::timeout(std::time::Duration::from_secs(30), taken).await.expect("there is room again");
+    within("there is room again", taken).await;
     close(queue).await;
 }
 
@@ -148,12 +149,8 @@ async fn dead_letters_above_their_part_are_refused_until_some_are_gone() {
     assert!(matches!(full, Err(QueueError::DeadLettersFull)), "{full:?}");
     assert!(others.is_ok());
     let reader = queue.reader();
-    let settled = async {
-        while reader.settle(settlements(&unsettled, &dead("no"))).await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(30), settled).await.expect("there is room again");
+    let settled = eventually(async || reader.settle(settlements(&unsettled, &dead("no"))).await.ok()).await;
+    assert!(settled.is_some(), "there is no room again");
     close(queue).await;
 }
 

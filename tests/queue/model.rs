@@ -8,10 +8,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::kit::{
-    copy_at_rest, dead, event_with_id, files, letters, read_by_pages, settings, settlement, small_segments,
-    try_open_at, within,
-};
 use expected::Model;
 use proptest::collection::vec;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof};
@@ -23,6 +19,11 @@ use trunkline::config;
 use trunkline::event::{Array, Envelope, Lane};
 use trunkline::queue::{Backlog, Outcome, Queue, Seq, Settlement, Stored};
 use uuid::Uuid;
+
+use crate::kit::{
+    copy_at_rest, dead, event_with_id, files, letters, read_by_pages, settings, settlement, small_segments,
+    try_open_at, within,
+};
 
 const CASES: u32 = 48;
 const STEPS: usize = 40;

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::kit::{append, close, copy, dead, event, event_in, files, open, settle};
 use trunkline::event::Lane;
 use trunkline::queue::{Inspection, Outcome, Owner};
+
+use crate::kit::{append, close, copy, dead, event, event_in, files, open, settle};
 
 fn trunkline(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_trunkline")).args(args).output().unwrap()

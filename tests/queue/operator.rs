@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use trunkline::event::{Door, Envelope, Lane};
+use trunkline::queue::{Appended, Backlog, DeadLetter, Fate, Outcome, Queue, ReplayError, Stored};
+
 use crate::kit::{
     append, close, copy, dead, event, event_in, files, open, read_all, settings, settle, settlements,
     small_segments, try_open, until,
 };
-use trunkline::event::{Door, Envelope, Lane};
-use trunkline::queue::{Appended, Backlog, DeadLetter, Fate, Outcome, Queue, ReplayError, Stored};
 
 const LANE: Lane = Lane::Conversations;
 

@@ -3,12 +3,13 @@
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use crate::kit::{allocated, close, event, files_named, open, settings, until};
-use crate::kit::{append as append_stored, read_all as read_lane, settle as settle_stored};
 use trunkline::clock::Clock;
 use trunkline::event::{Array, Door, Envelope, Lane};
 use trunkline::metrics::Metrics;
 use trunkline::queue::{AppendError, Appended, Backlog, DeadReason, OpenError, Outcome, Queue, Seq, Stored};
+
+use crate::kit::{allocated, close, event, files_named, open, settings, until};
+use crate::kit::{append as append_stored, read_all as read_lane, settle as settle_stored};
 
 const LANE: Lane = Lane::Conversations;
 

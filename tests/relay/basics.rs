@@ -3,9 +3,6 @@
 
 use std::time::Duration;
 
-use crate::kit::{
-    Entry, Harness, START_MS, answer, check_order, config, event, invalid, soon, taken, unavailable, weather,
-};
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, Strategy};
@@ -13,6 +10,10 @@ use trunkline::event::{Array, Envelope, Lane};
 use trunkline::queue::DeadReason::{Attempts, Expired, InvalidAlone, Rejected, TooLarge};
 use trunkline::relay::{Command, LaneState};
 use trunkline::upstream::{Answer, EventError, Verdict};
+
+use crate::kit::{
+    Entry, Harness, START_MS, answer, check_order, config, event, invalid, soon, taken, unavailable, weather,
+};
 
 const LANE: Lane = Lane::Conversations;
 const SECOND: Duration = Duration::from_secs(1);

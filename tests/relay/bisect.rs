@@ -4,9 +4,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::kit::{
-    Entry, Harness, START_MS, Sent, answer, check_order, config, event, invalid, soon, taken, unavailable,
-};
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, Strategy};
@@ -14,6 +11,10 @@ use trunkline::event::{Array, Envelope};
 use trunkline::queue::DeadReason::{self, InvalidAlone, TooLarge};
 use trunkline::upstream::{Answer, Verdict};
 use uuid::Uuid;
+
+use crate::kit::{
+    Entry, Harness, START_MS, Sent, answer, check_order, config, event, invalid, soon, taken, unavailable,
+};
 
 /// Requests that a culprit in a batch of `events` may cost besides the batch's own: two for each halving.
 /// That is 2·log2(n) rounded up to whole halvings, so less than 2·log2(n) + 2.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::kit::{Harness, answer, config, event, invalid, soon, taken, unavailable};
 use trunkline::event::{Envelope, Lane};
 use trunkline::relay::{Command, LaneState};
 use trunkline::upstream::Verdict;
+
+use crate::kit::{Harness, answer, config, event, invalid, soon, taken, unavailable};
 
 const LANE: Lane = Lane::Conversations;
 

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::kit::{Harness, START_MS, answer, check_order, config, event, invalid, soon, taken, unavailable};
-
 use trunkline::event::{Envelope, Key, Lane};
 use trunkline::queue::DeadReason::{Attempts, Rejected};
 use trunkline::relay::{Command, LaneState, Place, Question};
 use trunkline::upstream::{Answer, EventError, RateWindow, Verdict};
+
+use crate::kit::{Harness, START_MS, answer, check_order, config, event, invalid, soon, taken, unavailable};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);

@@ -1,7 +1,8 @@
 //! `config check --online` against the sandbox: what an operator would find out from the log otherwise.
 
-use crate::common::{Home, Sandbox, trunkline};
 use trunkline::event::Lane;
+
+use crate::common::{Home, Sandbox, trunkline};
 
 /// Exit code and output of the check against a sandbox with these flags.
 fn check(flags: &[&str]) -> (Option<i32>, String) {

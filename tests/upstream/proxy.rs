@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::common::{Home, PATIENCE, Running, Sandbox, accepted, eventually, hold_event, trunkline, within};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -16,6 +15,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::{ServerConfig, crypto};
 use uuid::Uuid;
+
+use crate::common::{Home, PATIENCE, Running, Sandbox, accepted, eventually, hold_event, trunkline, within};
 
 /// User and password as the proxy knows them. Characters that a URL cannot hold as they are, and a part
 /// that nothing else in a log looks like.

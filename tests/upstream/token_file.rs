@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 
-use crate::common::{Home, Running, Sandbox, accepted, eventually, hold_event};
 use serde_json::json;
 use uuid::Uuid;
+
+use crate::common::{Home, Running, Sandbox, accepted, eventually, hold_event};
 
 const OTHER: &str = "11111111-1111-4111-8111-111111111111";
 

@@ -12,9 +12,10 @@ use trunkline::event::Lane;
 use trunkline::queue::{Appended, Backlog, Queue, Seq, Stored};
 use uuid::Uuid;
 
+use crate::kit::letters;
+
 use super::Cut;
 use super::run::{event, open};
-use crate::kit::letters;
 
 /// A count of syncs.
 pub(crate) type At = usize;
