@@ -13,6 +13,7 @@ pub mod config;
 pub mod daemon;
 pub mod event;
 pub mod files;
+pub mod ids;
 pub mod ingest;
 pub mod memory;
 pub mod metrics;

@@ -1,0 +1,22 @@
+//! Names for ids: who installs trunkline knows "agent 1042" and queue "Support", the API wants UUIDs.
+//!
+//! ```text
+//! map.csv ──read──> IdMap (checked whole) ──find──> UUID in place of `user:1042`
+//!    ^
+//!    └── `trunkline ids pull`, or written by hand
+//! ```
+//!
+//! Invariants
+//! - A map is taken whole or not at all: after a fault the one before stays in use.
+//! - A name of a kind means one id.
+//! - Names are personal data: they stand in what a command prints for its caller, never in a log.
+//!
+//! Not here: which fields take names (`event`), where the map comes from (`cli`'s `ids pull`).
+
+mod file;
+mod live;
+mod map;
+
+pub use file::{MapError, MapFault, MapProblem, read, write};
+pub use live::LiveMap;
+pub use map::{Ambiguous, IdMap, IdMapBuilder, MAX_ENTRIES, MAX_NAME_BYTES, NameKind, NameRefused};
