@@ -79,7 +79,7 @@ is "the way to the API is looked at without an event" 0 "$(code 'sudo trunkline 
 is "one event was sent" 1 "$(taken)"
 
 sh_root 'useradd asterisk; useradd anna; useradd stranger'
-follow $page "What is there now" 1
+follow $page "What was installed" 1
 is "asterisk hands over" 0 "$(as asterisk "$emit")"
 is "anna asks" 0 "$(as anna 'trunkline status')"
 is "a stranger may neither" "77 77" "$(as stranger "$emit") $(as stranger 'trunkline status')"
@@ -90,7 +90,7 @@ has "the HTTP door takes an event" '{"errors":[]}' "$(sh_root "curl -s -H 'Autho
   http://127.0.0.1:8480/api/v2/events/users/routingstatus -d '{\"userRoutingStatusEvents\":[{\"agentId\":\"$agent\",\"status\":\"Idle\",\"sourceId\":\"$pbx\"}]}'")"
 eventually "all three are delivered" "curl -s http://127.0.0.1:9900/sandbox/stats | grep -q '\"events\":3'"
 
-follow $page "What is there now" 2
+follow $page "What was installed" 2
 is "stopped for good: nobody takes events" 69 "$(code "$emit")"
 is "and nothing starts it" inactive "$(active trunkline.service)"
 sh_root 'systemctl start trunkline'
