@@ -100,29 +100,17 @@ struct Walk<'a, 'c> {
 impl<'a> Walk<'a, '_> {
     /// `fields`: `None` where nothing is known of the object.
     fn object(&mut self, fields: Option<&'static [Field]>, path: &Path<'_>, depth: usize) {
-        let mut seen = 0_u64;
-        let is_empty = self.members(path, |walk, name| {
-            let known = fields.and_then(|all| all.iter().position(|field| field.name == name));
-            let is_given = walk.member(fields, known, name, path, depth);
-            seen |= known.filter(|_| is_given).map_or(0, |at| 1 << at);
-        });
-        if matches!(path, Path::Root) {
-            self.out.is_empty = is_empty;
-        }
-        self.refuse_missing(fields.unwrap_or_default(), seen, path);
-    }
-
-    /// Hands the name of each member of the object ahead to `member`, which passes its value. Says whether there
-    /// was none.
-    fn members(&mut self, path: &Path<'_>, mut member: impl FnMut(&mut Self, &str)) -> bool {
         let first_key = self.keys.len();
+        let mut seen = 0_u64;
         self.cursor.take(b'{');
         while !self.cursor.take(b'}') {
             let Some(name) = self.cursor.text() else { break };
             self.cursor.take(b':');
             match name.value {
                 Some(name) => {
-                    member(self, &name);
+                    let known = fields.and_then(|all| all.iter().position(|field| field.name == name));
+                    let is_given = self.member(fields, known, &name, path, depth);
+                    seen |= known.filter(|_| is_given).map_or(0, |at| 1 << at);
                     self.keys.push(name);
                 }
                 None => {
@@ -132,9 +120,11 @@ impl<'a> Walk<'a, '_> {
             }
             self.cursor.take(b',');
         }
-        let is_empty = self.keys.len() == first_key;
+        if matches!(path, Path::Root) {
+            self.out.is_empty = self.keys.is_empty();
+        }
         self.refuse_duplicates(first_key, path);
-        is_empty
+        self.refuse_missing(fields.unwrap_or_default(), seen, path);
     }
 
     /// One member of an object; says whether it counts as given.
@@ -252,7 +242,24 @@ impl<'a> Walk<'a, '_> {
 
     /// An object whose names are the producer's own and whose values are strings.
     fn text_map(&mut self, path: &Path<'_>, depth: usize) {
-        self.members(path, |walk, name| walk.value(Some(&FieldKind::Text), &Path::Field(path, name), depth));
+        let first_key = self.keys.len();
+        self.cursor.take(b'{');
+        while !self.cursor.take(b'}') {
+            let Some(name) = self.cursor.text() else { break };
+            self.cursor.take(b':');
+            match name.value {
+                Some(name) => {
+                    self.value(Some(&FieldKind::Text), &Path::Field(path, &name), depth);
+                    self.keys.push(name);
+                }
+                None => {
+                    self.out.fault("bad_text", || inside(path, "the name of a field has a lone surrogate"));
+                    self.cursor.skip_value();
+                }
+            }
+            self.cursor.take(b',');
+        }
+        self.refuse_duplicates(first_key, path);
     }
 
     fn text(&mut self, path: &Path<'_>) -> Option<(Range<usize>, Cow<'a, str>)> {
@@ -283,6 +290,15 @@ impl<'a> Walk<'a, '_> {
                 }
                 Err(TimeFault::NoZone) => self.out.fault("bad_time", || {
                     inside(path, "the time has no zone; it is probably a local time without its offset. End it with Z or +hh:mm")
+                }),
+                Err(TimeFault::OffsetTooLarge) => self.out.fault("bad_time", || {
+                    inside(path, "the time's offset is a day or more; RFC 3339 has -23:59 to +23:59")
+                }),
+                Err(TimeFault::NoLeapSecond) => self.out.fault("bad_time", || {
+                    inside(path, "the time has second 60, and no leap second can be at its minute")
+                }),
+                Err(TimeFault::OutOfRange) => self.out.fault("bad_time", || {
+                    inside(path, "the time is out of range: in UTC it is not in the years 0000 to 9999")
                 }),
                 Err(TimeFault::Malformed) => {
                     self.wrong("bad_time", kind, &found(Shape::Text, Some(value.chars().count())), path);
