@@ -81,7 +81,7 @@ pub struct SendReport {
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// Nobody listens.
-    #[error("{socket}: the daemon is not reachable; {accepted} events were accepted before; is it running?", socket = socket.display())]
+    #[error("{socket}: the daemon is not reachable, {accepted} events were accepted; is it running?", socket = socket.display())]
     Unreachable {
         /// Stream socket.
         socket: PathBuf,
@@ -238,6 +238,11 @@ async fn pump(
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(SendError::Permission(access::explain(socket, "ingest.stream.mode")));
+            }
+            // Somebody listens, and is behind with accepting.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                was_connected = true;
+                tally.turned_away = Some(TurnedAway::Crowded(access::busy(socket)));
             }
             Err(error) => fault = Some(error),
         }

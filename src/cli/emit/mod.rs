@@ -9,7 +9,6 @@ pub mod build;
 pub mod describe;
 mod handover;
 mod lossy;
-mod value;
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -25,9 +24,11 @@ use crate::clock::{Clock, Mono};
 use crate::config::Need;
 use crate::event::catalogue;
 
+use super::access;
 use super::args::{self, EmitArgs};
+use super::exit::Exit;
 use super::locate::contact;
-use super::{Exit, complain, say};
+use super::{complain, say};
 use build::{BuildError, Built};
 
 /// Time for printing, if `--timeout` is over by then.
@@ -91,6 +92,8 @@ impl EmitError {
 enum Stage {
     Configuration,
     Input,
+    /// A place among the connections that wait to be accepted.
+    Place(PathBuf),
     Answer(PathBuf),
 }
 
@@ -99,6 +102,7 @@ impl Stage {
         let what = match self {
             Stage::Configuration => "reading the configuration",
             Stage::Input => "reading standard input",
+            Stage::Place(socket) => return EmitError::Crowded(access::busy(&socket)),
             Stage::Answer(socket) => {
                 let reason = format!("no answer within {}", humantime::format_duration(timeout));
                 return EmitError::Unreachable { socket, reason };
@@ -151,19 +155,24 @@ pub(super) fn command(path: Option<&Path>, args: EmitArgs) -> anyhow::Result<Exi
         let (path, stage, clock) = (path.map(Path::to_owned), stage.clone(), deadline.clock.clone());
         move || hand_over(path.as_deref(), &array, &args, &clock, &stage)
     };
-    let built = within(deadline.left(), work).unwrap_or_else(|| {
+    let done = within(deadline.left(), work).unwrap_or_else(|| {
         let stage = stage.lock().clone();
         Err(stage.late(deadline.timeout).into())
-    })?;
-    // Whoever does not read the id keeps nobody waiting either: the event is accepted.
-    within(deadline.left().max(LAST_WORDS), move || tell(&built));
-    Ok(Exit::Done)
+    });
+    let exit = done.as_ref().map_or_else(super::exit::of, |_| Exit::Done);
+    // Whoever does not read what is said here keeps nobody waiting either.
+    within(deadline.left().max(LAST_WORDS), move || tell(&done));
+    Ok(exit)
 }
 
-/// Prints the id of an accepted event.
-fn tell(built: &Built) {
+/// Prints the id of an accepted event, or what went wrong. The event is accepted whoever reads that.
+fn tell(done: &anyhow::Result<Built>) {
+    let built = match done {
+        Ok(built) => built,
+        Err(error) => return complain(&format!("trunkline: {error:#}")),
+    };
     for key in &built.replaced {
-        complain(&format!("trunkline: {key}: not UTF-8; invalid bytes were replaced by U+FFFD"));
+        complain(&format!("trunkline: {key}: not UTF-8; the bytes that are not were replaced by U+FFFD"));
     }
     let mut out = io::stdout().lock();
     let said = writeln!(out, "{}", built.event_id).and_then(|()| out.flush());
@@ -209,8 +218,8 @@ fn hand_over(
     })
     .map_err(EmitError::Words)?;
     let socket = args.socket.as_deref().unwrap_or(&contact.stream);
-    *stage.lock() = Stage::Answer(socket.to_owned());
-    handover::hand_over(&built.line, socket)?;
+    *stage.lock() = Stage::Place(socket.to_owned());
+    handover::hand_over(&built.line, socket, || *stage.lock() = Stage::Answer(socket.to_owned()))?;
     Ok(built)
 }
 
