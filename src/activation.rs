@@ -3,9 +3,11 @@
 //! They are told apart by their names (`FileDescriptorName=`): `stream`, `http`, `admin`.
 
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 
 use listenfd::ListenFd;
+use nix::sys::socket::{getsockopt, sockopt};
 
 /// What was handed over. Empty when the process was started by hand.
 #[derive(Debug, Default)]
@@ -46,6 +48,12 @@ pub enum ActivationError {
         /// How many have it.
         found: usize,
     },
+    /// It would never have a connection: `accept` fails on it for ever.
+    #[error(
+        "the socket named {0} does not listen; hand over one on which listen() was called, as systemd does for \
+         ListenStream= with Accept=no"
+    )]
+    NotListening(String),
     /// The socket is of another kind.
     #[error("the socket named {name} is no {wanted}: {reason}")]
     WrongKind {
@@ -62,45 +70,52 @@ impl Activation {
     /// Takes what the environment names (`LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`).
     ///
     /// # Errors
-    /// If a socket has a name or a kind that no door takes, or two have one name.
+    /// If a socket has a name or a kind that no door takes, does not listen, or two have one name.
     pub fn from_env() -> Result<Self, ActivationError> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut sockets = ListenFd::from_env();
         let mut taken = Self::default();
         let names: Vec<&str> = names.split(':').take(sockets.len()).collect();
         for at in 0..sockets.len() {
-            let name = names.get(at).copied().unwrap_or_default().to_owned();
+            let name = names.get(at).copied().unwrap_or_default();
             let found = names.iter().filter(|other| **other == name).count();
-            let wrong = |wanted, error: std::io::Error| ActivationError::WrongKind {
-                name: name.clone(),
-                wanted,
-                reason: error.to_string(),
-            };
-            match name.as_str() {
+            match name {
                 "stream" | "admin" | "http" if found > 1 => {
-                    return Err(ActivationError::Repeated { name, found });
+                    return Err(ActivationError::Repeated { name: name.to_owned(), found });
                 }
-                "stream" => {
-                    taken.stream =
-                        sockets.take_unix_listener(at).map_err(|error| wrong("unix stream socket", error))?;
-                }
-                "admin" => {
-                    taken.admin =
-                        sockets.take_unix_listener(at).map_err(|error| wrong("unix stream socket", error))?;
-                }
-                "http" => {
-                    // One of another kind is left in its place.
-                    taken.http = match sockets.take_unix_listener(at) {
-                        Ok(socket) => socket.map(HttpSocket::Unix),
-                        Err(_) => sockets
-                            .take_tcp_listener(at)
-                            .map_err(|error| wrong("unix or TCP stream socket", error))?
-                            .map(HttpSocket::Tcp),
-                    };
-                }
-                _ => return Err(ActivationError::UnknownName(name)),
+                "stream" => taken.stream = take_unix(&mut sockets, at, name)?,
+                "admin" => taken.admin = take_unix(&mut sockets, at, name)?,
+                "http" => taken.http = take_http(&mut sockets, at, name)?,
+                _ => return Err(ActivationError::UnknownName(name.to_owned())),
             }
         }
         Ok(taken)
+    }
+}
+
+fn take_unix(sockets: &mut ListenFd, at: usize, name: &str) -> Result<Option<UnixListener>, ActivationError> {
+    let taken = sockets.take_unix_listener(at);
+    let socket = taken.map_err(|error| wrong_kind(name, "unix stream socket", &error))?;
+    socket.map(|socket| listening(socket, name)).transpose()
+}
+
+fn take_http(sockets: &mut ListenFd, at: usize, name: &str) -> Result<Option<HttpSocket>, ActivationError> {
+    // One of another kind is left in its place.
+    if let Ok(socket) = sockets.take_unix_listener(at) {
+        return Ok(socket.map(|socket| listening(socket, name)).transpose()?.map(HttpSocket::Unix));
+    }
+    let taken = sockets.take_tcp_listener(at);
+    let socket = taken.map_err(|error| wrong_kind(name, "unix or TCP stream socket", &error))?;
+    Ok(socket.map(|socket| listening(socket, name)).transpose()?.map(HttpSocket::Tcp))
+}
+
+fn wrong_kind(name: &str, wanted: &'static str, error: &std::io::Error) -> ActivationError {
+    ActivationError::WrongKind { name: name.to_owned(), wanted, reason: error.to_string() }
+}
+
+fn listening<S: AsFd>(socket: S, name: &str) -> Result<S, ActivationError> {
+    match getsockopt(&socket, sockopt::AcceptConn) {
+        Ok(true) => Ok(socket),
+        _ => Err(ActivationError::NotListening(name.to_owned())),
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
 use uuid::Uuid;
 
 use crate::common::{Home, Producer, Sandbox, accepted, eventually, hold_event, http};
@@ -81,4 +82,17 @@ fn two_sockets_of_one_name_are_a_fault_of_configuration() {
     assert_eq!(refused.status.code(), Some(78), "{refused:?}");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("2 sockets named http") && said.contains("ListenStream="), "{said}");
+}
+
+#[test]
+fn a_socket_that_does_not_listen_is_a_fault_of_configuration() {
+    let home = Home::new("127.0.0.1:1", "");
+    let bound = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+    nix::sys::socket::bind(bound.as_raw_fd(), &UnixAddr::new(&home.path().join("bound")).unwrap()).unwrap();
+
+    let refused = activated(&home, &[&bound], "stream").wait_with_output().unwrap();
+
+    assert_eq!(refused.status.code(), Some(78), "{refused:?}");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("the socket named stream does not listen"), "{said}");
 }
