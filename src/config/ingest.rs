@@ -6,7 +6,6 @@ use config::ValueKind;
 
 use super::key::{ConfigKey, ValueType, key, unset};
 use super::nearest::nearest;
-use super::parse::is_loopback_listen;
 use super::values::Values;
 use crate::event::{Catalogue, ExtraArray, Lane};
 
@@ -163,7 +162,7 @@ pub(super) fn read(values: &mut Values<'_>) -> IngestConfig {
             allow_uids: values.list("ingest.stream.allow_uids"),
         },
         http: HttpConfig {
-            listen: values.checked("ingest.http.listen", is_loopback_listen),
+            listen: values.loopback_listen("ingest.http.listen"),
             token_file: values.path("ingest.http.token_file"),
             allow_anonymous: values.flag("ingest.http.allow_anonymous"),
         },

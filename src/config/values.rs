@@ -257,6 +257,18 @@ impl<'a> Values<'a> {
     pub(super) fn tcp_listen(&mut self, name: &'static str) -> Option<std::net::SocketAddr> {
         self.take(name, |value, _| text_of(value).and_then(|text| text.parse().ok()))
     }
+
+    /// `IP:PORT` on loopback, or `unix:` and a path, a relative one from the configuration file.
+    pub(super) fn loopback_listen(&mut self, name: &'static str) -> Option<String> {
+        let base_dir = self.base_dir;
+        let read = |value: &ValueKind, _| {
+            let text = text_of(value).filter(|text| parse::is_loopback_listen(text))?;
+            let Some(path) = parse::unix_path(text) else { return Some(text.to_owned()) };
+            let path = base_dir.join(path);
+            parse::is_socket_path(&path).then(|| path.to_str().map(|path| format!("unix:{path}")))?
+        };
+        self.take(name, read)
+    }
 }
 
 fn text_of(value: &ValueKind) -> Option<&str> {
