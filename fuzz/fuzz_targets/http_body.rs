@@ -26,7 +26,7 @@ use tower::ServiceExt;
 use trunkline::clock::Clock;
 use trunkline::config::{self, UnknownPolicy};
 use trunkline::event::{Door, Envelope, Lane, ParsedBody, Receipt, parse_body};
-use trunkline::ingest::{DoorContext, Settings, Sink, fuzzing};
+use trunkline::ingest::{DoorContext, DoorSettings, Sink, fuzzing};
 use trunkline::socket::Peer;
 use trunkline::metrics::Metrics;
 use trunkline::queue::{AppendError, Appended};
@@ -69,13 +69,13 @@ impl Sink for Memory {
 }
 
 /// A door with its sink.
-struct AdminContext {
+struct DoorKit {
     memory: Memory,
     context: Arc<DoorContext<Memory>>,
     routes: Router,
 }
 
-impl AdminContext {
+impl DoorKit {
     fn new(allow_anonymous: bool) -> Self {
         let token_file = std::env::temp_dir().join(format!("trunkline-fuzz-token-{}", std::process::id()));
         std::fs::write(&token_file, TOKEN).unwrap();
@@ -92,7 +92,7 @@ impl AdminContext {
         };
         let memory = Memory::default();
         let metrics = Arc::new(Metrics::new());
-        let settings = Settings::new(config).expect("no user is named");
+        let settings = DoorSettings::new(config).expect("no user is named");
         // It stands still: the file is read once.
         let clock = Clock::manual(NOW_MS);
         let context = Arc::new(DoorContext::new(settings, memory.clone(), clock, metrics));
@@ -108,7 +108,7 @@ impl AdminContext {
     }
 }
 
-static HOUSES: LazyLock<[AdminContext; 2]> = LazyLock::new(|| [AdminContext::new(false), AdminContext::new(true)]);
+static HOUSES: LazyLock<[DoorKit; 2]> = LazyLock::new(|| [DoorKit::new(false), DoorKit::new(true)]);
 
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap());
@@ -206,7 +206,7 @@ fn check_headers(headers: &HeaderMap) {
 
 /// The status that a lane's path must answer with.
 fn events(
-    house: &AdminContext,
+    house: &DoorKit,
     lane: Lane,
     method: &Method,
     headers: &HeaderMap,
@@ -254,7 +254,7 @@ fn is_too_long(headers: &HeaderMap, body: &[u8], max: usize) -> bool {
 }
 
 /// Whoever is not listed is with the sink, and nobody else.
-fn check_taken(house: &AdminContext, lane: Lane, body: &Bytes, says: u8, stored: &[Envelope], json: &Value) {
+fn check_taken(house: &DoorKit, lane: Lane, body: &Bytes, says: u8, stored: &[Envelope], json: &Value) {
     let parsed = house.parse(body).unwrap();
     let given: Vec<_> = parsed.events.iter().map(|event| (&event.array, event.event_time_ms)).collect();
     let got: Vec<_> = stored.iter().map(|event| (&event.array, event.event_time_ms)).collect();

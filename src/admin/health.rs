@@ -7,13 +7,17 @@ use super::state::Lifecycle;
 use crate::queue::{AppendError, QueueHealth};
 
 /// Why no event is accepted now; `None`: they are.
-pub(super) fn not_ready(lifecycle: Lifecycle, queue: &QueueHealth) -> Option<String> {
+pub(super) fn not_ready(
+    lifecycle: Lifecycle,
+    queue: &QueueHealth,
+    door_fault: Option<String>,
+) -> Option<String> {
     match lifecycle {
         Lifecycle::Starting => return Some("starting".to_owned()),
         Lifecycle::Stopping => return Some("stopping".to_owned()),
         Lifecycle::Accepting => {}
     }
-    queue.refusal.as_ref().map(|refusal| match refusal {
+    let refusal = queue.refusal.as_ref().map(|refusal| match refusal {
         AppendError::Full { max_bytes } => format!(
             "queue is full at {}: producers are refused until events leave or queue.max_size is raised",
             size(*max_bytes)
@@ -24,7 +28,8 @@ pub(super) fn not_ready(lifecycle: Lifecycle, queue: &QueueHealth) -> Option<Str
             size(*min_bytes)
         ),
         _ => refusal.to_string(),
-    })
+    });
+    refusal.or_else(|| door_fault.map(|fault| format!("{fault}; it is made anew within seconds")))
 }
 
 fn size(bytes: u64) -> String {

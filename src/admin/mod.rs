@@ -30,6 +30,7 @@ mod report;
 mod report_of;
 mod request;
 mod routes;
+mod seats;
 mod server;
 mod state;
 mod summary;
@@ -39,7 +40,7 @@ mod trace_of;
 
 pub use change::{ChangeAnswer, Controls, LaneChoice};
 pub use context::AdminContext;
-pub use filter::{FieldValue, Filter, LettersRequest};
+pub use filter::{Filter, LettersRequest, Mend};
 pub use heartbeat::Heartbeat;
 pub use letters::{Letter, LetterOutcome, LetterStore, LettersSummary};
 pub use overview::Overview;

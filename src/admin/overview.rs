@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::queue::{DeadLetters, Reader};
 use crate::relay::RelayStatus;
+use crate::socket::FileState;
 
 /// Everything that a report reads. Nothing can be changed through it.
 #[derive(Debug)]
@@ -34,9 +35,16 @@ pub struct Overview {
     pub identity: DestinationWatch,
     /// When the loops last answered, and what was counted then.
     pub heartbeat: Arc<Heartbeat>,
+    /// The socket files that producers connect to.
+    pub door_files: Vec<FileState>,
 }
 
 impl Overview {
+    /// Why producers cannot connect to a door; looks at the socket files.
+    pub(super) fn door_fault(&self) -> Option<String> {
+        self.door_files.iter().find_map(FileState::fault)
+    }
+
     pub(super) fn lifecycle(&self) -> Lifecycle {
         *self.lifecycle.borrow()
     }

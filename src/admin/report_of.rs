@@ -123,7 +123,7 @@ fn add_identity(report: &mut Report, overview: &Overview) {
 fn judge(report: &mut Report, overview: &Overview, queue: &QueueHealth) {
     let lifecycle = overview.lifecycle();
     let late_after = overview.settings.borrow().late_after;
-    let not_ready = health::not_ready(lifecycle, queue);
+    let not_ready = health::not_ready(lifecycle, queue, overview.door_fault());
     report.ready = not_ready.is_none();
     report.reasons = health::troubles(not_ready.as_deref(), report, queue, late_after);
     report.healthy = report.reasons.is_empty();

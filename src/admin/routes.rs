@@ -112,7 +112,8 @@ async fn livez(State(overview): State<Arc<Overview>>) -> Response {
 
 async fn readyz(State(overview): State<Arc<Overview>>) -> Response {
     let queue = overview.heartbeat.ask_queue().await;
-    verdict(&health::not_ready(overview.lifecycle(), &queue).into_iter().collect::<Vec<_>>())
+    let not_ready = health::not_ready(overview.lifecycle(), &queue, overview.door_fault());
+    verdict(&not_ready.into_iter().collect::<Vec<_>>())
 }
 
 async fn healthz(State(overview): State<Arc<Overview>>) -> Response {

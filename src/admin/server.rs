@@ -1,112 +1,92 @@
 //! Serves the admin socket and, if wanted, the read-only address. A connection that is slow holds up itself.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use axum::extract::Request;
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
 use super::context::AdminContext;
 use super::overview::Overview;
 use super::routes;
-use crate::socket::{Peer, UnixSocket};
+use super::seats::Seats;
+use crate::clock::Clock;
+use crate::socket::{Farewells, Http1, PeerLimits, UnixSocket, Watch, accept_loop};
 
-/// Connections at once; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 64;
-/// A request's head must come within this; an idle connection ends with it.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// How long an answer under way may take after a stop.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
-/// Pause after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How an operator is served. A long list may be paged through by hand, so reading it may take minutes.
+const OPERATOR: Http1 = Http1 {
+    limits: PeerLimits {
+        head: Duration::from_secs(10),
+        idle: Duration::from_secs(10),
+        unread: Duration::from_secs(600),
+    },
+    stop_limit: Duration::from_secs(2),
+};
+
+/// How a probe or a scraper is served.
+const PROBE: Http1 =
+    Http1 { limits: PeerLimits { unread: Duration::from_secs(10), ..OPERATOR.limits }, ..OPERATOR };
 
 /// Serves the operator until `stop`.
 pub async fn serve(socket: UnixSocket, context: AdminContext, stop: CancellationToken) {
-    let accepting = Accepting::new(stop);
-    while let Some(next) = accepting.next(socket.accept()).await {
-        let Some((stream, place)) = next else { continue };
-        let Ok(peer) = Peer::of(&stream) else { continue };
-        accepting.serve(stream, routes::operator(&context, peer), place);
-    }
-    drop(socket);
-    accepting.end().await;
+    let connections = Connections::new(OPERATOR, &context.overview.clock, &stop);
+    accept_loop(socket, "admin", &connections.clock, &stop, |accepted| {
+        connections.clone().serve(accepted.stream, routes::operator(&context, accepted.peer))
+    })
+    .await;
 }
 
 /// Serves probes and scrapers until `stop`.
 pub async fn serve_metrics(listener: TcpListener, overview: Arc<Overview>, stop: CancellationToken) {
-    let accepting = Accepting::new(stop);
-    while let Some(next) = accepting.next(listener.accept()).await {
-        let Some(((stream, _), place)) = next else { continue };
-        let _ = stream.set_nodelay(true);
-        accepting.serve(stream, routes::public(overview.clone()), place);
-    }
-    drop(listener);
-    accepting.end().await;
+    let connections = Connections::new(PROBE, &overview.clock, &stop);
+    accept_loop(listener, "metrics", &connections.clock, &stop, |accepted| {
+        connections.clone().serve(accepted.stream, routes::public(overview.clone()))
+    })
+    .await;
 }
 
-/// Connections of one listener.
-struct Accepting {
+/// What the connections of a listener share.
+#[derive(Clone, Debug)]
+struct Connections {
+    http1: Http1,
+    clock: Clock,
     stop: CancellationToken,
-    tasks: TaskTracker,
-    places: Arc<Semaphore>,
+    seats: Seats,
+    farewells: Farewells,
 }
 
-impl Accepting {
-    fn new(stop: CancellationToken) -> Self {
-        Self { stop, tasks: TaskTracker::new(), places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
-    }
-
-    /// The next connection with its place, or nothing after a fault; `None` after a stop.
-    async fn next<T>(
-        &self,
-        accept: impl Future<Output = io::Result<T>>,
-    ) -> Option<Option<(T, OwnedSemaphorePermit)>> {
-        let place = self.stop.run_until_cancelled(self.places.clone().acquire_owned()).await?.ok()?;
-        match self.stop.run_until_cancelled(accept).await? {
-            Ok(stream) => Some(Some((stream, place))),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept an operator's connection");
-                self.stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await?;
-                Some(None)
-            }
+impl Connections {
+    fn new(http1: Http1, clock: &Clock, stop: &CancellationToken) -> Self {
+        Self {
+            http1,
+            clock: clock.clone(),
+            stop: stop.clone(),
+            seats: Seats::default(),
+            farewells: Farewells::default(),
         }
     }
 
-    fn serve(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        router: Router,
-        place: OwnedSemaphorePermit,
-    ) {
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_WITHIN)
-                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-            tokio::pin!(connection);
-            tokio::select! {
-                // Whoever goes away in the middle is no fault of ours.
-                _ = connection.as_mut() => {}
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = tokio::time::timeout(STOP_LIMIT, connection).await;
-                }
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, routes: Router) {
+        let watch = Watch::new(&self.clock);
+        let Some(seat) = self.seats.take(&watch) else {
+            let words = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            return self.farewells.say(stream, Bytes::from_static(words.as_bytes())).await;
+        };
+        let respond = |request: Request| {
+            let routes = routes.clone();
+            async move {
+                let Ok(response) = routes.oneshot(request).await;
+                response
             }
-            drop(place);
-        });
-    }
-
-    async fn end(self) {
-        self.tasks.close();
-        self.tasks.wait().await;
+        };
+        let serving = self.http1.serve(stream, &watch, &self.stop, respond);
+        if let Some(Some(why)) = seat.must_leave.run_until_cancelled(serving).await {
+            tracing::debug!(why, "an operator's connection was closed");
+        }
     }
 }

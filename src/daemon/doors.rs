@@ -1,13 +1,13 @@
 //! The sockets that the daemon listens on: those that systemd made, else our own.
 
-use crate::activation::{Activation, HttpSocket};
 use std::os::unix::net::UnixListener;
 
 use tokio::net::TcpListener;
 
+use crate::activation::{Activation, HttpSocket};
 use crate::config::Config;
 use crate::ingest::HttpListener;
-use crate::socket::{self, BindError, UnixSocket};
+use crate::socket::{self, BindError, FileState, UnixSocket};
 
 /// All that listens.
 pub(super) struct Doors {
@@ -15,6 +15,14 @@ pub(super) struct Doors {
     pub(super) http: Option<HttpListener>,
     pub(super) admin: UnixSocket,
     pub(super) metrics: Option<TcpListener>,
+}
+
+impl Doors {
+    /// The socket files of ours that producers connect to.
+    pub(super) fn ingest_files(&self) -> Vec<FileState> {
+        let http = self.http.as_ref().and_then(HttpListener::file_state);
+        self.stream.file_state().into_iter().chain(http).collect()
+    }
 }
 
 /// Takes or makes them all; if one cannot be had, none listens.

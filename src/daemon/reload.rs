@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fault::in_full;
 use super::owner::{OwnershipGuard, owner};
+use super::process::warn_of_few_files;
 use super::tasks::joined;
 use crate::admin::{
     AdminRequest, AdminSettings, Lifecycle, ReloadAnswer, ReloadChange, ReloadLogin, ReloadRequest, Systemd,
@@ -39,7 +40,7 @@ const HANGS: &str = "the configuration, or a file or user that it names, could n
 /// A configuration that is checked and not in force yet.
 pub(super) struct ReadAnew {
     loaded: Loaded,
-    doors: ingest::Settings,
+    doors: ingest::DoorSettings,
     client: upstream::Prepared,
 }
 
@@ -47,7 +48,7 @@ impl ReadAnew {
     /// Blocks.
     fn read(load: &Load) -> Result<Self, String> {
         let loaded = load().map_err(|error| in_full(&error))?;
-        let doors = ingest::Settings::new(loaded.config.ingest.clone())
+        let doors = ingest::DoorSettings::new(loaded.config.ingest.clone())
             .map_err(|error| format!("ingest.stream.allow_uids: {error}"))?;
         let client = upstream::Client::prepare(&loaded.config.upstream).map_err(|error| in_full(&error))?;
         Ok(Self { loaded, doors, client })
@@ -209,12 +210,13 @@ impl Reloader {
     async fn put_in_force(
         &mut self,
         loaded: &Loaded,
-        doors: ingest::Settings,
+        doors: ingest::DoorSettings,
         client: upstream::Prepared,
         is_way_new: bool,
     ) -> Option<upstream::LoginStatus> {
         let config = &loaded.config;
         self.targets.doors.configure(doors);
+        warn_of_few_files(config.ingest.max_connections);
         self.targets.queue.configure(config.queue.clone());
         self.targets.admin.send_replace(admin_settings(config));
         (self.targets.set_level)(config.log.level);

@@ -2,8 +2,9 @@
 //!
 //! Order of a stop: the relay starts nothing new and settles what is in flight while the doors still
 //! take; then the doors stop and answer what was read; then the queue closes. The operator's window stays
-//! open until the doors are closed. Whatever is dropped on the way lies on disk. A task that ends without a
-//! stop begins one: without it the daemon would only look as if it ran.
+//! open until the doors are closed. Whatever is dropped on the way lies on disk. A second signal ends doors and
+//! window at once, bodies under way included. A task that ends without a stop begins one: without it the daemon
+//! would only look as if it ran.
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@ use super::doors::{self, Doors};
 use super::fault::StartError;
 use super::handle::Daemon;
 use super::owner::{OwnershipGuard, owner};
+use super::process;
 use super::reload::{self, Load, ReloadTargets, Reloader, SetLevel};
 use super::running::Running;
 use crate::activation::Activation;
@@ -173,7 +174,7 @@ impl Opened {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let client = upstream::Client::new(&config.upstream, clock.clone())?;
-        let door_settings = ingest::Settings::new(config.ingest.clone())?;
+        let door_settings = ingest::DoorSettings::new(config.ingest.clone())?;
         let queue = open_queue(config, clock, &metrics).await?;
         let paused = admin::read_paused(&config.queue.dir)
             .map_err(|source| StartError::Paused { path: config.queue.dir.join("paused"), source })?;
@@ -182,6 +183,8 @@ impl Opened {
         let remembered = queue.ownership().owner().filter(|before| before.is_same_client(&configured));
         let doors = doors::open(config, activation)?;
         let door_context = DoorContext::new(door_settings, queue.writer(), clock.clone(), metrics.clone());
+        door_context.admission.cap_connections(process::most_connections());
+        process::warn_of_few_files(config.ingest.max_connections);
         Ok(Self {
             client,
             queue,
@@ -214,6 +217,7 @@ fn admin_context(opened: &Opened, channels: &Channels, config: &Config, clock: &
             dead_letters: queue.dead_letters(),
             identity: identity.clone(),
             heartbeat: Arc::new(heartbeat),
+            door_files: opened.doors.ingest_files(),
         }),
         tracer: Arc::new(Tracer {
             backlog: queue.reader(),

@@ -1,14 +1,24 @@
 //! How much all doors together may hold, and how many may be connected.
 //!
-//! Waiters are served in the order they came, and a connection waits with one line at a time, so no
-//! connection gets a second line in while another waits for its first.
+//! ```text
+//! max_connections ──half──> a uid, or all of TCP ──quarter──> those without a good token ──quarter──> hurried
+//! ```
+//!
+//! A TCP peer has no uid, so all of TCP counts as one. What shows no good token has a small share, and the last
+//! part of it passes quickly from one to the next: idle connections never keep out one that has the token.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::budget::{Budget, PendingBytes};
+
+/// How soon a hurried connection must have shown a good token.
+const HURRY: Duration = Duration::from_secs(1);
 
 /// Limits shared by all doors.
 #[derive(Debug)]
@@ -16,18 +26,31 @@ pub struct Admission {
     pending: Budget,
     long_lines: Budget,
     max_connections: AtomicUsize,
-    open: Mutex<Open>,
+    /// What the limit of open files allows, whatever is configured.
+    most_connections: AtomicUsize,
+    open: Mutex<OpenConnections>,
 }
-
-/// Bytes held against a limit until this is dropped.
-#[derive(Debug)]
-pub struct PendingBytes(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 /// A place among the connections until this is dropped.
 #[derive(Debug)]
 pub struct ConnectionSlot {
     admission: Arc<Admission>,
     uid: Option<u32>,
+    standing: Mutex<Standing>,
+    must_leave: CancellationToken,
+}
+
+/// Why a connection has its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Its uid is known.
+    HasUid,
+    /// It has shown a good token.
+    Proven,
+    /// It has not, and may take its time.
+    Unproven,
+    /// It has not, and others want its place.
+    Hurried { number: u64 },
 }
 
 /// Why there is no place for a connection.
@@ -39,55 +62,47 @@ pub enum Crowded {
     /// This uid has half of them.
     #[error("this user has {0} connections, half of ingest.max_connections")]
     Uid(usize),
+    /// TCP has half of them.
+    #[error("the HTTP door has {0} connections, half of ingest.max_connections")]
+    Tcp(usize),
+    /// A quarter of those have shown no good token.
+    #[error("{0} connections have shown no good token, a quarter of what the HTTP door may have")]
+    Unproven(usize),
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenConnections {
     total: usize,
-    by_uid: HashMap<u32, usize>,
+    /// `None`: TCP.
+    by_uid: HashMap<Option<u32>, usize>,
+    unproven: usize,
+    /// The oldest first.
+    hurried: VecDeque<Hurried>,
+    hurried_before: u64,
 }
 
 #[derive(Debug)]
-struct Budget {
-    /// With its limit.
-    bytes: Mutex<(Arc<Semaphore>, u32)>,
+struct Hurried {
+    number: u64,
+    must_leave: CancellationToken,
 }
 
-impl Budget {
-    fn new(limit: usize) -> Self {
-        let limit = clamp(limit);
-        Self { bytes: Mutex::new((Arc::new(Semaphore::new(limit as usize)), limit)) }
-    }
-
-    /// Another limit from now on. What is held counts against the one it was taken from; who waits asks anew.
-    fn resize(&self, limit: usize) {
-        let limit = clamp(limit);
-        let mut bytes = self.bytes.lock();
-        if bytes.1 != limit {
-            bytes.0.close();
-            *bytes = (Arc::new(Semaphore::new(limit as usize)), limit);
-        }
-    }
-
-    fn now(&self) -> (Arc<Semaphore>, u32) {
-        self.bytes.lock().clone()
-    }
-
-    /// More than the limit counts as the limit: it then comes in alone.
-    async fn take(&self, bytes: usize) -> PendingBytes {
-        loop {
-            let (semaphore, limit) = self.now();
-            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(limit);
-            // Closed by a change of the limit, and then there is another one.
-            if let Ok(permit) = semaphore.acquire_many_owned(bytes).await {
-                return PendingBytes(permit);
-            }
-        }
-    }
+/// Most connections of each kind.
+#[derive(Clone, Copy, Debug)]
+struct Shares {
+    all: usize,
+    uid: usize,
+    unproven: usize,
+    hurried: usize,
 }
 
-fn clamp(limit: usize) -> u32 {
-    u32::try_from(limit).unwrap_or(u32::MAX).max(1)
+impl Shares {
+    fn of(all: usize) -> Self {
+        let uid = (all / 2).max(1);
+        let without_token = (uid / 4).max(1);
+        let hurried = without_token / 4;
+        Self { all, uid, unproven: without_token - hurried, hurried }
+    }
 }
 
 impl Admission {
@@ -97,6 +112,7 @@ impl Admission {
             pending: Budget::new(max_pending),
             long_lines: Budget::new(max_pending),
             max_connections: AtomicUsize::new(max_connections),
+            most_connections: AtomicUsize::new(usize::MAX),
             open: Mutex::default(),
         })
     }
@@ -106,6 +122,11 @@ impl Admission {
         self.pending.resize(max_pending);
         self.long_lines.resize(max_pending);
         self.max_connections.store(max_connections, Ordering::SeqCst);
+    }
+
+    /// Never more than `most` connections, whatever is configured.
+    pub fn cap_connections(&self, most: usize) {
+        self.most_connections.store(most, Ordering::SeqCst);
     }
 
     /// Waits until `bytes` more may be unanswered. Hold the result until their answer is known.
@@ -122,47 +143,123 @@ impl Admission {
 
     /// Bytes that may still come in now.
     pub fn pending_free(&self) -> usize {
-        self.pending.now().0.available_permits()
+        self.pending.free()
     }
 
     /// A place for a connection; `uid` is `None` where the peer is not known (TCP).
     ///
     /// # Errors
-    /// If all places are taken, or half of them by this uid.
+    /// If all places are taken, or those of this uid, or of TCP.
     pub fn connect(self: &Arc<Self>, uid: Option<u32>) -> Result<ConnectionSlot, Crowded> {
-        let mut open = self.open();
-        let max_connections = self.max_connections.load(Ordering::SeqCst);
-        if open.total >= max_connections {
-            return Err(Crowded::All(max_connections));
+        let configured = self.max_connections.load(Ordering::SeqCst);
+        let shares = Shares::of(configured.min(self.most_connections.load(Ordering::SeqCst)));
+        let mut open = self.open.lock();
+        if open.total >= shares.all {
+            return Err(Crowded::All(shares.all));
         }
-        if let Some(uid) = uid {
-            let most = (max_connections / 2).max(1);
-            let count = open.by_uid.entry(uid).or_default();
-            if *count >= most {
-                return Err(Crowded::Uid(most));
-            }
-            *count += 1;
+        if open.by_uid.get(&uid).is_some_and(|count| *count >= shares.uid) {
+            return Err(if uid.is_some() { Crowded::Uid(shares.uid) } else { Crowded::Tcp(shares.uid) });
         }
+        let must_leave = CancellationToken::new();
+        let standing = match uid {
+            Some(_) => Standing::HasUid,
+            None => open.seat_without_token(shares, &must_leave)?,
+        };
         open.total += 1;
+        *open.by_uid.entry(uid).or_default() += 1;
         drop(open);
-        Ok(ConnectionSlot { admission: self.clone(), uid })
+        Ok(ConnectionSlot { admission: self.clone(), uid, standing: Mutex::new(standing), must_leave })
+    }
+}
+
+impl OpenConnections {
+    fn seat_without_token(
+        &mut self,
+        shares: Shares,
+        must_leave: &CancellationToken,
+    ) -> Result<Standing, Crowded> {
+        if self.unproven < shares.unproven {
+            self.unproven += 1;
+            return Ok(Standing::Unproven);
+        }
+        if shares.hurried == 0 {
+            return Err(Crowded::Unproven(shares.unproven));
+        }
+        // What must leave counts no more: who comes now has its place at once.
+        while self.hurried.len() >= shares.hurried
+            && let Some(oldest) = self.hurried.pop_front()
+        {
+            oldest.must_leave.cancel();
+            self.leave(None);
+        }
+        self.hurried_before += 1;
+        let number = self.hurried_before;
+        self.hurried.push_back(Hurried { number, must_leave: must_leave.clone() });
+        Ok(Standing::Hurried { number })
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock()
+    /// Takes a connection out of the share that its standing gave it. False if it had to leave before.
+    fn leave_share(&mut self, standing: Standing) -> bool {
+        match standing {
+            Standing::HasUid | Standing::Proven => true,
+            Standing::Unproven => {
+                self.unproven -= 1;
+                true
+            }
+            Standing::Hurried { number } => {
+                let before = self.hurried.len();
+                self.hurried.retain(|hurried| hurried.number != number);
+                self.hurried.len() < before
+            }
+        }
+    }
+
+    fn leave(&mut self, uid: Option<u32>) {
+        self.total -= 1;
+        if let Some(count) = self.by_uid.get_mut(&uid) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_uid.remove(&uid);
+            }
+        }
+    }
+}
+
+impl ConnectionSlot {
+    /// The peer has shown a good token.
+    pub fn prove(&self) {
+        let mut standing = self.standing.lock();
+        if *standing != Standing::HasUid && self.admission.open.lock().leave_share(*standing) {
+            *standing = Standing::Proven;
+        }
+    }
+
+    /// Whether it has shown a good token.
+    pub fn is_proven(&self) -> bool {
+        *self.standing.lock() == Standing::Proven
+    }
+
+    /// Whether it must show a good token soon.
+    pub fn is_hurried(&self) -> bool {
+        matches!(*self.standing.lock(), Standing::Hurried { .. })
+    }
+
+    /// Returns when its place is needed for others. Never for one that need not hurry.
+    pub async fn must_leave(&self) {
+        if self.is_hurried() {
+            let _ = tokio::time::timeout(HURRY, self.must_leave.cancelled()).await;
+        }
+        if !self.is_hurried() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut open = self.admission.open();
-        open.total -= 1;
-        let Some(uid) = self.uid else { return };
-        if let Some(count) = open.by_uid.get_mut(&uid) {
-            *count -= 1;
-            if *count == 0 {
-                open.by_uid.remove(&uid);
-            }
+        let mut open = self.admission.open.lock();
+        if open.leave_share(*self.standing.get_mut()) {
+            open.leave(self.uid);
         }
     }
 }
@@ -178,8 +275,8 @@ mod tests {
 
         let third = admission.connect(Some(1)).map(drop);
         slots.push(admission.connect(Some(2)).unwrap());
-        slots.push(admission.connect(None).unwrap());
-        let fifth = admission.connect(Some(3)).map(drop);
+        slots.push(admission.connect(Some(3)).unwrap());
+        let fifth = admission.connect(Some(4)).map(drop);
 
         assert_eq!(third, Err(Crowded::Uid(2)));
         assert_eq!(fifth, Err(Crowded::All(4)));
@@ -187,14 +284,56 @@ mod tests {
         assert!(admission.connect(Some(1)).is_ok());
     }
 
-    #[tokio::test]
-    async fn what_is_larger_than_the_limit_comes_in_alone() {
-        let admission = Admission::new(100, 1);
+    #[test]
+    fn all_of_tcp_counts_as_one_uid_and_an_eighth_of_all_needs_no_token() {
+        let admission = Admission::new(100, 256);
 
-        let held = admission.pending(1_000).await;
+        let mut slots: Vec<_> = (0..200).map(|_| admission.connect(None).unwrap()).collect();
+        let hurried = slots.iter().filter(|slot| slot.is_hurried()).count();
+        let must_leave = slots.iter().filter(|slot| slot.must_leave.is_cancelled()).count();
+        let in_use = admission.open.lock().total;
+        slots.retain(|slot| !slot.must_leave.is_cancelled());
+        slots.iter().for_each(ConnectionSlot::prove);
+        while slots.len() < 128 {
+            slots.push(admission.connect(None).unwrap());
+            slots[slots.len() - 1].prove();
+        }
+        let more = admission.connect(None).map(drop);
 
-        assert_eq!(admission.pending_free(), 0);
-        drop(held);
-        assert_eq!(admission.pending_free(), 100);
+        assert_eq!((hurried, must_leave, in_use), (176, 168, 32));
+        assert_eq!(more, Err(Crowded::Tcp(128)));
+        assert!(admission.connect(Some(1)).is_ok(), "a uid has its own");
+        drop(slots);
+        assert_eq!(admission.open.lock().total, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hurried_connection_leaves_after_its_time_or_when_another_comes_unless_it_shows_the_token() {
+        let admission = Admission::new(100, 32);
+        let unproven: Vec<_> = (0..3).map(|_| admission.connect(None).unwrap()).collect();
+        let (first, began) = (admission.connect(None).unwrap(), tokio::time::Instant::now());
+        assert!(first.is_hurried() && !unproven[2].is_hurried());
+
+        let second = admission.connect(None).unwrap();
+        first.must_leave().await;
+        let first_left = began.elapsed();
+        second.must_leave().await;
+        let second_left = began.elapsed();
+        second.prove();
+        let proven = tokio::time::timeout(Duration::from_secs(60), second.must_leave()).await;
+
+        assert_eq!((first_left, second_left), (Duration::ZERO, HURRY));
+        assert!(proven.is_err());
+    }
+
+    #[test]
+    fn the_limit_of_open_files_is_above_what_is_configured() {
+        let admission = Admission::new(100, 1_000);
+        admission.cap_connections(4);
+
+        let slots: Vec<_> = (0..2).map(|_| admission.connect(Some(1)).unwrap()).collect();
+
+        assert_eq!(admission.connect(Some(1)).map(drop), Err(Crowded::Uid(2)));
+        drop(slots);
     }
 }

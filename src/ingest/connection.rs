@@ -3,7 +3,10 @@
 //! `read` checks lines and submits their events; `settle` waits for the sink and frees what the line
 //! held; `write` hands out the answers. A producer that does not read its answers stops `write`, then,
 //! by `max_unacked` or by unread bytes, `read`; `settle` goes on, so it holds nothing of the others'.
+//!
+//! A producer may close without reading: the lines that it wrote before are taken, and their answers thrown away.
 
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,7 +24,7 @@ use crate::event::{Door, ErrorBody, Refusal};
 use crate::queue::{AppendError, Appended};
 use crate::socket::Peer;
 
-use super::{DoorContext, Frame, Framer, Intake, PendingBytes, Sink, take};
+use super::{DoorContext, Frame, Framer, Intake, PendingBytes, Sink, Taken, take};
 
 /// Unread answers of a connection above which its next line waits. A socket's own buffer is about as
 /// large; 256 connections then hold 64 MiB at the very most.
@@ -51,38 +54,49 @@ const REFUSAL_BYTES: usize = 160;
 type Results = Pin<Box<dyn Future<Output = Vec<Result<Appended, AppendError>>> + Send>>;
 
 /// A line whose answer is not known yet.
-struct Waiting {
-    outcome: Outcome,
+struct UnansweredLine {
+    outcome: LineOutcome,
     cost: usize,
     place: OwnedSemaphorePermit,
 }
 
-enum Outcome {
+enum LineOutcome {
     Known(Bytes),
-    Asked { taken: Intake, results: Results, pending: PendingBytes },
+    Asked { intake: Intake, results: Results, pending: PendingBytes },
 }
 
 /// What an unfinished line above [`SHORT_LINE`] holds.
 struct LongLine {
-    /// Its place in the row, taken before the room: a producer that does not read its answers must not hold
+    /// Its place in the row, intake before the room: a producer that does not read its answers must not hold
     /// what others wait for.
     place: Option<OwnedSemaphorePermit>,
     _room: PendingBytes,
     ends: Mono,
 }
 
+/// How a write ended.
+enum Written {
+    All,
+    /// The producer has closed.
+    Closed,
+    /// It reads nothing, for so long that it counts as gone.
+    Stuck,
+}
+
 /// An answer on its way out; the line counts as unanswered until it is written.
-struct Answer {
+struct AnswerLine {
     bytes: Bytes,
     place: OwnedSemaphorePermit,
 }
 
-struct Desk<S> {
+struct Connection<S> {
     context: Arc<DoorContext<S>>,
     peer: Peer,
     stop: CancellationToken,
-    /// The producer is gone: nobody reads what we write.
+    /// The producer is stuck, and nothing more is taken of it.
     gone: CancellationToken,
+    /// Nobody reads what we write. What the producer wrote before it closed is still taken.
+    unheard: CancellationToken,
     unacked: Arc<Semaphore>,
     unread_bytes: AtomicUsize,
     was_read: Notify,
@@ -90,7 +104,8 @@ struct Desk<S> {
 
 /// Serves one connection to its end, or until `stop` and what was read is answered.
 pub(super) async fn serve<S: Sink>(
-    (reader, writer): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
     peer: Peer,
     context: Arc<DoorContext<S>>,
     stop: CancellationToken,
@@ -98,20 +113,25 @@ pub(super) async fn serve<S: Sink>(
     let (lines, lines_out) = unbounded_channel();
     let (answers, answers_out) = unbounded_channel();
     let unacked = Arc::new(Semaphore::new(context.settings().config.max_unacked));
-    let desk = Desk {
+    let connection = Connection {
         context,
         peer,
         stop,
         gone: CancellationToken::new(),
+        unheard: CancellationToken::new(),
         unacked,
         unread_bytes: AtomicUsize::new(0),
         was_read: Notify::new(),
     };
-    tokio::join!(desk.read(reader, lines), desk.settle(lines_out, answers), desk.write(writer, answers_out));
+    tokio::join!(
+        connection.read(reader, lines),
+        connection.settle(lines_out, answers),
+        connection.write(writer, answers_out)
+    );
 }
 
-impl<S: Sink> Desk<S> {
-    async fn read(&self, mut socket: impl AsyncRead + Unpin, lines: UnboundedSender<Waiting>) {
+impl<S: Sink> Connection<S> {
+    async fn read(&self, mut socket: impl AsyncRead + Unpin, lines: UnboundedSender<UnansweredLine>) {
         let mut framer = Framer::new(self.context.settings().config.max_line);
         let mut long_line: Option<LongLine> = None;
         loop {
@@ -126,11 +146,21 @@ impl<S: Sink> Desk<S> {
             if framer.held() <= SHORT_LINE {
                 long_line = None;
             }
+            if framer.held() > SHORT_LINE && long_line.is_none() {
+                long_line = tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return,
+                    () = self.gone.cancelled() => return,
+                    long = self.long_line() => Some(long),
+                };
+            }
             let filled = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
                 () = self.gone.cancelled() => return,
-                filled = self.fill(&mut socket, &mut framer, &mut long_line) => filled,
+                filled = self.fill(&mut socket, &mut framer, long_line.as_ref()) => filled,
+                // Nothing lies in the socket, and who would write more reads no answers.
+                () = self.unheard.cancelled() => return,
             };
             match filled {
                 Some(0) => break,
@@ -149,14 +179,10 @@ impl<S: Sink> Desk<S> {
         &self,
         socket: &mut (impl AsyncRead + Unpin),
         framer: &mut Framer,
-        long_line: &mut Option<LongLine>,
+        long_line: Option<&LongLine>,
     ) -> Option<usize> {
-        if framer.held() <= SHORT_LINE {
-            return socket.read_buf(&mut framer.room()).await.ok();
-        }
-        let ends = match long_line {
-            Some(long) => long.ends,
-            None => long_line.insert(self.long_line().await).ends,
+        let Some(LongLine { ends, .. }) = long_line else {
+            return bytes_read(socket.read_buf(&mut framer.room()).await);
         };
         let left = ends.since(self.context.clock.mono());
         let mut room = framer.room();
@@ -165,7 +191,7 @@ impl<S: Sink> Desk<S> {
         if !left.is_zero()
             && let Ok(read) = tokio::time::timeout(left.min(LONG_LINE_IDLE), read).await
         {
-            return read.ok();
+            return bytes_read(read);
         }
         self.context.refuse(Door::Stream, self.peer, "unfinished_line");
         None
@@ -182,7 +208,7 @@ impl<S: Sink> Desk<S> {
         &self,
         frame: Frame,
         place: Option<OwnedSemaphorePermit>,
-        lines: &UnboundedSender<Waiting>,
+        lines: &UnboundedSender<UnansweredLine>,
     ) -> ControlFlow<()> {
         // Places of this connection first: a producer that does not read must not hold bytes of all.
         let place = match place {
@@ -193,7 +219,7 @@ impl<S: Sink> Desk<S> {
         let outcome = match frame {
             Frame::TooLong => {
                 self.context.refuse(Door::Stream, self.peer, "line_too_long");
-                Outcome::Known(self.too_long())
+                LineOutcome::Known(self.too_long())
             }
             Frame::Line(line) => {
                 let room = self.context.admission.pending(line.len());
@@ -204,11 +230,11 @@ impl<S: Sink> Desk<S> {
             }
         };
         let cost = match &outcome {
-            Outcome::Known(bytes) => bytes.len(),
-            Outcome::Asked { taken, .. } => taken.refused.iter().map(refusal_cost).sum(),
+            LineOutcome::Known(bytes) => bytes.len(),
+            LineOutcome::Asked { intake, .. } => intake.refused.iter().map(refusal_cost).sum(),
         };
         self.unread_bytes.fetch_add(cost, Ordering::Relaxed);
-        match lines.send(Waiting { outcome, cost, place }) {
+        match lines.send(UnansweredLine { outcome, cost, place }) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         }
@@ -221,13 +247,13 @@ impl<S: Sink> Desk<S> {
         self.unacked.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    fn check(&self, line: &Bytes, pending: PendingBytes) -> Outcome {
+    fn check(&self, line: &Bytes, pending: PendingBytes) -> LineOutcome {
         match take(line, &self.context, Door::Stream, self.peer) {
-            Err(error) => Outcome::Known(error.error_body().to_bytes()),
-            Ok((taken, events)) if events.is_empty() => Outcome::Known(taken.stream_answer()),
-            Ok((taken, events)) => {
+            Err(error) => LineOutcome::Known(error.error_body().to_bytes()),
+            Ok(Taken { intake, events }) if events.is_empty() => LineOutcome::Known(intake.stream_answer()),
+            Ok(Taken { intake, events }) => {
                 let results = Box::pin(self.context.sink.submit(events));
-                Outcome::Asked { taken, results, pending }
+                LineOutcome::Asked { intake, results, pending }
             }
         }
     }
@@ -238,24 +264,28 @@ impl<S: Sink> Desk<S> {
         ErrorBody { message, code: "request.entity.too.large", status: 413 }.to_bytes()
     }
 
-    async fn settle(&self, mut lines: UnboundedReceiver<Waiting>, answers: UnboundedSender<Answer>) {
-        while let Some(Waiting { outcome, cost, place }) = lines.recv().await {
+    async fn settle(
+        &self,
+        mut lines: UnboundedReceiver<UnansweredLine>,
+        answers: UnboundedSender<AnswerLine>,
+    ) {
+        while let Some(UnansweredLine { outcome, cost, place }) = lines.recv().await {
             let bytes = match outcome {
-                Outcome::Known(bytes) => bytes,
-                Outcome::Asked { mut taken, results, pending } => {
-                    taken.settle(results.await, &self.context);
+                LineOutcome::Known(bytes) => bytes,
+                LineOutcome::Asked { mut intake, results, pending } => {
+                    intake.settle(results.await, &self.context);
                     drop(pending);
-                    taken.stream_answer()
+                    intake.stream_answer()
                 }
             };
             self.unread_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
             self.unread_bytes.fetch_sub(cost, Ordering::Relaxed);
             // Without a writer the answer has no reader; the line's events are settled all the same.
-            let _ = answers.send(Answer { bytes, place });
+            let _ = answers.send(AnswerLine { bytes, place });
         }
     }
 
-    async fn write(&self, mut socket: impl AsyncWrite + Unpin, mut answers: UnboundedReceiver<Answer>) {
+    async fn write(&self, mut socket: impl AsyncWrite + Unpin, mut answers: UnboundedReceiver<AnswerLine>) {
         let mut out = BytesMut::new();
         let mut places = Vec::new();
         while let Some(first) = answers.recv().await {
@@ -268,9 +298,15 @@ impl<S: Sink> Desk<S> {
                 places.push(answer.place);
                 next = if out.len() < WRITE_BYTES { answers.try_recv().ok() } else { None };
             }
-            if !self.write_all(&mut socket, &out).await {
-                self.gone.cancel();
-                return;
+            match self.write_all(&mut socket, &out).await {
+                Written::All => {}
+                Written::Stuck => return self.gone.cancel(),
+                Written::Closed => {
+                    let unheard = places.len();
+                    places.clear();
+                    self.unread_bytes.fetch_sub(unread, Ordering::Relaxed);
+                    return self.go_on_unheard(answers, unheard).await;
+                }
             }
             places.clear();
             self.unread_bytes.fetch_sub(unread, Ordering::Relaxed);
@@ -282,21 +318,43 @@ impl<S: Sink> Desk<S> {
         }
     }
 
-    /// False if the producer is gone, or stuck for so long that it counts as gone.
-    async fn write_all(&self, socket: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> bool {
+    /// Lets the lines go on that the producer wrote before it closed, and throws their answers away.
+    async fn go_on_unheard(&self, mut answers: UnboundedReceiver<AnswerLine>, unheard: usize) {
+        self.unheard.cancel();
+        self.was_read.notify_one();
+        let mut unheard = unheard;
+        while let Some(answer) = answers.recv().await {
+            unheard += 1;
+            self.unread_bytes.fetch_sub(answer.bytes.len(), Ordering::Relaxed);
+            drop(answer);
+            self.was_read.notify_one();
+        }
+        self.context.log_throttle.unheard(Door::Stream, self.peer, unheard);
+    }
+
+    async fn write_all(&self, socket: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Written {
         let stuck_at_stop = async {
             self.stop.cancelled().await;
             tokio::time::sleep(STUCK_AT_STOP).await;
         };
         tokio::select! {
             biased;
-            written = socket.write_all(bytes) => written.is_ok(),
-            () = stuck_at_stop => false,
+            written = socket.write_all(bytes) => if written.is_ok() { Written::All } else { Written::Closed },
+            () = stuck_at_stop => Written::Stuck,
             () = tokio::time::sleep(STUCK_AFTER) => {
                 self.context.refuse(Door::Stream, self.peer, "answers_not_read");
-                false
+                Written::Stuck
             }
         }
+    }
+}
+
+/// `None` if the connection is of no more use. One that was closed with answers unread ends with a reset, after
+/// all that was written on it.
+fn bytes_read(read: std::io::Result<usize>) -> Option<usize> {
+    match read {
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => Some(0),
+        read => read.ok(),
     }
 }
 

@@ -20,14 +20,23 @@ pub struct Intake {
     /// Lanes of the arrays that had events, each once.
     pub lanes: Vec<Lane>,
     assigned: Vec<Uuid>,
-    places: Vec<Place>,
+    positions: Vec<EventPosition>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct EventPosition {
     array: event::Array,
     index: usize,
     event_id: Uuid,
+}
+
+/// A body that was checked.
+#[derive(Debug)]
+pub struct Taken {
+    /// For the answer.
+    pub intake: Intake,
+    /// What is to be stored.
+    pub events: Vec<Envelope>,
 }
 
 /// Checks a body. The events go to [`Sink::submit`], its results to [`Intake::settle`].
@@ -39,7 +48,7 @@ pub fn take<S: Sink>(
     context: &DoorContext<S>,
     door: Door,
     peer: Peer,
-) -> Result<(Intake, Vec<Envelope>), BodyError> {
+) -> Result<Taken, BodyError> {
     let receipt = Receipt { now_ms: context.clock.unix_ms(), door, uid: peer.uid };
     let settings = context.settings();
     let parsed = parse_body(body, &settings.catalogue, &settings.rules(), &receipt, &mut Uuid::new_v4);
@@ -50,34 +59,34 @@ pub fn take<S: Sink>(
     for unknown in &parsed.unknown {
         let label = ArrayLabel { array: unknown.array.name().to_owned() };
         context.metrics.events_unknown.get_or_create(&label).inc();
-        context.notes.unknown(unknown);
+        context.log_throttle.unknown(unknown);
     }
     if parsed.ahead > 0 {
         let ahead = u64::try_from(parsed.ahead).unwrap_or(u64::MAX);
         context.metrics.events_ahead.get_or_create(&DoorLabel { door: door.name() }).inc_by(ahead);
-        context.notes.ahead(door, peer);
+        context.log_throttle.ahead(door, peer);
     }
-    let places = parsed.events.iter().zip(&parsed.indexes).map(|(event, index)| Place {
+    let positions = parsed.events.iter().zip(&parsed.indexes).map(|(event, index)| EventPosition {
         array: event.array.clone(),
         index: *index,
         event_id: event.event_id,
     });
-    let taken = Intake {
+    let intake = Intake {
         door,
         peer,
-        places: places.collect(),
+        positions: positions.collect(),
         refused: parsed.refused,
         lanes: parsed.lanes,
         assigned: parsed.assigned,
     };
-    Ok((taken, parsed.events))
+    Ok(Taken { intake, events: parsed.events })
 }
 
 impl<S: Sink> DoorContext<S> {
     /// Counts a refusal and logs it, if one is due.
     pub(super) fn refuse(&self, door: Door, peer: Peer, reason: &'static str) {
         count_refused(&self.metrics, door, reason);
-        self.notes.refused(door, peer, reason);
+        self.log_throttle.refused(door, peer, reason);
     }
 }
 
@@ -93,10 +102,10 @@ impl Intake {
         results: Vec<Result<Appended, AppendError>>,
         context: &DoorContext<S>,
     ) -> usize {
-        let places = std::mem::take(&mut self.places);
+        let positions = std::mem::take(&mut self.positions);
         let mut accepted: usize = 0;
         let mut results = results.into_iter();
-        for place in places {
+        for position in positions {
             // A sink that gives too few results has not said that the event is safe.
             let result = results.next().unwrap_or(Err(AppendError::Stopping));
             match result {
@@ -106,7 +115,7 @@ impl Intake {
                     context.metrics.events_duplicate.inc();
                 }
                 Err(error) => {
-                    let refusal = refusal(&place, &error);
+                    let refusal = refusal(&position, &error);
                     context.refuse(self.door, self.peer, refusal.reason);
                     self.refused.push(refusal);
                 }
@@ -124,13 +133,13 @@ impl Intake {
     }
 }
 
-fn refusal(place: &Place, error: &AppendError) -> Refusal {
-    let array = place.array.name();
+fn refusal(position: &EventPosition, error: &AppendError) -> Refusal {
+    let array = position.array.name();
     Refusal {
-        event_id: Some(place.event_id.to_string()),
-        message: format!("{array}[{}]: {}", place.index, words(error)),
+        event_id: Some(position.event_id.to_string()),
+        message: format!("{array}[{}]: {}", position.index, words(error)),
         array: array.to_owned(),
-        index: place.index,
+        index: position.index,
         retryable: !matches!(error, AppendError::TooLarge { .. }),
         reason: reason(error),
     }

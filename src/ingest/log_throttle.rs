@@ -1,4 +1,4 @@
-//! Log lines about producers' faults, held back so that a faulty producer cannot fill the log.
+//! Log lines about producers' faults, last back so that a faulty producer cannot fill the log.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -17,19 +17,19 @@ const MAX_UNKNOWN: usize = 512;
 
 /// Decides what is logged now.
 #[derive(Debug)]
-pub struct LogThrottle {
+pub struct RefusalThrottle {
     clock: Clock,
-    refusals: Mutex<HashMap<(Door, &'static str), Held>>,
+    refusals: Mutex<HashMap<(Door, &'static str), LastLogged>>,
     unknown: Mutex<HashSet<(String, String)>>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct LastLogged {
     logged_at: Mono,
     since: u64,
 }
 
-impl LogThrottle {
+impl RefusalThrottle {
     /// Nothing logged yet.
     pub fn new(clock: Clock) -> Self {
         Self { clock, refusals: Mutex::default(), unknown: Mutex::default() }
@@ -50,6 +50,21 @@ impl LogThrottle {
         }
     }
 
+    /// Tells of answers that nobody read.
+    pub fn unheard(&self, door: Door, peer: Peer, answers: usize) {
+        if let Some(held_back) = self.due(door, "unheard") {
+            let door = door.name();
+            tracing::info!(
+                door,
+                uid = peer.uid,
+                pid = peer.pid,
+                answers,
+                held_back,
+                "a producer closed without reading its answers; its lines were taken"
+            );
+        }
+    }
+
     /// Logs a field or value that the table does not have, once.
     pub fn unknown(&self, unknown: &Unknown) {
         let key = (unknown.array.name().to_owned(), unknown.field.clone());
@@ -60,20 +75,20 @@ impl LogThrottle {
         }
     }
 
-    /// `Some(how many were held back)` if a line is due.
+    /// `Some(how many were last back)` if a line is due.
     fn due(&self, door: Door, reason: &'static str) -> Option<u64> {
         let now = self.clock.mono();
         let mut refusals = self.refusals.lock();
-        let Some(held) = refusals.get_mut(&(door, reason)) else {
-            refusals.insert((door, reason), Held { logged_at: now, since: 0 });
+        let Some(last) = refusals.get_mut(&(door, reason)) else {
+            refusals.insert((door, reason), LastLogged { logged_at: now, since: 0 });
             return Some(0);
         };
-        if now.since(held.logged_at) < QUIET {
-            held.since += 1;
+        if now.since(last.logged_at) < QUIET {
+            last.since += 1;
             return None;
         }
-        held.logged_at = now;
-        Some(std::mem::take(&mut held.since))
+        last.logged_at = now;
+        Some(std::mem::take(&mut last.since))
     }
 }
 
@@ -84,12 +99,12 @@ mod tests {
     #[test]
     fn a_reason_is_logged_once_a_second_and_tells_what_it_held_back() {
         let clock = Clock::manual(1_000);
-        let notes = LogThrottle::new(clock.clone());
+        let throttle = RefusalThrottle::new(clock.clone());
 
-        let at_once = [(); 3].map(|()| notes.due(Door::Stream, "missing"));
-        let other = notes.due(Door::Stream, "too_large");
+        let at_once = [(); 3].map(|()| throttle.due(Door::Stream, "missing"));
+        let other = throttle.due(Door::Stream, "too_large");
         clock.advance(QUIET);
-        let later = notes.due(Door::Stream, "missing");
+        let later = throttle.due(Door::Stream, "missing");
 
         assert_eq!(at_once, [Some(0), None, None]);
         assert_eq!(other, Some(0));

@@ -11,6 +11,7 @@
 //! - Answers of a connection leave in the order of its lines, one for each line that is not blank.
 //! - What producers make us hold is bounded: lines by `max_line`, unanswered bytes of all doors by
 //!   `max_pending`, connections by `max_connections`, unread answers a connection by a constant.
+//! - A peer without a uid (TCP) that showed no good token cannot keep out one that has it.
 //! - A connection that does not read, or never ends its line, holds up only itself; what long lines and bodies
 //!   share is held by none for longer than 30 s, nor by one that waits for more of it.
 //! - Logs hold codes, counts, uid and pid; never a byte of an event.
@@ -19,6 +20,7 @@
 
 mod admission;
 mod allowed;
+mod budget;
 mod connection;
 mod framing;
 mod http;
@@ -30,14 +32,15 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-pub use admission::{Admission, ConnectionSlot, Crowded, PendingBytes};
+pub use admission::{Admission, ConnectionSlot, Crowded};
 pub use allowed::{AllowedUids, UnknownUser};
+pub use budget::PendingBytes;
 pub use framing::{Frame, Framer};
 #[cfg(fuzzing)]
 pub use http::fuzzing;
 pub use http::{HttpListener, serve_http};
-pub use intake::{Intake, take};
-pub use log_throttle::LogThrottle;
+pub use intake::{Intake, Taken, take};
+pub use log_throttle::RefusalThrottle;
 pub use stream::serve;
 
 use crate::clock::Clock;
@@ -45,6 +48,7 @@ use crate::config;
 use crate::event::{Catalogue, Envelope, Rules, UnknownRule};
 use crate::metrics::Metrics;
 use crate::queue::{AppendError, Appended, Writer};
+use crate::socket::Farewells;
 
 /// Where accepted events go: the queue's writer, or a vector in tests. Cheap to clone.
 pub trait Sink: Clone + Send + Sync + 'static {
@@ -67,7 +71,7 @@ impl Sink for Writer {
 
 /// What the operator set for the doors. Replaced as a whole at a reload.
 #[derive(Debug)]
-pub struct Settings {
+pub struct DoorSettings {
     /// `[ingest]`
     pub config: config::IngestConfig,
     /// Arrays that are taken.
@@ -76,7 +80,7 @@ pub struct Settings {
     pub allowed: AllowedUids,
 }
 
-impl Settings {
+impl DoorSettings {
     /// What `config` says.
     ///
     /// # Errors
@@ -97,10 +101,10 @@ impl Settings {
     }
 }
 
-/// What a door needs of the house.
+/// What a door needs.
 #[derive(Debug)]
 pub struct DoorContext<S> {
-    settings: RwLock<Arc<Settings>>,
+    settings: RwLock<Arc<DoorSettings>>,
     /// Where events go.
     pub sink: S,
     /// Time of receipt.
@@ -110,25 +114,27 @@ pub struct DoorContext<S> {
     /// Shared by all doors.
     pub admission: Arc<Admission>,
     /// Throttled log lines.
-    pub notes: LogThrottle,
+    pub log_throttle: RefusalThrottle,
+    /// For connections that have no place.
+    pub(crate) farewells: Farewells,
 }
 
 impl<S: Sink> DoorContext<S> {
     /// A context with `settings` and the limits that they name.
-    pub fn new(settings: Settings, sink: S, clock: Clock, metrics: Arc<Metrics>) -> Self {
+    pub fn new(settings: DoorSettings, sink: S, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let admission = Admission::new(settings.config.max_pending, settings.config.max_connections);
-        let notes = LogThrottle::new(clock.clone());
+        let log_throttle = RefusalThrottle::new(clock.clone());
         let settings = RwLock::new(Arc::new(settings));
-        Self { settings, sink, clock, metrics, admission, notes }
+        Self { settings, sink, clock, metrics, admission, log_throttle, farewells: Farewells::default() }
     }
 
     /// What is in force now. A line that is being taken keeps to what it began with.
-    pub fn settings(&self) -> Arc<Settings> {
+    pub fn settings(&self) -> Arc<DoorSettings> {
         self.settings.read().clone()
     }
 
     /// Keeps to other settings from now on; connections stay.
-    pub fn configure(&self, settings: Settings) {
+    pub fn configure(&self, settings: DoorSettings) {
         self.admission.configure(settings.config.max_pending, settings.config.max_connections);
         *self.settings.write() = Arc::new(settings);
     }

@@ -1,68 +1,60 @@
 //! The stream door: accepts connections until it is told to stop.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use bytes::Bytes;
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::event::{Door, ErrorBody};
 use crate::metrics::DoorLabel;
-use crate::socket::{Peer, UnixSocket};
+use crate::socket::{Accepted, Peer, UnixSocket, accept_loop};
 
-use super::{DoorContext, Sink, connection};
-
-/// Pause after a failed accept: out of file descriptors, it fails again at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Time for the one line that tells a producer why it is turned away.
-const FAREWELL_LIMIT: Duration = Duration::from_millis(100);
+use super::{ConnectionSlot, DoorContext, Sink, connection};
 
 /// Accepts and serves until `stop`; returns when all that was read is answered and all tasks are joined.
 pub async fn serve<S: Sink>(socket: UnixSocket, context: Arc<DoorContext<S>>, stop: CancellationToken) {
-    let tasks = TaskTracker::new();
-    while let Some(accepted) = stop.run_until_cancelled(socket.accept()).await {
-        match accepted {
-            Ok(stream) => {
-                tasks.spawn(welcome(stream, context.clone(), stop.clone()));
-            }
-            Err(error) => {
-                tracing::warn!(door = Door::Stream.name(), %error, "cannot accept a connection");
-                let _ = stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
-            }
-        }
-    }
-    drop(socket);
-    tasks.close();
-    tasks.wait().await;
+    accept_loop(socket, Door::Stream.name(), &context.clock, &stop, |accepted| {
+        let admitted = admit(&context, accepted.peer);
+        welcome(accepted, admitted, context.clone(), stop.clone())
+    })
+    .await;
 }
 
-async fn welcome<S: Sink>(stream: UnixStream, context: Arc<DoorContext<S>>, stop: CancellationToken) {
-    let Ok(peer) = Peer::of(&stream) else { return };
+/// A place for the producer, or why it has none.
+fn admit<S: Sink>(context: &DoorContext<S>, peer: Peer) -> Result<ConnectionSlot, ErrorBody> {
     if !context.settings().allowed.allows(peer.uid) {
         context.refuse(Door::Stream, peer, "uid_not_allowed");
         let message = format!("uid {} may not connect (ingest.stream.allow_uids)", peer.uid);
-        return turn_away(stream, ErrorBody { message, code: "not.authorized", status: 403 }).await;
+        return Err(ErrorBody { message, code: "not.authorized", status: 403 });
     }
-    let slot = match context.admission.connect(Some(peer.uid)) {
+    context.admission.connect(Some(peer.uid)).map_err(|crowded| {
+        context.refuse(Door::Stream, peer, "too_many_connections");
+        ErrorBody { message: crowded.to_string(), code: "service.unavailable", status: 503 }
+    })
+}
+
+async fn welcome<S: Sink>(
+    Accepted { stream, peer }: Accepted<UnixStream>,
+    admitted: Result<ConnectionSlot, ErrorBody>,
+    context: Arc<DoorContext<S>>,
+    stop: CancellationToken,
+) {
+    let slot = match admitted {
         Ok(slot) => slot,
-        Err(crowded) => {
-            context.refuse(Door::Stream, peer, "too_many_connections");
-            let (message, code) = (crowded.to_string(), "service.unavailable");
-            return turn_away(stream, ErrorBody { message, code, status: 503 }).await;
-        }
+        Err(why) => return context.farewells.say(stream, words(&why)).await,
     };
     let open = context.metrics.connections.get_or_create_owned(&DoorLabel { door: Door::Stream.name() });
     open.inc();
-    connection::serve(stream.into_split(), peer, context, stop).await;
+    let (reader, writer) = stream.into_split();
+    connection::serve(reader, writer, peer, context, stop).await;
     open.dec();
     drop(slot);
 }
 
-async fn turn_away(mut stream: UnixStream, why: ErrorBody) {
+/// The line that tells a producer why it is turned away.
+fn words(why: &ErrorBody) -> Bytes {
     let mut line = why.to_bytes().to_vec();
     line.push(b'\n');
-    let _ = tokio::time::timeout(FAREWELL_LIMIT, stream.write_all(&line)).await;
+    Bytes::from(line)
 }

@@ -1,17 +1,28 @@
 //! Makes a unix socket's file so that at no instant more people can connect than the operator allows.
+//!
+//! ```text
+//! bind ──> open the file (O_PATH) ──> is it ours? ──> group, mode by descriptor ──> listen
+//! ```
+//!
+//! Nobody can connect before `listen`, so the umask need not be touched: other threads make files meanwhile.
+//! Group and mode go to the file that was opened, whatever somebody puts at the path in between.
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Group, chown};
+use nix::fcntl::{AtFlags, OFlag, open};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{Gid, Group, fchownat, geteuid};
+
+/// Connections that may wait to be accepted. The kernel lowers it to `net.core.somaxconn`.
+const BACKLOG: i32 = 1_024;
 
 /// Why there is no socket. [`BindError::exit_code`] has the command's exit code.
 #[derive(Debug, thiserror::Error)]
@@ -67,12 +78,49 @@ impl BindError {
     }
 }
 
+/// What a socket file is to be.
+#[derive(Clone, Debug)]
+pub(super) struct FileSpec {
+    pub(super) path: PathBuf,
+    /// Permission bits.
+    pub(super) mode: u32,
+    /// Name or number.
+    pub(super) group: Option<String>,
+}
+
+/// A socket and its file.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) listener: UnixListener,
+    pub(super) file: SocketFile,
+}
+
 /// The socket's file. Dropped, it removes the file if it is still ours.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
+    identity: FileIdentity,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// Why nobody can reach the socket by its file; `None` while all is well. One look at the file system.
+    pub(super) fn fault(&self) -> Option<String> {
+        let path = self.path.display();
+        match identity(&self.path) {
+            Ok(found) if found == self.identity => None,
+            Ok(_) => Some(format!("{path}: another file lies in place of our socket")),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Some(format!("{path}: the socket file was removed"))
+            }
+            Err(error) => Some(format!("{path}: the socket file cannot be seen: {error}")),
+        }
+    }
 }
 
 impl Drop for SocketFile {
@@ -84,39 +132,59 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens on `path` with permission bits `mode` and, if given, `group` (name or number).
+/// Listens on the path of `spec`.
 ///
 /// A missing directory is made with mode 0755. A socket file that nobody listens on is replaced.
-/// Changes the process's umask for an instant: call it while starting.
 ///
 /// # Errors
 /// See [`BindError`].
-pub(super) fn bind(
-    path: &Path,
-    mode: u32,
-    group: Option<&str>,
-) -> Result<(UnixListener, SocketFile), BindError> {
+pub(super) fn bind_file(spec: &FileSpec) -> Result<Bound, BindError> {
+    let path = &spec.path;
     if UnixAddr::new(path).is_err() || path.file_name().is_none() || is_abstract(path) {
         return Err(BindError::BadPath(path.to_owned()));
     }
-    let gid = group.map(gid_of).transpose()?;
+    let gid = spec.group.as_deref().map(gid_of).transpose()?;
     let fault = |source: io::Error| io_fault(path, source);
+    let system = |errno: Errno| io_fault(path, errno.into());
     make_parent(path).map_err(fault)?;
     clear(path)?;
-    // Nobody but us can connect until owner and mode are what the operator wrote.
-    let umask_before = umask(Mode::from_bits_truncate(0o177));
-    let bound = UnixListener::bind(path);
-    umask(umask_before);
-    let listener = bound.map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => BindError::InUse(path.to_owned()),
-        _ => io_fault(path, error),
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let listener = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(system)?;
+    let address = UnixAddr::new(path).map_err(system)?;
+    bind(listener.as_raw_fd(), &address).map_err(|errno| match errno {
+        Errno::EADDRINUSE => BindError::InUse(path.to_owned()),
+        errno => system(errno),
     })?;
-    let file = SocketFile { path: path.to_owned(), identity: identity(path).map_err(fault)? };
+    let made = open_made(path).map_err(fault)?;
+    let stat = fstat(&made).map_err(system)?;
+    let file = SocketFile {
+        path: path.to_owned(),
+        identity: FileIdentity { device: stat.st_dev, inode: stat.st_ino },
+    };
     if let Some(gid) = gid {
-        chown(path, None, Some(gid)).map_err(|errno| io_fault(path, errno.into()))?;
+        fchownat(&made, "", None, Some(gid), AtFlags::AT_EMPTY_PATH).map_err(system)?;
     }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(fault)?;
-    Ok((listener, file))
+    set_mode(&made, spec.mode).map_err(fault)?;
+    let backlog = Backlog::new(BACKLOG).map_err(system)?;
+    listen(&listener, backlog).map_err(system)?;
+    Ok(Bound { listener: UnixListener::from(listener), file })
+}
+
+/// Opens what `bind` made, and nothing else: in a directory that others may write to, it may have been swapped.
+fn open_made(path: &Path) -> io::Result<OwnedFd> {
+    let made = open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    let stat = fstat(&made)?;
+    let is_socket = stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFSOCK;
+    if is_socket && stat.st_uid == geteuid().as_raw() {
+        return Ok(made);
+    }
+    Err(io::Error::other("another file was put in place of the socket: others can write to its directory"))
+}
+
+/// `fchmod` takes no descriptor of this kind; its name under `/proc` leads to the same file and to no other.
+fn set_mode(made: &OwnedFd, mode: u32) -> io::Result<()> {
+    let name = format!("/proc/self/fd/{}", made.as_raw_fd());
+    std::fs::set_permissions(name, std::fs::Permissions::from_mode(mode))
 }
 
 /// An abstract socket has no file, hence neither mode nor group.
@@ -140,7 +208,9 @@ fn make_parent(path: &Path) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() && !parent.exists() => {
             std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
             // The daemon's umask is 0077; producers have to get through.
-            std::fs::set_permissions(parent, std::fs::Permissions::from_mode(0o755))
+            let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let made = std::fs::File::from(open(parent, flags, Mode::empty())?);
+            made.set_permissions(std::fs::Permissions::from_mode(0o755))
         }
         _ => Ok(()),
     }
@@ -175,15 +245,15 @@ fn knock(path: &Path) -> Result<(), Errno> {
     connect(probe.as_raw_fd(), &UnixAddr::new(path)?)
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+fn identity(path: &Path) -> io::Result<FileIdentity> {
     let metadata = std::fs::symlink_metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
+    Ok(FileIdentity { device: metadata.dev(), inode: metadata.ino() })
 }
 
 fn io_fault(path: &Path, source: io::Error) -> BindError {
     let path = path.to_owned();
     match source.kind() {
-        ErrorKind::PermissionDenied => BindError::Permission { path, uid: nix::unistd::geteuid().as_raw() },
+        ErrorKind::PermissionDenied => BindError::Permission { path, uid: geteuid().as_raw() },
         _ => BindError::Io { path, source },
     }
 }

@@ -1,83 +1,30 @@
-//! What listens: sockets with or without a file of ours, and who connects to them.
+//! What listens: sockets with or without a file of ours, the loop that accepts, who connects, and how long a
+//! peer may keep a connection for nothing.
 //!
 //! Invariants
 //! - At no instant can more people connect to a socket file than the operator allows.
 //! - A file that somebody listens on is never replaced, and only our own is removed.
+//! - A file of ours that is gone is told of and made anew.
 //!
 //! Not here: what is said on a connection (`ingest`, `admin`); which sockets systemd hands over (`activation`).
 
+mod accept;
+mod farewell;
 mod file;
+mod http1;
+mod listener;
+mod watched;
 
 use std::io;
-use std::net::TcpListener as StdTcpListener;
-use std::os::unix::net::UnixListener as StdUnixListener;
-use std::path::Path;
 
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::UnixStream;
 
+pub use accept::{Accepted, Listener, accept_loop};
+pub use farewell::Farewells;
 pub use file::BindError;
-use file::SocketFile;
-
-/// A unix socket that listens. Dropped, it removes its file, if that is still ours.
-#[derive(Debug)]
-pub struct UnixSocket {
-    // First to be dropped: who finds no file knows that nobody listens.
-    _file: Option<SocketFile>,
-    listener: UnixListener,
-}
-
-impl UnixSocket {
-    /// Makes the file `path` with permission bits `mode` and, if given, `group` (name or number). Must be
-    /// called within a runtime, while starting: it changes the process's umask for an instant.
-    ///
-    /// # Errors
-    /// If it cannot be made, is in use, or the group is not known.
-    pub fn bind(path: &Path, mode: u32, group: Option<&str>) -> Result<Self, BindError> {
-        let (socket, file) = file::bind(path, mode, group)?;
-        Self::listen(socket, Some(file))
-    }
-
-    /// Takes a socket that systemd made; path, mode and group are systemd's then.
-    ///
-    /// # Errors
-    /// If the socket is of no use.
-    pub fn adopt(socket: StdUnixListener) -> Result<Self, BindError> {
-        Self::listen(socket, None)
-    }
-
-    fn listen(socket: StdUnixListener, file: Option<SocketFile>) -> Result<Self, BindError> {
-        socket.set_nonblocking(true).map_err(BindError::Socket)?;
-        let listener = UnixListener::from_std(socket).map_err(BindError::Socket)?;
-        Ok(Self { _file: file, listener })
-    }
-
-    /// The next connection.
-    ///
-    /// # Errors
-    /// What the system says, such as that there are no file descriptors left.
-    pub async fn accept(&self) -> io::Result<UnixStream> {
-        Ok(self.listener.accept().await?.0)
-    }
-}
-
-/// Listens on a TCP address. Must be called within a runtime.
-///
-/// # Errors
-/// If the address cannot be had.
-pub fn bind_tcp(address: &str) -> Result<TcpListener, BindError> {
-    let socket =
-        StdTcpListener::bind(address).map_err(|error| BindError::Address(address.to_owned(), error))?;
-    adopt_tcp(socket)
-}
-
-/// Takes a TCP socket that is bound already.
-///
-/// # Errors
-/// If it is of no use.
-pub fn adopt_tcp(socket: StdTcpListener) -> Result<TcpListener, BindError> {
-    socket.set_nonblocking(true).map_err(BindError::Socket)?;
-    TcpListener::from_std(socket).map_err(BindError::Socket)
-}
+pub use http1::Http1;
+pub use listener::{FileState, UnixSocket, adopt_tcp, bind_tcp};
+pub use watched::{PeerLimits, Watch};
 
 /// The process that made a connection, as the kernel says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +38,11 @@ pub struct Peer {
 impl Peer {
     /// Peer of a TCP connection: the kernel does not tell.
     pub const UNKNOWN: Self = Self { uid: u32::MAX, pid: None };
+
+    /// Its uid, if the kernel told it.
+    pub fn known_uid(&self) -> Option<u32> {
+        (*self != Self::UNKNOWN).then_some(self.uid)
+    }
 
     /// Peer of a unix socket.
     ///

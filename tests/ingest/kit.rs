@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline::clock::Clock;
 use trunkline::config;
 use trunkline::event::Envelope;
-use trunkline::ingest::{DoorContext, HttpListener, Settings, Sink, serve, serve_http};
+use trunkline::ingest::{DoorContext, DoorSettings, HttpListener, Sink, serve, serve_http};
 use trunkline::metrics::Metrics;
 use trunkline::queue::{AppendError, Appended};
 use trunkline::socket::{BindError, UnixSocket};
@@ -113,13 +113,23 @@ impl Harness {
     }
 
     pub(crate) fn over(dir: TempDir, memory: Memory, change: impl FnOnce(&mut config::IngestConfig)) -> Self {
-        let path = dir.path().join("events.sock");
-        let mut config = ingest(&path);
+        let mut config = ingest(&dir.path().join("events.sock"));
         change(&mut config);
         let listener = bind(&config.stream).unwrap();
+        Self::open(dir, memory, config, listener)
+    }
+
+    /// Over a socket that a test has made.
+    pub(crate) fn with_socket(dir: TempDir, listener: UnixSocket) -> Self {
+        let config = ingest(&dir.path().join("events.sock"));
+        Self::open(dir, Memory::new(), config, listener)
+    }
+
+    fn open(dir: TempDir, memory: Memory, config: config::IngestConfig, listener: UnixSocket) -> Self {
+        let path = config.stream.path.clone();
         let metrics = Arc::new(Metrics::new());
         let http = config.http.clone();
-        let settings = Settings::new(config).unwrap();
+        let settings = DoorSettings::new(config).unwrap();
         let context = Arc::new(DoorContext::new(settings, memory.clone(), Clock::system(), metrics));
         let stop = CancellationToken::new();
         let mut tasks = vec![tokio::spawn(serve(listener, context.clone(), stop.clone()))];

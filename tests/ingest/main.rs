@@ -9,6 +9,7 @@ mod emit;
 mod examples;
 mod http;
 mod kit;
+mod peers;
 mod sdk;
 mod send;
 mod stream;

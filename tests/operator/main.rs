@@ -8,6 +8,7 @@ mod common;
 mod activation;
 mod admin;
 mod commands;
+mod doors;
 mod reload;
 mod runbook;
 mod systemd;

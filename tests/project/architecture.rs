@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("panic", &[]),
     ("shutdown", &[]),
-    ("socket", &[]),
+    ("socket", &["clock"]),
     ("config", &["event", "files"]),
     ("queue", &["config", "event", "files", "metrics", "clock", "panic"]),
     ("upstream", &["config", "event", "metrics", "clock"]),

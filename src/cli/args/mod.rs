@@ -11,9 +11,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(in crate::cli) use event::{DemoArgs, EmitArgs, ExportArgs, SendArgs};
-pub(in crate::cli) use operator::{
-    FilterArgs, LaneArgs, LettersCommand, SelectionArgs, StatusArgs, TopArgs, TraceArgs,
-};
+pub(in crate::cli) use operator::{FilterArgs, LaneArgs, LettersCommand, StatusArgs, TopArgs, TraceArgs};
 pub(in crate::cli) use sandbox::SandboxArgs;
 
 use super::Exit;
@@ -29,9 +27,6 @@ Examples:
 Exit codes: 0 success, 1 something was refused or failed, 64 usage, 69 daemon not reachable,
   73 directory or socket cannot be created or is in use, 74 storage error, 77 permission, 78 configuration";
 
-/// Heading of the options that every command takes.
-const GLOBAL: &str = "Global options";
-
 #[derive(Parser, Debug)]
 #[command(
     name = "trunkline",
@@ -41,18 +36,18 @@ const GLOBAL: &str = "Global options";
 )]
 struct Cli {
     /// Configuration file [default: /etc/trunkline/trunkline.toml]
-    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Admin socket of the daemon [default: admin.listen of the configuration]
-    #[arg(long, global = true, value_name = "ADDR", value_parser = values::admin_address, help_heading = GLOBAL)]
+    #[arg(long, global = true, value_name = "ADDR", value_parser = values::admin_address)]
     admin: Option<PathBuf>,
     #[command(subcommand)]
-    command: CliCommand,
+    command: Command,
 }
 
 /// A command with its options.
 #[derive(Subcommand, Debug)]
-pub(in crate::cli) enum CliCommand {
+pub(in crate::cli) enum Command {
     /// Run the daemon in the foreground
     #[command(after_help = "Example: trunkline run --config /etc/trunkline/trunkline.toml")]
     Run,
@@ -205,7 +200,7 @@ pub(in crate::cli) enum QueueCommand {
 pub(in crate::cli) struct Parsed {
     pub(in crate::cli) config: Option<PathBuf>,
     pub(in crate::cli) admin: Option<PathBuf>,
-    pub(in crate::cli) command: CliCommand,
+    pub(in crate::cli) command: Command,
 }
 
 /// Reads the command line; help, version and usage errors are answered here.

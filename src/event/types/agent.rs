@@ -22,9 +22,8 @@ pub(super) const USER_ROUTING_STATUS: &[Field] = &[
     req("sourceId", Text),
 ];
 
-/// The ids are documented as UUIDs, `eventId` of no version.
 pub(super) const CUSTOM_KPI_ATTRIBUTION: &[Field] = &[
-    req("eventId", Uuid),
+    req("eventId", Uuid4),
     req("eventDateTime", Time),
     req("kpiId", Text),
     req("associatedValue", Number),

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream, duplex};
 use tokio::time::Instant;
 
-use super::super::Settings;
+use super::super::DoorSettings;
 use super::*;
 use crate::clock::Clock;
 use crate::config;
@@ -14,9 +14,9 @@ use crate::metrics::Metrics;
 const MAX_LINE: usize = 256 * 1024;
 
 #[derive(Clone)]
-struct Accepting;
+struct AcceptingSink;
 
-impl Sink for Accepting {
+impl Sink for AcceptingSink {
     fn submit(
         &self,
         events: Vec<Envelope>,
@@ -25,7 +25,7 @@ impl Sink for Accepting {
     }
 }
 
-fn context() -> Arc<DoorContext<Accepting>> {
+fn context() -> Arc<DoorContext<AcceptingSink>> {
     let config = config::IngestConfig {
         max_line: MAX_LINE,
         max_event: 1_000,
@@ -42,16 +42,15 @@ fn context() -> Arc<DoorContext<Accepting>> {
         },
         http: config::HttpConfig { listen: None, token_file: None, allow_anonymous: false },
     };
-    let settings = Settings::new(config).unwrap();
-    Arc::new(DoorContext::new(settings, Accepting, Clock::tokio(0), Arc::new(Metrics::new())))
+    let settings = DoorSettings::new(config).unwrap();
+    Arc::new(DoorContext::new(settings, AcceptingSink, Clock::tokio(0), Arc::new(Metrics::new())))
 }
 
 /// A producer's ends: what it writes to, and what it reads answers from, which holds `unread` bytes.
-fn producer(context: &Arc<DoorContext<Accepting>>, unread: usize) -> (DuplexStream, DuplexStream) {
+fn producer(context: &Arc<DoorContext<AcceptingSink>>, unread: usize) -> (DuplexStream, DuplexStream) {
     let (writer, theirs) = duplex(MAX_LINE);
     let (answers, reader) = duplex(unread);
-    let halves = (theirs, answers);
-    tokio::spawn(serve(halves, Peer::UNKNOWN, context.clone(), CancellationToken::new()));
+    tokio::spawn(serve(theirs, answers, Peer::UNKNOWN, context.clone(), CancellationToken::new()));
     (writer, reader)
 }
 

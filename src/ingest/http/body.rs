@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
 use super::super::{Admission, PendingBytes};
-use super::reply::Refused;
+use super::reply::HttpRefusal;
 use crate::clock::Clock;
 
 /// Most time that a body may take to come; what it waits for room is not counted.
@@ -32,8 +32,8 @@ pub(super) async fn read(
     max: usize,
     admission: &Admission,
     clock: &Clock,
-) -> Result<Whole, Refused> {
-    let too_large = || Refused::TooLarge(format!("the body is over {max} bytes (ingest.max_line)"));
+) -> Result<Whole, HttpRefusal> {
+    let too_large = || HttpRefusal::TooLarge(format!("the body is over {max} bytes (ingest.max_line)"));
     // Hyper holds a body to the length that it announces.
     let needed = body.size_hint().exact().map_or(max, |length| usize::try_from(length).unwrap_or(usize::MAX));
     if needed > max {
@@ -44,10 +44,10 @@ pub(super) async fn read(
     let mut left = LIMIT;
     loop {
         let began = clock.mono();
-        let frame = tokio::time::timeout(left, body.frame()).await.map_err(|_| Refused::TooSlow)?;
+        let frame = tokio::time::timeout(left, body.frame()).await.map_err(|_| HttpRefusal::TooSlow)?;
         left = left.saturating_sub(clock.mono().since(began));
         let Some(frame) = frame else { return Ok(Whole { bytes: raw.freeze(), room }) };
-        let frame = frame.map_err(|_| Refused::Bad("bad.request", "the body is cut short".to_owned()))?;
+        let frame = frame.map_err(|_| HttpRefusal::Bad("bad.request", "the body is cut short".to_owned()))?;
         let Ok(data) = frame.into_data() else { continue };
         let length = raw.len() + data.len();
         if length > max {
@@ -55,7 +55,7 @@ pub(super) async fn read(
         }
         if length > SHORT && room.is_none() {
             let taken = tokio::time::timeout(ROOM_LIMIT, admission.long_line(needed)).await;
-            room = Some(taken.map_err(|_| Refused::NoRoom)?);
+            room = Some(taken.map_err(|_| HttpRefusal::NoRoom)?);
         }
         raw.extend_from_slice(&data);
     }
@@ -91,7 +91,7 @@ mod tests {
 
         let read = read(slow, MAX, &admission, &clock).await;
 
-        assert_eq!((read.unwrap_err(), began.elapsed().as_secs()), (Refused::TooSlow, 30));
+        assert_eq!((read.unwrap_err(), began.elapsed().as_secs()), (HttpRefusal::TooSlow, 30));
     }
 
     #[tokio::test(start_paused = true)]
@@ -105,7 +105,7 @@ mod tests {
         let long = read(whole(MAX), MAX, &admission, &clock).await;
 
         assert_eq!((short.unwrap().bytes.len(), short_took), (SHORT, 0));
-        assert_eq!((long.unwrap_err(), began.elapsed().as_secs()), (Refused::NoRoom, 10));
+        assert_eq!((long.unwrap_err(), began.elapsed().as_secs()), (HttpRefusal::NoRoom, 10));
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,11 +7,12 @@ use axum::Router;
 use crate::socket::Peer;
 
 use super::super::{DoorContext, Sink};
-use super::login::Login;
-use super::routes::{Site, router};
+use super::auth::Authenticator;
+use super::routes::{HttpState, router};
 
 /// What answers the requests of a connection from `peer`.
 pub fn routes<S: Sink>(context: Arc<DoorContext<S>>, peer: Peer) -> Router {
-    let login = Arc::new(Login::new(&context.settings().config.http, context.clock.clone()));
-    router(Site { context, login, peer })
+    let auth = Arc::new(Authenticator::new(&context.settings().config.http));
+    let slot = Arc::new(context.admission.connect(Some(peer.uid)).expect("it is the only connection"));
+    router(HttpState { context, auth, peer, slot })
 }

@@ -6,33 +6,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
 use crate::config;
 use crate::event::Door;
 use crate::metrics::DoorLabel;
-use crate::socket::{self, BindError, Peer, UnixSocket};
+use crate::socket::{
+    self, Accepted, BindError, Http1, Listener, Peer, PeerLimits, UnixSocket, Watch, accept_loop,
+};
 
-use super::super::{DoorContext, Sink};
-use super::login::Login;
-use super::reply::Refused;
-use super::routes::{Site, router};
-use super::watched::{Watch, Watched};
+use super::super::{ConnectionSlot, Crowded, DoorContext, Sink};
+use super::auth::Authenticator;
+use super::reply::HttpRefusal;
+use super::routes::{HttpState, router};
 
-/// Pause after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a request in hand may take after a stop: above the 40 s that a body and its wait for room may take.
-const STOP_LIMIT: Duration = Duration::from_secs(45);
+/// How long peers and requests may take. The stop is above the 40 s that a body and its wait for room may take.
+const HTTP1: Http1 = Http1 {
+    limits: PeerLimits {
+        head: Duration::from_secs(10),
+        idle: Duration::from_secs(60),
+        unread: Duration::from_secs(60),
+    },
+    stop_limit: Duration::from_secs(45),
+};
+
 /// Permission bits of a unix socket: those of the stream socket by default.
 const MODE: u32 = 0o660;
-/// What hyper may hold of a head.
-const HEAD_BYTES: usize = 64 * 1024;
 
 /// A socket that listens for HTTP.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub enum HttpListener {
     /// By a file.
     Unix(UnixSocket),
 }
+
+type HttpStream = Either<TcpStream, UnixStream>;
 
 impl HttpListener {
     /// Binds `ingest.http.listen`; `None` if the door is off. Must be called within a runtime.
@@ -63,6 +69,31 @@ impl HttpListener {
             Self::Unix(_) => None,
         }
     }
+
+    /// For who asks whether its file is there; `None` without a file of ours.
+    pub fn file_state(&self) -> Option<socket::FileState> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(socket) => socket.file_state(),
+        }
+    }
+}
+
+impl Listener for HttpListener {
+    type Stream = HttpStream;
+
+    async fn accept(&mut self) -> std::io::Result<Accepted<HttpStream>> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                let Accepted { stream, peer } = Listener::accept(listener).await?;
+                Accepted { stream: Either::Left(stream), peer }
+            }
+            Self::Unix(socket) => {
+                let Accepted { stream, peer } = socket.accept().await?;
+                Accepted { stream: Either::Right(stream), peer }
+            }
+        })
+    }
 }
 
 /// Accepts and serves until `stop`; returns when every request in hand is answered.
@@ -71,102 +102,77 @@ pub async fn serve_http<S: Sink>(
     context: Arc<DoorContext<S>>,
     stop: CancellationToken,
 ) {
-    let login = Arc::new(Login::new(&context.settings().config.http, context.clock.clone()));
-    let tasks = TaskTracker::new();
-    loop {
-        let (context, login, stopping) = (context.clone(), login.clone(), stop.clone());
-        let accepted = match &listener {
-            HttpListener::Tcp(socket) => match stop.run_until_cancelled(socket.accept()).await {
-                None => break,
-                Some(Ok((stream, _))) => {
-                    // Answers are small and awaited: none may wait for company.
-                    let _ = stream.set_nodelay(true);
-                    tasks.spawn(welcome(stream, Peer::UNKNOWN, None, context, login, stopping));
-                    Ok(())
-                }
-                Some(Err(error)) => Err(error),
-            },
-            HttpListener::Unix(socket) => match stop.run_until_cancelled(socket.accept()).await {
-                None => break,
-                Some(Ok(stream)) => {
-                    if let Ok(peer) = Peer::of(&stream) {
-                        tasks.spawn(welcome(stream, peer, Some(peer.uid), context, login, stopping));
-                    }
-                    Ok(())
-                }
-                Some(Err(error)) => Err(error),
-            },
-        };
-        if let Err(error) = accepted {
-            tracing::warn!(door = Door::Http.name(), %error, "cannot accept a connection");
-            let _ = stop.run_until_cancelled(tokio::time::sleep(ACCEPT_PAUSE)).await;
-        }
-    }
-    drop(listener);
-    tasks.close();
-    tasks.wait().await;
+    let auth = Arc::new(Authenticator::new(&context.settings().config.http));
+    // An operator hears of an empty file now, not when the first producer is refused.
+    auth.look().await;
+    accept_loop(listener, Door::Http.name(), &context.clock, &stop, |accepted| {
+        let admitted = context.admission.connect(accepted.peer.known_uid());
+        welcome(accepted, admitted, context.clone(), auth.clone(), stop.clone())
+    })
+    .await;
 }
 
-async fn welcome<S: Sink, T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: T,
-    peer: Peer,
-    uid: Option<u32>,
+async fn welcome<S: Sink>(
+    Accepted { stream, peer }: Accepted<HttpStream>,
+    admitted: Result<ConnectionSlot, Crowded>,
     context: Arc<DoorContext<S>>,
-    login: Arc<Login>,
+    auth: Arc<Authenticator>,
     stop: CancellationToken,
 ) {
-    let slot = context.admission.connect(uid);
-    let crowded = slot.as_ref().err().map(|crowded| Refused::Unavailable(crowded.to_string()));
-    if crowded.is_some() {
-        context.notes.refused(Door::Http, peer, "too_many_connections");
+    let slot = match admitted {
+        Ok(slot) => Arc::new(slot),
+        Err(crowded) => return turn_away(stream, peer, &context, crowded.to_string()).await,
+    };
+    if slot.is_hurried() && !speaks_in_time(&stream, &slot).await {
+        drop(slot);
+        let why = "the place is needed for others, and nothing was sent".to_owned();
+        return turn_away(stream, peer, &context, why).await;
     }
     let open = context.metrics.connections.get_or_create_owned(&DoorLabel { door: Door::Http.name() });
     open.inc();
-    serve_one(stream, Site { context, login, peer }, crowded, stop).await;
+    let watch = Watch::new(&context.clock);
+    let routes = router(HttpState { context: context.clone(), auth, peer, slot: slot.clone() });
+    let respond = |request: Request| {
+        let (routes, slot) = (routes.clone(), slot.clone());
+        async move {
+            let Ok(response) = routes.oneshot(request).await;
+            close_unless_trusted(response, &slot)
+        }
+    };
+    let ended = tokio::select! {
+        ended = HTTP1.serve(stream, &watch, &stop, respond) => ended,
+        () = slot.must_leave() => {
+            context.refuse(Door::Http, peer, "too_many_connections");
+            Some("no_token")
+        }
+    };
+    if let Some(why) = ended {
+        tracing::debug!(door = Door::Http.name(), why, "a connection was closed");
+    }
     open.dec();
-    drop(slot);
 }
 
-async fn serve_one<S: Sink, T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: T,
-    site: Site<S>,
-    crowded: Option<Refused>,
-    stop: CancellationToken,
-) {
-    let watch = Watch::new(site.context.clock.clone());
-    let (watching, is_crowded) = (watch.clone(), crowded.is_some());
-    let routes = router(site);
-    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let (watch, crowded, mut routes) = (watching.clone(), crowded.clone(), routes.clone());
-        watch.request_came();
-        async move {
-            let response = match crowded {
-                Some(refused) => axum::response::IntoResponse::into_response(refused),
-                None => {
-                    let ready = ServiceExt::<Request>::ready(&mut routes).await?;
-                    ready.call(request.map(axum::body::Body::new)).await?
-                }
-            };
-            watch.answered();
-            Ok::<_, std::convert::Infallible>(response)
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .keep_alive(!is_crowded)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(Watched { stream, watch: watch.clone() }), service);
-    tokio::pin!(connection);
+async fn turn_away<S: Sink>(stream: HttpStream, peer: Peer, context: &DoorContext<S>, why: String) {
+    context.refuse(Door::Http, peer, "too_many_connections");
+    context.farewells.say(stream, HttpRefusal::Unavailable(why).to_raw()).await;
+}
+
+/// False if a peer has sent nothing when its place is needed.
+async fn speaks_in_time(stream: &HttpStream, slot: &ConnectionSlot) -> bool {
+    let Either::Left(tcp) = stream else { return true };
+    let mut first = [0];
     tokio::select! {
-        // A producer that goes away in the middle is no fault of ours.
-        _ = connection.as_mut() => return,
-        why = watch.ends() => {
-            tracing::debug!(door = Door::Http.name(), why, "a connection was closed");
-            return;
-        }
-        () = stop.cancelled() => {}
+        biased;
+        peeked = tcp.peek(&mut first) => peeked.is_ok(),
+        () = slot.must_leave() => false,
     }
-    connection.as_mut().graceful_shutdown();
-    let _ = tokio::time::timeout(STOP_LIMIT, connection).await;
+}
+
+/// Ends a connection whose place is short and that showed no good token, or whose token is good no more.
+fn close_unless_trusted(mut response: Response, slot: &ConnectionSlot) -> Response {
+    let is_token_gone = slot.is_proven() && response.status() == StatusCode::UNAUTHORIZED;
+    if slot.is_hurried() || is_token_gone {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }

@@ -3,24 +3,26 @@
 //!
 //! ```text
 //! accept ──slot──> connection ──head──> routes ──bearer──> body ──take──> Sink ──> the API's answer
-//!           └─ 503      │ watched: head 10 s, idle 60 s      │ 30 s, bounded; 503 without room for a long one
+//!           └─ 503      │ head 10 s, idle 60 s   │ proves   │ 30 s, bounded; 503 without room for a long one
 //! ```
 //!
 //! Invariants
 //! - 200 means: every event that is not listed is on stable storage.
 //! - 503 means: nothing of the body was accepted.
 //! - A connection that sends slowly or not at all holds up only itself.
+//! - A connection that shows no good token keeps out none that does.
+//! - A token that is not in the file any more lets nobody in.
 //! - No token is logged.
 //!
-//! Not here: what a good event is (`event`), what an answer promises (`taking`).
+//! Not here: what a good event is (`event`), what an answer promises (`intake`).
 
+mod auth;
 mod body;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod listener;
-mod login;
 mod reply;
 mod routes;
-mod watched;
+mod token_file;
 
 pub use listener::{HttpListener, serve_http};

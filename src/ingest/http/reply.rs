@@ -13,7 +13,7 @@ const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id"
 
 /// Why a request is not answered with 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum HttpRefusal {
     /// The body, the path's arrays, or a header does not fit.
     Bad(&'static str, String),
     /// No bearer, or not ours.
@@ -32,83 +32,120 @@ pub(super) enum Refused {
     TooLarge(String),
     /// Not JSON by its header.
     NotJson,
+    /// Compressed, or coded in another way.
+    Encoded(String),
     /// Nothing was accepted, and trying again helps.
     Unavailable(String),
 }
 
-impl Refused {
+impl HttpRefusal {
     const fn status(&self) -> StatusCode {
         match self {
-            Refused::Bad(..) => StatusCode::BAD_REQUEST,
-            Refused::Unauthorized(..) => StatusCode::UNAUTHORIZED,
-            Refused::Forbidden => StatusCode::FORBIDDEN,
-            Refused::NotFound => StatusCode::NOT_FOUND,
-            Refused::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Refused::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Refused::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Refused::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Refused::NoRoom | Refused::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            HttpRefusal::Bad(..) => StatusCode::BAD_REQUEST,
+            HttpRefusal::Unauthorized(..) => StatusCode::UNAUTHORIZED,
+            HttpRefusal::Forbidden => StatusCode::FORBIDDEN,
+            HttpRefusal::NotFound => StatusCode::NOT_FOUND,
+            HttpRefusal::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            HttpRefusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            HttpRefusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            HttpRefusal::NotJson | HttpRefusal::Encoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            HttpRefusal::NoRoom | HttpRefusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     /// The API's code.
     const fn code(&self) -> &'static str {
         match self {
-            Refused::Bad(code, _) | Refused::Unauthorized(code, _) => code,
-            Refused::Forbidden => "not.authorized",
-            Refused::NotFound => "not.found",
-            Refused::MethodNotAllowed => "method.not.allowed",
-            Refused::TooSlow => "client.timeout",
-            Refused::TooLarge(_) => "request.entity.too.large",
-            Refused::NotJson => "unsupported.media.type",
-            Refused::NoRoom | Refused::Unavailable(_) => "service.unavailable",
+            HttpRefusal::Bad(code, _) | HttpRefusal::Unauthorized(code, _) => code,
+            HttpRefusal::Forbidden => "not.authorized",
+            HttpRefusal::NotFound => "not.found",
+            HttpRefusal::MethodNotAllowed => "method.not.allowed",
+            HttpRefusal::TooSlow => "client.timeout",
+            HttpRefusal::TooLarge(_) => "request.entity.too.large",
+            HttpRefusal::NotJson | HttpRefusal::Encoded(_) => "unsupported.media.type",
+            HttpRefusal::NoRoom | HttpRefusal::Unavailable(_) => "service.unavailable",
         }
     }
 
     /// Code in metrics and logs.
     pub(super) const fn reason(&self) -> &'static str {
         match self {
-            Refused::Bad(..) => "bad_body",
-            Refused::Unauthorized(..) => "unauthorized",
-            Refused::Forbidden => "origin",
-            Refused::NotFound => "not_found",
-            Refused::MethodNotAllowed => "method",
-            Refused::TooSlow => "slow_body",
-            Refused::NoRoom => "no_room",
-            Refused::TooLarge(_) => "body_too_large",
-            Refused::NotJson => "media_type",
-            Refused::Unavailable(_) => "unavailable",
+            HttpRefusal::Bad(..) => "bad_body",
+            HttpRefusal::Unauthorized(..) => "unauthorized",
+            HttpRefusal::Forbidden => "origin",
+            HttpRefusal::NotFound => "not_found",
+            HttpRefusal::MethodNotAllowed => "method",
+            HttpRefusal::TooSlow => "slow_body",
+            HttpRefusal::NoRoom => "no_room",
+            HttpRefusal::TooLarge(_) => "body_too_large",
+            HttpRefusal::NotJson => "media_type",
+            HttpRefusal::Encoded(_) => "content_encoding",
+            HttpRefusal::Unavailable(_) => "unavailable",
         }
     }
 
-    fn message(&self) -> &str {
+    fn message(&self) -> String {
         match self {
-            Refused::Bad(_, message) | Refused::TooLarge(message) | Refused::Unavailable(message) => message,
-            Refused::Unauthorized(_, message) => message,
-            Refused::Forbidden => "requests of web pages are not taken (header Origin)",
-            Refused::NotFound => "trunkline takes only the Events API; keep a second client for the rest",
-            Refused::MethodNotAllowed => "only POST is taken here",
-            Refused::TooSlow => "the body did not come within 30 seconds",
-            Refused::NoRoom => {
-                "other long bodies and lines had all the room for 10 seconds (ingest.max_pending)"
+            HttpRefusal::Bad(_, message)
+            | HttpRefusal::TooLarge(message)
+            | HttpRefusal::Unavailable(message) => message.clone(),
+            HttpRefusal::Unauthorized(_, message) => (*message).to_owned(),
+            HttpRefusal::Forbidden => "requests of web pages are not taken (header Origin)".to_owned(),
+            HttpRefusal::NotFound => {
+                "trunkline takes only the Events API; keep a second client for the rest".to_owned()
             }
-            Refused::NotJson => "the body must have Content-Type application/json",
+            HttpRefusal::MethodNotAllowed => "only POST is taken here".to_owned(),
+            HttpRefusal::TooSlow => "the body did not come within 30 seconds".to_owned(),
+            HttpRefusal::NoRoom => {
+                "other long bodies and lines had all the room for 10 seconds (ingest.max_pending)".to_owned()
+            }
+            HttpRefusal::NotJson => "the body must have Content-Type application/json".to_owned(),
+            HttpRefusal::Encoded(coding) => {
+                format!("Content-Encoding {coding} is not taken: send the body as it is, without compression")
+            }
         }
     }
-}
 
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        let status = self.status();
+    fn body(&self) -> Bytes {
         let body = json!({
             "message": self.message(),
             "code": self.code(),
-            "status": status.as_u16(),
+            "status": self.status().as_u16(),
             "contextId": Uuid::new_v4(),
             "details": [],
             "errors": [],
         });
-        let mut response = answer(status, Bytes::from(body.to_string()));
+        Bytes::from(body.to_string())
+    }
+
+    /// What is left of the body would be taken for the next request.
+    const fn leaves_body(&self) -> bool {
+        matches!(
+            self,
+            HttpRefusal::TooSlow | HttpRefusal::NoRoom | HttpRefusal::TooLarge(_) | HttpRefusal::Encoded(_)
+        )
+    }
+
+    /// As bytes, for a connection whose requests are not read.
+    pub(super) fn to_raw(&self) -> Bytes {
+        let (status, body) = (self.status(), self.body());
+        let reason = status.canonical_reason().unwrap_or_default();
+        let mut raw = format!(
+            "HTTP/1.1 {} {reason}\r\ncontent-type: application/json\r\nretry-after: {RETRY_AFTER}\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n",
+            status.as_u16(),
+            body.len(),
+        )
+        .into_bytes();
+        raw.extend_from_slice(&body);
+        Bytes::from(raw)
+    }
+}
+
+impl IntoResponse for HttpRefusal {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let mut response = answer(status, self.body());
         let headers = response.headers_mut();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
@@ -116,8 +153,10 @@ impl IntoResponse for Refused {
         if status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
         }
-        // What is left of the body would be taken for the next request.
-        if matches!(self, Refused::TooSlow | Refused::NoRoom | Refused::TooLarge(_)) {
+        if matches!(self, HttpRefusal::Encoded(_)) {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        if self.leaves_body() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
