@@ -51,17 +51,17 @@ impl Filter {
     }
 }
 
-/// A field that gets another value.
+/// A field and a value: one to set, or one to look for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Mend {
+pub struct FieldValue {
     /// Field's name; dots nest.
     pub field: String,
-    /// What it gets, as it was written. Where the field holds a text, a text; else JSON if it is that.
+    /// The value as it was written. Where the field holds a text, a text; else JSON if it is that.
     pub value: String,
 }
 
-impl Mend {
+impl FieldValue {
     /// The value that the field gets, byte for byte as it was written.
     fn value_for(&self, before: Option<&str>) -> Box<RawValue> {
         let is_text = before.is_some_and(|before| before.starts_with('"'));
@@ -90,10 +90,10 @@ pub struct LettersRequest {
     /// Which.
     pub filter: Filter,
     /// Fields that get another value before the event is accepted anew.
-    pub set: Vec<Mend>,
+    pub set: Vec<FieldValue>,
     /// Only where these fields have these values.
     #[serde(rename = "where")]
-    pub only_where: Vec<Mend>,
+    pub only_where: Vec<FieldValue>,
     /// Says what would be done, and changes nothing.
     pub dry_run: bool,
 }
@@ -101,7 +101,7 @@ pub struct LettersRequest {
 impl LettersRequest {
     /// Whether the event has the values that are asked for.
     pub(super) fn fits(&self, event: &RawObject) -> bool {
-        let fits = |wanted: &Mend| event.get(&wanted.field).is_some_and(|found| wanted.is_at(&found));
+        let fits = |wanted: &FieldValue| event.get(&wanted.field).is_some_and(|found| wanted.is_at(&found));
         self.only_where.iter().all(fits)
     }
 
@@ -123,8 +123,8 @@ impl LettersRequest {
 mod tests {
     use super::*;
 
-    fn mend(field: &str, value: &str) -> Mend {
-        Mend { field: field.to_owned(), value: value.to_owned() }
+    fn mend(field: &str, value: &str) -> FieldValue {
+        FieldValue { field: field.to_owned(), value: value.to_owned() }
     }
 
     #[test]

@@ -40,7 +40,7 @@ mod trace_of;
 
 pub use change::{ChangeAnswer, Controls, LaneChoice};
 pub use context::AdminContext;
-pub use filter::{Filter, LettersRequest, Mend};
+pub use filter::{FieldValue, Filter, LettersRequest};
 pub use heartbeat::Heartbeat;
 pub use letters::{Letter, LetterOutcome, LetterStore, LettersSummary};
 pub use overview::Overview;

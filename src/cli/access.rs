@@ -23,11 +23,11 @@ pub(super) fn explain(socket: &Path, key: &str) -> String {
             group(found.gid()),
             found.mode() & 0o7777
         ),
-        None => "its directory cannot be looked at".to_owned(),
+        None => "its directory cannot be read".to_owned(),
     };
     let groups: Vec<String> = getgroups().unwrap_or_default().iter().map(|gid| group(gid.as_raw())).collect();
     format!(
-        "{}: permission denied; {what}; you are {} with groups {}; join the socket's group (usermod -aG GROUP USER, then log in again) or ask for {key}",
+        "{}: permission denied; {what}; you are {} with groups {}; add the user to the socket's group (usermod -aG GROUP USER, then log in again), or ask the operator to change {key}",
         socket.display(),
         user(geteuid().as_raw()),
         groups.join(", ")
@@ -49,11 +49,11 @@ impl TurnedAway {
         let socket = socket.display();
         match status {
             Some(403) => Some(Self::NotAllowed(format!(
-                "{socket}: {message}; you are {}; ask for an entry there, or run this as a user that it lists",
+                "{socket}: {message}; you are {}; ask the operator to add you there, or run this as a user on that list",
                 user(geteuid().as_raw())
             ))),
             Some(503) => Some(Self::Crowded(format!(
-                "{socket}: the daemon turned us away: {message}; end other producers, or raise ingest.max_connections"
+                "{socket}: the daemon refused the connection: {message}; stop other producers, or raise ingest.max_connections"
             ))),
             _ => None,
         }

@@ -26,4 +26,4 @@ impl LineError {
 }
 
 /// What is printed where the daemon gave no reason.
-pub(super) const NO_REASON: &str = "refused without a reason";
+pub(super) const NO_REASON: &str = "refused without giving a reason";

@@ -17,7 +17,7 @@ pub fn check(path: Option<&Path>) -> Result<String, ConfigError> {
     let loaded = config::load(path)?;
     Ok(match loaded.file {
         Some(file) => format!("{} is valid\n", file.display()),
-        None => "the environment is valid; there is no configuration file\n".to_owned(),
+        None => "the environment is valid; no configuration file was found\n".to_owned(),
     })
 }
 

@@ -36,7 +36,7 @@ pub(super) fn reload(at: Where<'_>) -> anyhow::Result<Exit> {
     let (changes, login, withheld) = match answered {
         Ok(ReloadAnswer::Applied { changes, login, withheld }) => (changes, login, withheld),
         Ok(ReloadAnswer::Refused { message }) | Err(AdminClientError::Refused { status: 422, message }) => {
-            complain(&format!("trunkline: refused, nothing was changed: {message}"));
+            complain(&format!("trunkline: refused, nothing changed: {message}"));
             return Ok(Exit::Configuration);
         }
         Err(error) => return Err(explained(error)),
@@ -48,7 +48,7 @@ pub(super) fn reload(at: Where<'_>) -> anyhow::Result<Exit> {
         let _ = writeln!(text, "{}: {} -> {}{note}", change.key, shown(&change.before), shown(&change.now));
     }
     if changes.is_empty() {
-        text.push_str("applied; no key has changed\n");
+        text.push_str("applied; nothing has changed\n");
     }
     match login {
         ReloadLogin::Succeeded => text.push_str("logged in\n"),

@@ -21,7 +21,7 @@ use crate::sandbox::{Faults, Handle, Options, Sandbox};
 use crate::shutdown::Shutdown;
 
 use super::demo_calls::Call;
-use super::summary::thousands;
+use super::format::thousands;
 use super::{Exit, async_runtime, is_read};
 
 /// Calls that are on the line at once.
@@ -79,7 +79,7 @@ async fn show(for_time: Option<Duration>) -> anyhow::Result<Exit> {
         stop: calls_stop.clone(),
     };
     view.say(
-        "a switch with 30 calls on the line, the daemon, and an Events API that allows 300 requests a minute",
+        "a phone system with 30 active calls, the daemon, and an Events API that allows 300 requests a minute",
     )?;
     let outage = view.watch(for_time).await?;
     calls_stop.cancel();
@@ -214,7 +214,7 @@ impl DemoView<'_> {
         let requests = self.sandbox.stats().requests;
         let waiting = self.accepted().saturating_sub(totals.delivered + totals.dead);
         self.say(&format!(
-            "accepted {:>5}   on disk, waiting {:>4}   delivered {:>5} in {:>3} requests   {}",
+            "accepted {:>5}   waiting on disk {:>4}   delivered {:>5} in {:>3} requests   {}",
             self.accepted(),
             waiting,
             totals.delivered,
@@ -234,7 +234,7 @@ impl DemoView<'_> {
             self.line()?;
             if !begun && self.elapsed() >= outage_at {
                 begun = true;
-                self.say("--- the API goes down: it answers 503. Calls go on, events wait on disk")?;
+                self.say("--- the API goes down and answers 503. Calls continue, events wait on disk")?;
                 self.sandbox.set_faults(Faults { status: Some(503), ..Faults::default() });
             }
             if begun && !over && self.elapsed() >= outage_at + outage {
@@ -249,7 +249,7 @@ impl DemoView<'_> {
 
     /// Waits until all that was accepted is settled. `false` if it is not in time.
     async fn drain(&self, now: &CancellationToken) -> anyhow::Result<bool> {
-        self.say("--- no more calls; what is on disk leaves")?;
+        self.say("--- no more calls; delivering what is still on disk")?;
         let settled = async {
             loop {
                 let totals = self.daemon.totals();

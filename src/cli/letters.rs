@@ -6,12 +6,12 @@ use std::io::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::admin::{Filter, Letter, LetterOutcome, LettersRequest, LettersSummary, Mend};
+use crate::admin::{FieldValue, Filter, Letter, LetterOutcome, LettersRequest, LettersSummary};
 use crate::clock::Clock;
 
-use super::args::{FilterArgs, LettersCommand};
+use super::args::{FilterArgs, LettersCommand, SelectionArgs};
+use super::format::thousands;
 use super::locate::{Where, explained};
-use super::summary::thousands;
 use super::visible::visible;
 use super::{Exit, async_runtime, complain, is_read, say};
 
@@ -22,21 +22,8 @@ pub(super) fn run(at: Where<'_>, command: LettersCommand) -> anyhow::Result<Exit
         LettersCommand::List { filter, json, .. } => list(at, &chosen(filter), json),
         LettersCommand::Show { id } => show(at, id),
         LettersCommand::Export { filter } => export(at, &chosen(filter)),
-        LettersCommand::Replay { filter, set, only_where, all, dry_run } => {
-            let request = LettersRequest {
-                filter: chosen(filter),
-                set: mends(set),
-                only_where: mends(only_where),
-                dry_run,
-            };
-            pass(at, "replay", &request, all)
-        }
-        LettersCommand::Discard { filter, only_where, all, dry_run } => {
-            let only_where = mends(only_where);
-            let request =
-                LettersRequest { filter: chosen(filter), only_where, dry_run, ..Default::default() };
-            pass(at, "discard", &request, all)
-        }
+        LettersCommand::Replay { selection, set } => pass(at, "replay", selection, set),
+        LettersCommand::Discard { selection } => pass(at, "discard", selection, Vec::new()),
     }
 }
 
@@ -52,11 +39,6 @@ fn chosen(args: FilterArgs) -> Filter {
         before_ms: args.before.map(|before| before.at_ms(now_ms)),
         limit: args.limit,
     }
-}
-
-fn mends(pairs: Vec<(String, String)>) -> Vec<Mend> {
-    let mend = |(field, value)| Mend { field, value };
-    pairs.into_iter().map(mend).collect()
 }
 
 /// Every letter that the filter takes, until `each` says that nobody reads on. `false` if it did.
@@ -176,7 +158,7 @@ fn show(at: Where<'_>, id: String) -> anyhow::Result<Exit> {
         Ok(is_read(writeln!(out, "{}", serde_json::to_string_pretty(&letter)?))?)
     })?;
     if count == 0 {
-        complain("trunkline: no dead letter has this id; `trunkline trace ID` tells what became of it");
+        complain("trunkline: no dead letter has this id; `trunkline trace ID` shows what happened to it");
         return Ok(Exit::Failed);
     }
     Ok(Exit::Done)
@@ -205,10 +187,12 @@ fn export(at: Where<'_>, filter: &Filter) -> anyhow::Result<Exit> {
 }
 
 /// Replays or discards, and says what was done line by line.
-fn pass(at: Where<'_>, what: &str, request: &LettersRequest, all: bool) -> anyhow::Result<Exit> {
+fn pass(at: Where<'_>, what: &str, selection: SelectionArgs, set: Vec<FieldValue>) -> anyhow::Result<Exit> {
+    let SelectionArgs { filter, only_where, all, dry_run } = selection;
+    let request = LettersRequest { filter: chosen(filter), set, only_where, dry_run };
     if request.filter.is_everything() && request.only_where.is_empty() && !all {
         complain(&format!(
-            "trunkline: say which dead letters to {what}, or --all; --dry-run shows what would be done"
+            "trunkline: name the dead letters to {what}, or use --all; --dry-run shows what would be done"
         ));
         return Ok(Exit::Usage);
     }
@@ -228,9 +212,11 @@ fn pass(at: Where<'_>, what: &str, request: &LettersRequest, all: bool) -> anyho
         true
     };
     let path = format!("/dead-letters/{what}");
-    async_runtime()?.block_on(client.lines(&path, request, take)).map_err(explained)?;
+    async_runtime()?.block_on(client.lines(&path, &request, take)).map_err(explained)?;
     let Some(summary) = summary else {
-        anyhow::bail!("the daemon ended before all was done; the same command goes on from there");
+        anyhow::bail!(
+            "the daemon stopped before everything was done; run the same command again to continue"
+        );
     };
     let would = if request.dry_run { " would be done" } else { " done" };
     let mut text = format!("{}{would}", letters(summary.done));
@@ -238,10 +224,10 @@ fn pass(at: Where<'_>, what: &str, request: &LettersRequest, all: bool) -> anyho
         let _ = write!(text, ", {} refused and kept", thousands(summary.refused));
     }
     if summary.passed_over > 0 {
-        let _ = write!(text, ", {} had ended meanwhile", thousands(summary.passed_over));
+        let _ = write!(text, ", {} were already gone", thousands(summary.passed_over));
     }
     if let Some(why) = &summary.stopped {
-        let _ = write!(text, "; stopped: {why}. The same command goes on from there");
+        let _ = write!(text, "; stopped: {why}. Run the same command again to continue");
     }
     complain(&text);
     if let Some(error) = fault {

@@ -34,7 +34,7 @@ impl Where<'_> {
 pub(super) fn contact(config: Option<&Path>, needs: &[Need]) -> Result<Contact, ConfigError> {
     let contact = config::contact(config, needs)?;
     if let Some(error) = &contact.passed_over {
-        complain(&format!("trunkline: {error}; going by the defaults"));
+        complain(&format!("trunkline: {error}; using the defaults"));
     }
     Ok(contact)
 }

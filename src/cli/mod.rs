@@ -16,6 +16,7 @@ pub mod demo;
 mod demo_calls;
 pub mod emit;
 mod exit;
+mod format;
 mod letters;
 mod locate;
 mod logging;
@@ -25,7 +26,6 @@ mod run;
 pub mod sandbox;
 pub mod send;
 mod status;
-mod summary;
 mod top;
 mod trace;
 mod visible;
@@ -59,31 +59,31 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
-    use args::{Command, ConfigCommand, QueueCommand};
+    use args::{CliCommand, ConfigCommand, QueueCommand};
     let config = parsed.config.as_deref();
     let at = locate::Where { config, admin: parsed.admin.as_deref() };
     match parsed.command {
-        Command::Status(options) => status::run(at, &options),
-        Command::Top(options) => top::run(at, options.interval),
-        Command::Trace(options) => trace::run(at, &options),
-        Command::DeadLetters(command) => letters::run(at, command),
-        Command::Pause(options) => control::lanes(at, "/pause", &options),
-        Command::Resume(options) => control::lanes(at, "/resume", &options),
-        Command::Reload => control::reload(at),
-        Command::Completions { shell } => man::completions(&args::completions(shell)),
-        Command::Man => man::man(),
-        Command::Run => run::run(config),
-        Command::Demo(options) => demo::run(options.for_time),
-        Command::Sandbox(options) => async_runtime()?.block_on(sandbox::run((*options).into())),
-        Command::Send(options) => send::command(config, options),
-        Command::Emit(options) => emit::command(config, options),
-        Command::Queue(QueueCommand::Verify { dir }) => queue::verify(dir, config),
-        Command::Queue(QueueCommand::Export(options)) => queue::export(options, config),
-        Command::Adopt => control::adopt(at),
-        Command::Config(ConfigCommand::Check { online: false }) => say(&config::check(config)?),
-        Command::Config(ConfigCommand::Check { online: true }) => config::check_online(config),
-        Command::Config(ConfigCommand::Show) => say(&config::show(config)?),
-        Command::Config(ConfigCommand::Reference) => say(&config::reference()),
+        CliCommand::Status(options) => status::run(at, &options),
+        CliCommand::Top(options) => top::run(at, options.interval),
+        CliCommand::Trace(options) => trace::run(at, &options),
+        CliCommand::DeadLetters(command) => letters::run(at, command),
+        CliCommand::Pause(options) => control::lanes(at, "/pause", &options),
+        CliCommand::Resume(options) => control::lanes(at, "/resume", &options),
+        CliCommand::Reload => control::reload(at),
+        CliCommand::Completions { shell } => man::completions(&args::completions(shell)),
+        CliCommand::Man => man::man(),
+        CliCommand::Run => run::run(config),
+        CliCommand::Demo(options) => demo::run(options.for_time),
+        CliCommand::Sandbox(options) => async_runtime()?.block_on(sandbox::run((*options).into())),
+        CliCommand::Send(options) => send::command(config, options),
+        CliCommand::Emit(options) => emit::command(config, options),
+        CliCommand::Queue(QueueCommand::Verify { dir }) => queue::verify(dir, config),
+        CliCommand::Queue(QueueCommand::Export(options)) => queue::export(options, config),
+        CliCommand::Adopt => control::adopt(at),
+        CliCommand::Config(ConfigCommand::Check { online: false }) => say(&config::check(config)?),
+        CliCommand::Config(ConfigCommand::Check { online: true }) => config::check_online(config),
+        CliCommand::Config(ConfigCommand::Show) => say(&config::show(config)?),
+        CliCommand::Config(ConfigCommand::Reference) => say(&config::reference()),
     }
 }
 

@@ -45,12 +45,12 @@ pub(super) fn verify(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Res
         let _ = writeln!(text, "damaged: {fault}");
     }
     if found.faults().is_empty() {
-        let _ = writeln!(text, "{}: every chunk is whole", dir.display());
+        let _ = writeln!(text, "{}: every chunk is intact", dir.display());
         return say(&text);
     }
     let _ = writeln!(
         text,
-        "{}: {} faults. The daemon starts all the same, delivers what is whole and sets the rest aside",
+        "{}: {} damaged parts. The daemon still starts, delivers everything intact and quarantines the rest",
         dir.display(),
         found.faults().len()
     );

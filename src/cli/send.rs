@@ -81,7 +81,7 @@ pub struct SendReport {
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// Nobody listens.
-    #[error("{socket}: the daemon is not reachable, {accepted} events were accepted; is it running?", socket = socket.display())]
+    #[error("{socket}: the daemon is not reachable; {accepted} events were accepted before; is it running?", socket = socket.display())]
     Unreachable {
         /// Stream socket.
         socket: PathBuf,

@@ -7,8 +7,8 @@ use crate::admin::{LaneReport, Report};
 use crate::event::Lane;
 
 use super::args::StatusArgs;
+use super::format::{bytes, events, span};
 use super::locate::{Where, explained};
-use super::summary::{bytes, events, span};
 use super::visible::{visible, visible_lines};
 use super::{Exit, async_runtime, complain, say};
 
@@ -101,18 +101,18 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
     let drain = match report.time_to_drain_seconds {
         Some(0) => "nothing queued".to_owned(),
         Some(seconds) => format!("{} until nothing is queued", span(seconds)),
-        None => "the backlog does not shrink".to_owned(),
+        None => "the backlog is not shrinking".to_owned(),
     };
     let full = report.time_to_full_seconds.map_or(String::new(), |left| format!("; full in {}", span(left)));
     let skew = report.clock_skew_seconds.map(|seconds| match seconds {
-        0 => "fits the API's".to_owned(),
+        0 => "matches the API's".to_owned(),
         ahead if ahead > 0 => format!("{ahead} s ahead of the API's"),
         behind => format!("{} s behind the API's", behind.unsigned_abs()),
     });
     let token = match (&report.login_fault, report.token_expiry_seconds) {
         (Some(fault), _) => fault.clone(),
         (None, Some(left)) => format!("valid for {}", span(left)),
-        (None, None) => "not asked for yet".to_owned(),
+        (None, None) => "not requested yet".to_owned(),
     };
     vec![
         ("queue", format!("{}, {}; {drain}", events(report.queue_events), bytes(report.queue_bytes))),
@@ -135,7 +135,7 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
         (
             "since start",
             format!(
-                "{} accepted, {} repeats, {} refused, {} delivered, {} dead, {} requests",
+                "{} accepted, {} duplicates, {} refused, {} delivered, {} dead, {} requests",
                 report.accepted_total,
                 report.duplicate_total,
                 report.refused_total,

@@ -15,9 +15,9 @@ use crate::admin::Report;
 use crate::admin::client::AdminClient;
 use crate::event::Lane;
 
+use super::format::span;
 use super::locate::{Where, explained};
 use super::status::facts;
-use super::summary::span;
 use super::visible::visible;
 use super::{Exit, async_runtime, complain};
 
@@ -27,7 +27,7 @@ const POINTS: usize = 200;
 /// Shows until `q`.
 pub(super) fn run(at: Where<'_>, interval: Duration) -> anyhow::Result<Exit> {
     if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
-        complain("trunkline: top needs a terminal; `trunkline status` prints the same once");
+        complain("trunkline: top needs a terminal; use `trunkline status` instead");
         return Ok(Exit::Usage);
     }
     let client = at.client()?;

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use crate::admin::{Trace, TracePart, TraceState};
 
 use super::args::TraceArgs;
+use super::format::{span, time};
 use super::locate::{Where, explained};
-use super::summary::{span, time};
 use super::visible::{visible, visible_lines};
 use super::{Exit, async_runtime, complain, say};
 
@@ -24,8 +24,8 @@ pub(super) fn run(at: Where<'_>, args: &TraceArgs) -> anyhow::Result<Exit> {
     }
     if trace.parts.is_empty() {
         complain(&format!(
-            "trunkline: nothing is known of {}. Either no event with it was accepted, or it was settled longer ago \
-             than queue.keep_ledger reaches",
+            "trunkline: nothing is known about {}. Either no event with this id was accepted, or it was settled longer ago \
+             than queue.keep_ledger",
             visible(&args.id)
         ));
         return Ok(Exit::Failed);
@@ -43,7 +43,7 @@ fn story(trace: &Trace) -> String {
         }
     }
     if trace.is_cut {
-        let _ = writeln!(text, "… there are more; ask for a conversation or an event");
+        let _ = writeln!(text, "… more events match; ask for a conversation or an event id");
     }
     let _ = writeln!(text, "\n{}", block(trace));
     text
@@ -74,11 +74,11 @@ fn way(part: &TracePart) -> Vec<String> {
             let status = status.map_or(String::new(), |status| format!(", status {status}"));
             let words = match fate.as_str() {
                 "delivered" => "delivered",
-                "dead" => "put to the dead letters",
+                "dead" => "moved to the dead letters",
                 "discarded" => "dead letter discarded by an operator",
-                "replayed" => "dead letter accepted anew by an operator",
-                "superseded" => "dead letter replaced: the event came again",
-                "expired" => "dead letter discarded: it was too old",
+                "replayed" => "dead letter replayed by an operator",
+                "superseded" => "dead letter replaced: the event was sent again",
+                "expired" => "dead letter discarded: too old",
                 other => other,
             };
             lines.push(format!("{} {words}{reason}{attempts}{status}", time(*at_ms)));
@@ -92,7 +92,7 @@ fn way(part: &TracePart) -> Vec<String> {
 
 /// What the vendor's support asks for, and nothing personal: ids, times, statuses.
 fn block(trace: &Trace) -> String {
-    let mut text = String::from("--- to paste into a support case ---\n");
+    let mut text = String::from("--- for a support case ---\n");
     let organisation = trace.organisation.as_deref().unwrap_or("not known yet");
     let _ = writeln!(text, "organisation: {}", visible(organisation));
     let _ = writeln!(text, "region: {} ({})", trace.region, trace.api_host);

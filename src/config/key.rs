@@ -105,9 +105,14 @@ impl ConfigKey {
         self
     }
 
-    /// Section and last part of the name.
-    pub fn split(&self) -> (&'static str, &'static str) {
-        self.name.rsplit_once('.').expect("every declared key has a section")
+    /// Section that it stands in, dotted.
+    pub fn section(&self) -> &'static str {
+        self.name.rsplit_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// Last part of its name.
+    pub fn last_name(&self) -> &'static str {
+        self.name.rsplit_once('.').map_or(self.name, |(_, name)| name)
     }
 
     /// Variable that sets it.

@@ -150,13 +150,35 @@ pub(super) fn examine(
         "relay.batch_max_size at least ingest.max_event",
         "raise relay.batch_max_size or lower ingest.max_event",
     );
+    require_own_addresses(&config, &mut values);
+    Ok(Examined { config, show: show::shown(&found), faults: values.into_faults() })
+}
+
+/// No two listeners at one address: the second would fail at the start.
+fn require_own_addresses(config: &Config, values: &mut Values<'_>) {
+    let (ingest, admin) = (&config.ingest, &config.admin);
     values.require(
-        config.ingest.stream.path != config.admin.listen,
+        ingest.stream.path != admin.listen,
         &["ingest.stream.path", "admin.listen"],
         "different sockets for ingest.stream.path and admin.listen",
         "change one of the two",
     );
-    Ok(Examined { config, show: show::shown(&found), faults: values.into_faults() })
+    let Some(http) = ingest.http.listen.as_deref() else { return };
+    let http_path = http.strip_prefix("unix:").map(Path::new);
+    values.require(
+        http_path != Some(&ingest.stream.path) && http_path != Some(&admin.listen),
+        &["ingest.http.listen", "ingest.stream.path", "admin.listen"],
+        "different sockets for ingest.http.listen, ingest.stream.path and admin.listen",
+        "change ingest.http.listen",
+    );
+    let metrics = admin.metrics_listen.filter(|address| address.port() != 0);
+    let is_same = metrics.is_some_and(|metrics| http.parse() == Ok(metrics));
+    values.require(
+        !is_same,
+        &["ingest.http.listen", "admin.metrics_listen"],
+        "different addresses for ingest.http.listen and admin.metrics_listen",
+        "change the port of one of the two",
+    );
 }
 
 fn not_utf8((name, _): &(String, String)) -> ConfigFault {

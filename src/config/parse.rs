@@ -65,13 +65,32 @@ pub(super) fn base_url(text: &str) -> Option<String> {
     let loopback = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
     let secure = uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && loopback);
     let plain = uri.query().is_none() && !uri.authority()?.as_str().contains('@');
-    (secure && plain).then(|| text.trim_end_matches('/').to_owned())
+    (secure && plain && has_good_port(&uri)).then(|| text.trim_end_matches('/').to_owned())
 }
 
 /// Whether `text` is a URL of a proxy.
 pub(super) fn is_proxy(text: &str) -> bool {
-    text.parse::<hyper::Uri>()
-        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
+    text.parse::<hyper::Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && has_host(&uri) && has_good_port(&uri)
+    })
+}
+
+/// `http://:3128` has an authority and no host.
+fn has_host(uri: &hyper::Uri) -> bool {
+    uri.host().is_some_and(|host| !host.is_empty())
+}
+
+/// No port, or one from 1 to 65,535: [`hyper::Uri`] takes any digits.
+fn has_good_port(uri: &hyper::Uri) -> bool {
+    let Some((authority, host)) = uri.authority().zip(uri.host()) else { return false };
+    let address = authority.as_str().rsplit('@').next().unwrap_or_default();
+    match address.strip_prefix(host) {
+        Some("") => true,
+        Some(port) => {
+            port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+        }
+        None => false,
+    }
 }
 
 /// Whether `text` can be the path of a socket file.
@@ -118,6 +137,21 @@ pub fn credential(text: &str) -> Result<&str, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_is_from_1_to_65535() {
+        for url in ["https://a", "https://a:1", "https://a:65535/x", "http://[::1]:80", "http://[::1]"] {
+            assert!(base_url(url).is_some(), "{url}");
+        }
+        for url in ["https://a:0", "https://a:65536", "https://a:", "http://[::1]:99999"] {
+            assert!(base_url(url).is_none(), "{url}");
+        }
+        assert!(
+            is_proxy("http://u:p@proxy:3128")
+                && !is_proxy("http://u:p@proxy:99999")
+                && !is_proxy("http://:3128")
+        );
+    }
 
     #[test]
     fn a_month_where_a_minute_is_meant_is_refused() {

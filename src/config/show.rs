@@ -86,9 +86,9 @@ pub fn reference() -> String {
     let mut text = String::new();
     let mut section = "";
     for key in keys() {
-        let (of, name) = key.split();
-        if of != section {
-            section = of;
+        let name = key.last_name();
+        if key.section() != section {
+            section = key.section();
             let _ = writeln!(text, "\n[{section}]");
         }
         let _ = writeln!(text, "# {}", key.meaning);

@@ -100,17 +100,29 @@ struct Walk<'a, 'c> {
 impl<'a> Walk<'a, '_> {
     /// `fields`: `None` where nothing is known of the object.
     fn object(&mut self, fields: Option<&'static [Field]>, path: &Path<'_>, depth: usize) {
-        let first_key = self.keys.len();
         let mut seen = 0_u64;
+        let is_empty = self.members(path, |walk, name| {
+            let known = fields.and_then(|all| all.iter().position(|field| field.name == name));
+            let is_given = walk.member(fields, known, name, path, depth);
+            seen |= known.filter(|_| is_given).map_or(0, |at| 1 << at);
+        });
+        if matches!(path, Path::Root) {
+            self.out.is_empty = is_empty;
+        }
+        self.refuse_missing(fields.unwrap_or_default(), seen, path);
+    }
+
+    /// Hands the name of each member of the object ahead to `member`, which passes its value. Says whether there
+    /// was none.
+    fn members(&mut self, path: &Path<'_>, mut member: impl FnMut(&mut Self, &str)) -> bool {
+        let first_key = self.keys.len();
         self.cursor.take(b'{');
         while !self.cursor.take(b'}') {
             let Some(name) = self.cursor.text() else { break };
             self.cursor.take(b':');
             match name.value {
                 Some(name) => {
-                    let known = fields.and_then(|all| all.iter().position(|field| field.name == name));
-                    let is_given = self.member(fields, known, &name, path, depth);
-                    seen |= known.filter(|_| is_given).map_or(0, |at| 1 << at);
+                    member(self, &name);
                     self.keys.push(name);
                 }
                 None => {
@@ -120,11 +132,9 @@ impl<'a> Walk<'a, '_> {
             }
             self.cursor.take(b',');
         }
-        if matches!(path, Path::Root) {
-            self.out.is_empty = self.keys.is_empty();
-        }
+        let is_empty = self.keys.len() == first_key;
         self.refuse_duplicates(first_key, path);
-        self.refuse_missing(fields.unwrap_or_default(), seen, path);
+        is_empty
     }
 
     /// One member of an object; says whether it counts as given.
@@ -242,24 +252,7 @@ impl<'a> Walk<'a, '_> {
 
     /// An object whose names are the producer's own and whose values are strings.
     fn text_map(&mut self, path: &Path<'_>, depth: usize) {
-        let first_key = self.keys.len();
-        self.cursor.take(b'{');
-        while !self.cursor.take(b'}') {
-            let Some(name) = self.cursor.text() else { break };
-            self.cursor.take(b':');
-            match name.value {
-                Some(name) => {
-                    self.value(Some(&FieldKind::Text), &Path::Field(path, &name), depth);
-                    self.keys.push(name);
-                }
-                None => {
-                    self.out.fault("bad_text", || inside(path, "the name of a field has a lone surrogate"));
-                    self.cursor.skip_value();
-                }
-            }
-            self.cursor.take(b',');
-        }
-        self.refuse_duplicates(first_key, path);
+        self.members(path, |walk, name| walk.value(Some(&FieldKind::Text), &Path::Field(path, name), depth));
     }
 
     fn text(&mut self, path: &Path<'_>) -> Option<(Range<usize>, Cow<'a, str>)> {

@@ -1,4 +1,4 @@
-//! The four lanes: an endpoint of the Events API and its own stream of events.
+//! The lanes: each an endpoint of the Events API and its own stream of events.
 
 use std::fmt;
 

@@ -32,7 +32,7 @@ pub enum RawObjectError {
     #[error("{0}")]
     NotObject(String),
     /// A part of the path is a value that is no object.
-    #[error("{0}: a part of this key is not an object")]
+    #[error("{0}: part of this key is not an object")]
     NoObject(String),
 }
 

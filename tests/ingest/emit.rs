@@ -126,6 +126,7 @@ fn an_id_of_nothing_is_64_and_names_its_key() {
         assert_eq!(output.status.code(), Some(64), "{output:?}");
         assert!(said(&output).1.contains("conversationId: uuid: needs a text"), "{output:?}");
     }
+    assert_eq!(run("conversationId=").status.code(), Some(64));
 }
 
 #[test]
@@ -208,7 +209,7 @@ fn an_accepted_event_is_0_whoever_takes_its_id() {
     eventually("it is delivered", || sandbox.taken().len() == 1);
 }
 
-/// A line that no socket's buffer holds: writing it fails once the daemon has turned us away.
+/// A line that no socket's buffer holds: writing it fails once the daemon has refused the connection.
 fn long_event() -> String {
     format!(r#"{{"agentId":"a","sourceId":"s","status":"Idle","newerField":"{}"}}"#, "x".repeat(800_000))
 }

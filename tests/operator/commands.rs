@@ -45,7 +45,7 @@ fn a_demo_whose_reader_goes_away_ends_well() {
     eventually("it ends", || demo.try_wait().unwrap().is_some());
     let output = demo.wait_with_output().unwrap();
 
-    assert!(first.contains("a switch with"), "{first}");
+    assert!(first.contains("a phone system with"), "{first}");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 

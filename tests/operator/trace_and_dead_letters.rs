@@ -66,7 +66,7 @@ fn a_call_is_traced_through_retry_kill_restart_delivery_and_dead_letter() {
     assert_eq!((&state(1)["fate"], &state(1)["reason"]), (&json!("dead"), &json!("rejected")));
     assert!(state(0)["correlation_id"].is_string() && parts[0]["door"] == "stream");
     assert_eq!(parts[0]["uid"], nix::unistd::getuid().as_raw());
-    let block = story.split("--- to paste").nth(1).unwrap();
+    let block = story.split("--- for a support case").nth(1).unwrap();
     for wanted in ["organisation: 0000", &conversation.to_string(), "correlation", "status 200"] {
         assert!(block.contains(wanted), "{wanted} in {story}");
     }

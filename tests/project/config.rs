@@ -133,6 +133,18 @@ fn each_wrong_value_names_its_key() {
         ("[ingest.http]\nlisten = \"127.0.0.1:80\"\n", "ingest.http.listen"),
         ("[admin]\nlisten = \"127.0.0.1:80\"\n", "admin.listen"),
         ("[admin]\nlisten = \"unix:@a\"\n", "admin.listen"),
+        (
+            "[ingest.http]\nlisten = \"unix:/run/trunkline/events.sock\"\nallow_anonymous = true\n",
+            "ingest.http.listen",
+        ),
+        (
+            "[admin]\nmetrics_listen = \"127.0.0.1:8480\"\n[ingest.http]\nlisten = \"127.0.0.1:8480\"\nallow_anonymous = true\n",
+            "ingest.http.listen",
+        ),
+        ("proxy = \"http://proxy:99999\"\n", "upstream.proxy"),
+        ("proxy = \"http://:3128\"\n", "upstream.proxy"),
+        ("ca_file = \"\"\n", "upstream.ca_file"),
+        ("[admin]\ngroup = \"a\\nb\"\n", "admin.group"),
         ("[log]\nlevel = \"inof\"\n", "log.level"),
         (
             "[[ingest.extra_arrays]]\nname = \"userPresenceEvents\"\nendpoint = \"presence\"\n",

@@ -274,6 +274,22 @@ fn a_body_that_is_none_is_answered_as_a_whole() {
 }
 
 #[test]
+fn the_id_of_a_kpi_event_may_be_a_uuid_of_any_version() {
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let body = |array: &str| {
+        format!(
+            r#"{{"{array}":[{{"eventId":"{id}","kpiId":"k","associatedValue":1,"userId":"u","sourceId":"{ID}"}}]}}"#
+        )
+    };
+
+    let kpi = parse(body("customKpiAttributionEvents")).unwrap();
+    let presence = parse(body("userPresenceEvents")).unwrap();
+
+    assert_eq!(kpi.events[0].event_id.to_string(), id);
+    assert!(presence.refused[0].message.contains("eventId: found"), "{}", presence.refused[0].message);
+}
+
+#[test]
 fn a_time_without_zone_is_refused_with_its_usual_cause() {
     let body = presence("").replace("12:00:00Z", "12:00:00");
 

@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(in crate::cli) use event::{DemoArgs, EmitArgs, ExportArgs, SendArgs};
-pub(in crate::cli) use operator::{FilterArgs, LaneArgs, LettersCommand, StatusArgs, TopArgs, TraceArgs};
+pub(in crate::cli) use operator::{
+    FilterArgs, LaneArgs, LettersCommand, SelectionArgs, StatusArgs, TopArgs, TraceArgs,
+};
 pub(in crate::cli) use sandbox::SandboxArgs;
 
 use super::Exit;
@@ -27,6 +29,9 @@ Examples:
 Exit codes: 0 success, 1 something was refused or failed, 64 usage, 69 daemon not reachable,
   73 directory or socket cannot be created or is in use, 74 storage error, 77 permission, 78 configuration";
 
+/// Heading of the options that every command takes.
+const GLOBAL: &str = "Global options";
+
 #[derive(Parser, Debug)]
 #[command(
     name = "trunkline",
@@ -36,18 +41,18 @@ Exit codes: 0 success, 1 something was refused or failed, 64 usage, 69 daemon no
 )]
 struct Cli {
     /// Configuration file [default: /etc/trunkline/trunkline.toml]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     config: Option<PathBuf>,
     /// Admin socket of the daemon [default: admin.listen of the configuration]
-    #[arg(long, global = true, value_name = "ADDR", value_parser = values::admin_address)]
+    #[arg(long, global = true, value_name = "ADDR", value_parser = values::admin_address, help_heading = GLOBAL)]
     admin: Option<PathBuf>,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 /// A command with its options.
 #[derive(Subcommand, Debug)]
-pub(in crate::cli) enum Command {
+pub(in crate::cli) enum CliCommand {
     /// Run the daemon in the foreground
     #[command(after_help = "Example: trunkline run --config /etc/trunkline/trunkline.toml")]
     Run,
@@ -200,7 +205,7 @@ pub(in crate::cli) enum QueueCommand {
 pub(in crate::cli) struct Parsed {
     pub(in crate::cli) config: Option<PathBuf>,
     pub(in crate::cli) admin: Option<PathBuf>,
-    pub(in crate::cli) command: Command,
+    pub(in crate::cli) command: CliCommand,
 }
 
 /// Reads the command line; help, version and usage errors are answered here.

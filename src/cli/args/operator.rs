@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::values::{ArrayName, Since, field_value, lane, look_interval, since};
+use crate::admin::FieldValue;
 use crate::event::Lane;
 
 /// Options of `status`.
@@ -84,19 +85,10 @@ pub(in crate::cli) enum LettersCommand {
         Each event is on stable storage before its dead letter is removed. If the queue fills up it stops; run the same command again to continue")]
     Replay {
         #[command(flatten)]
-        filter: FilterArgs,
+        selection: SelectionArgs,
         /// Set a field; dots nest. A value that is valid JSON is used as JSON
         #[arg(long, value_name = "FIELD=VALUE", value_parser = field_value)]
-        set: Vec<(String, String)>,
-        /// Only events whose field has this value
-        #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = field_value)]
-        only_where: Vec<(String, String)>,
-        /// Select all dead letters
-        #[arg(long)]
-        all: bool,
-        /// Only show what would be done
-        #[arg(long)]
-        dry_run: bool,
+        set: Vec<FieldValue>,
     },
     /// Write their events as lines for `trunkline send`
     #[command(after_help = "Example: trunkline dead-letters export --reason expired >expired.ndjson")]
@@ -108,17 +100,24 @@ pub(in crate::cli) enum LettersCommand {
     #[command(after_help = "Example: trunkline dead-letters discard --reason expired --before 7d --dry-run")]
     Discard {
         #[command(flatten)]
-        filter: FilterArgs,
-        /// Only events whose field has this value
-        #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = field_value)]
-        only_where: Vec<(String, String)>,
-        /// Select all dead letters
-        #[arg(long)]
-        all: bool,
-        /// Only show what would be done
-        #[arg(long)]
-        dry_run: bool,
+        selection: SelectionArgs,
     },
+}
+
+/// Which dead letters are to be changed.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct SelectionArgs {
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Only events whose field has this value
+    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = field_value)]
+    pub only_where: Vec<FieldValue>,
+    /// Select all dead letters
+    #[arg(long)]
+    pub all: bool,
+    /// Only show what would be done
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Which dead letters.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+use crate::admin::FieldValue;
 use crate::config::parse_duration;
 use crate::event::{Lane, catalogue};
 
@@ -82,9 +83,11 @@ pub(super) fn lane() -> impl TypedValueParser<Value = Lane> {
     names.map(|name| Lane::from_name(&name).expect("only names of lanes are possible"))
 }
 
-pub(super) fn field_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn field_value(text: &str) -> Result<FieldValue, String> {
     match text.split_once('=') {
-        Some((field, value)) if !field.is_empty() => Ok((field.to_owned(), value.to_owned())),
+        Some((field, value)) if !field.is_empty() => {
+            Ok(FieldValue { field: field.to_owned(), value: value.to_owned() })
+        }
         _ => Err("expected FIELD=VALUE, e.g. sourceConfiguration.sourceId=pbx-1".to_owned()),
     }
 }

@@ -5,15 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 
 use bytes::Bytes;
 use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
 use super::lossy;
+use super::value::typed;
 use crate::config::nearest;
 use crate::event::{EventType, Field, FieldKind, RawObject, RawObjectError, one_line, raw_text};
-
-/// Namespace of `uuid:TEXT`: any fixed UUID; changing it changes every id.
-const NAMESPACE: Uuid = Uuid::from_u128(0x7e5a_3c1e_9b0d_4f6a_8c21_d5e4_f3b2_a190);
 
 /// What an event is made of.
 #[derive(Clone, Debug)]
@@ -63,10 +60,13 @@ pub enum BuildError {
         allowed: String,
     },
     /// `uuid:` with nothing after it: all such events would get the same id.
-    #[error("{0}: uuid: needs a text after it; the variable is probably empty")]
+    #[error("{0}: uuid: needs a text after it; is a variable empty?")]
     EmptyId(String),
+    /// An id without a value.
+    #[error("{0}: the id is empty; is a variable empty?")]
+    NoId(String),
     /// Bytes that are no UTF-8 where the value is no free text.
-    #[error("{0}: the value is not UTF-8; only free text may have such bytes, they are replaced there")]
+    #[error("{0}: the value is not UTF-8; invalid bytes are replaced only in free text")]
     NotUtf8(String),
     /// A word whose key is no UTF-8.
     #[error("{0:?}: the key is not UTF-8")]
@@ -173,58 +173,6 @@ fn fill_source(event: &mut RawObject, fields: &[Field], source_id: &str) -> Resu
     Ok(())
 }
 
-/// An id that is the same for the same text, in the shape of version 4 that the API asks for.
-pub fn stable_id(text: &str) -> Uuid {
-    uuid::Builder::from_random_bytes(Uuid::new_v5(&NAMESPACE, text.as_bytes()).into_bytes()).into_uuid()
-}
-
-/// The value as its field wants it; of an array that the table does not have, as text.
-fn typed(key: &str, value: &str, kind: Option<FieldKind>) -> Result<Box<RawValue>, BuildError> {
-    let Some(kind) = kind else {
-        return Ok(raw_text(&resolved(key, value)?));
-    };
-    let bad = || BuildError::BadValue {
-        key: key.to_owned(),
-        found: value.to_owned(),
-        allowed: super::describe::kind(&kind),
-    };
-    match kind {
-        FieldKind::Bool if matches!(value, "true" | "false") => Ok(raw_json(value)),
-        FieldKind::Number if is_number(value) => Ok(raw_json(value)),
-        FieldKind::TextList => {
-            let items: Result<Vec<_>, _> = value.split(',').map(|item| resolved(key, item.trim())).collect();
-            Ok(to_raw_value(&items?).expect("strings always serialise"))
-        }
-        FieldKind::Enum(values) if values.contains(&value) => Ok(raw_text(value)),
-        FieldKind::Text | FieldKind::Uuid4 | FieldKind::Uuid | FieldKind::Time => {
-            Ok(raw_text(&resolved(key, value)?))
-        }
-        FieldKind::Bool | FieldKind::Number | FieldKind::Enum(_) => Err(bad()),
-        FieldKind::Object(_) | FieldKind::TextMap => Err(bad()),
-    }
-}
-
-/// `uuid:TEXT` as the id it stands for; any other text as it is.
-fn resolved<'v>(key: &str, value: &'v str) -> Result<std::borrow::Cow<'v, str>, BuildError> {
-    match value.strip_prefix("uuid:") {
-        None => Ok(value.into()),
-        Some(text) if text.trim().is_empty() => Err(BuildError::EmptyId(key.to_owned())),
-        Some(text) => Ok(stable_id(text).to_string().into()),
-    }
-}
-
-/// Any JSON number, however large or exact.
-fn is_number(text: &str) -> bool {
-    text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
-        && serde_json::from_str::<&RawValue>(text).is_ok()
-        && text.trim().len() == text.len()
-}
-
-/// `text`, which is known to be JSON.
-fn raw_json(text: &str) -> Box<RawValue> {
-    RawValue::from_string(text.to_owned()).expect("it was found to be JSON")
-}
-
 /// What a dotted key may hold.
 fn kind_of(key: &str, known: &'static EventType) -> Result<FieldKind, BuildError> {
     let mut fields = known.fields;
@@ -254,6 +202,7 @@ fn kind_of(key: &str, known: &'static EventType) -> Result<FieldKind, BuildError
 mod tests {
     use serde_json::json;
 
+    use super::super::value::stable_id;
     use super::*;
     use crate::event::{Catalogue, catalogue};
 
@@ -325,6 +274,7 @@ mod tests {
             said(&["bogus=x"]).starts_with("userRoutingStatusEvents has no field \"bogus\"; the fields are")
         );
         assert!(said(&["agentId=uuid:"]).starts_with("agentId: uuid: needs"));
+        assert!(said(&["agentId="]).starts_with("agentId: the id is empty"));
         assert!(said(&["agentId=uuid: "]).starts_with("agentId: uuid: needs"));
         assert!(said(&["agent=uuid:x"]).contains("did you mean agentId?"));
         let wrong = said(&["status=Bored"]);

@@ -43,7 +43,7 @@ fn exchange(line: &[u8], socket: &Path, connected: impl FnOnce()) -> io::Result<
 
 fn judge(answer: &str, socket: &Path) -> Result<(), EmitError> {
     let answer: LineAnswer = serde_json::from_str(answer)
-        .map_err(|_| unreachable(socket, "its answer cannot be understood".to_owned()))?;
+        .map_err(|_| unreachable(socket, "cannot understand its answer".to_owned()))?;
     match TurnedAway::of(socket, answer.status, answer.message.as_deref().unwrap_or_default()) {
         Some(TurnedAway::NotAllowed(why)) => return Err(EmitError::Permission(why)),
         Some(TurnedAway::Crowded(why)) => return Err(EmitError::Crowded(why)),

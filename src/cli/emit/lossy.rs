@@ -8,9 +8,14 @@ use crate::event::{Field, FieldKind};
 /// Whether the value at `key` is text for people, which may lose a letter. `kind`: `None` where the table
 /// does not have the field.
 pub(super) fn is_free_text(key: &str, kind: Option<FieldKind>) -> bool {
-    let name = key.rsplit('.').next().unwrap_or(key);
     let is_text = matches!(kind, None | Some(FieldKind::Text | FieldKind::TextList));
-    is_text && !name.ends_with("Id") && !name.ends_with("Ids") && name != "eventDateTime"
+    is_text && !is_id(key) && key != "eventDateTime"
+}
+
+/// Whether the field at `key` holds an id or a list of them, by its name.
+pub(super) fn is_id(key: &str) -> bool {
+    let name = key.rsplit('.').next().unwrap_or(key);
+    name.ends_with("Id") || name.ends_with("Ids")
 }
 
 /// Adds to `replaced` the key of each free text in `event` that has a U+FFFD.

@@ -9,6 +9,7 @@ pub mod build;
 pub mod describe;
 mod handover;
 mod lossy;
+mod value;
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -26,9 +27,8 @@ use crate::event::catalogue;
 
 use super::access;
 use super::args::{self, EmitArgs};
-use super::exit::Exit;
 use super::locate::contact;
-use super::{complain, say};
+use super::{Exit, complain, say};
 use build::{BuildError, Built};
 
 /// Time for printing, if `--timeout` is over by then.
@@ -155,24 +155,19 @@ pub(super) fn command(path: Option<&Path>, args: EmitArgs) -> anyhow::Result<Exi
         let (path, stage, clock) = (path.map(Path::to_owned), stage.clone(), deadline.clock.clone());
         move || hand_over(path.as_deref(), &array, &args, &clock, &stage)
     };
-    let done = within(deadline.left(), work).unwrap_or_else(|| {
+    let built = within(deadline.left(), work).unwrap_or_else(|| {
         let stage = stage.lock().clone();
         Err(stage.late(deadline.timeout).into())
-    });
-    let exit = done.as_ref().map_or_else(super::exit::of, |_| Exit::Done);
-    // Whoever does not read what is said here keeps nobody waiting either.
-    within(deadline.left().max(LAST_WORDS), move || tell(&done));
-    Ok(exit)
+    })?;
+    // Whoever does not read the id keeps nobody waiting either: the event is accepted.
+    within(deadline.left().max(LAST_WORDS), move || tell(&built));
+    Ok(Exit::Done)
 }
 
-/// Prints the id of an accepted event, or what went wrong. The event is accepted whoever reads that.
-fn tell(done: &anyhow::Result<Built>) {
-    let built = match done {
-        Ok(built) => built,
-        Err(error) => return complain(&format!("trunkline: {error:#}")),
-    };
+/// Prints the id of an accepted event.
+fn tell(built: &Built) {
     for key in &built.replaced {
-        complain(&format!("trunkline: {key}: not UTF-8; the bytes that are not were replaced by U+FFFD"));
+        complain(&format!("trunkline: {key}: not UTF-8; invalid bytes were replaced by U+FFFD"));
     }
     let mut out = io::stdout().lock();
     let said = writeln!(out, "{}", built.event_id).and_then(|()| out.flush());

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -18,36 +19,51 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// The line with ids, all else untouched, and how many events it has. What is no body stays as it is:
-/// the daemon says what is wrong with it.
-pub(super) fn fill_ids(line: Vec<u8>) -> (Vec<u8>, usize) {
-    let Ok(text) = std::str::from_utf8(&line) else { return (line, 0) };
-    let Ok(arrays) = serde_json::from_str::<HashMap<Cow<'_, str>, Vec<&RawValue>>>(text) else {
-        return (line, 0);
+/// A line whose events have ids.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FilledLine {
+    pub(super) bytes: Vec<u8>,
+    /// How many it has; 0 if it is no body.
+    pub(super) events: usize,
+}
+
+/// A part of a line, and what to put in its place.
+struct Insertion {
+    part: Range<usize>,
+    text: String,
+}
+
+/// The line with ids, all else untouched. What is no body stays as it is: the daemon says what is wrong with it.
+pub(super) fn fill_ids(line: Vec<u8>) -> FilledLine {
+    let arrays = std::str::from_utf8(&line).ok().and_then(|text| {
+        Some((text, serde_json::from_str::<HashMap<Cow<'_, str>, Vec<&RawValue>>>(text).ok()?))
+    });
+    let Some((text, arrays)) = arrays else {
+        return FilledLine { bytes: line, events: 0 };
     };
     let mut count = 0;
     let mut edits = Vec::new();
     for event in arrays.values().flatten() {
         count += 1;
-        edits.extend(edit(text, event.get()));
+        edits.extend(insertion(text, event.get()));
     }
     if edits.is_empty() {
-        return (line, count);
+        return FilledLine { bytes: line, events: count };
     }
-    edits.sort_by_key(|edit| edit.0);
+    edits.sort_by_key(|edit| edit.part.start);
     let mut filled = String::with_capacity(text.len() + edits.len() * 64);
     let mut copied = 0;
-    for (start, end, insert) in edits {
-        filled.push_str(text.get(copied..start).unwrap_or_default());
-        filled.push_str(&insert);
-        copied = end;
+    for Insertion { part, text: id } in edits {
+        filled.push_str(text.get(copied..part.start).unwrap_or_default());
+        filled.push_str(&id);
+        copied = part.end;
     }
     filled.push_str(text.get(copied..).unwrap_or_default());
-    (filled.into_bytes(), count)
+    FilledLine { bytes: filled.into_bytes(), events: count }
 }
 
 /// What to put instead of which bytes of the line, if the event lacks its id.
-fn edit(line: &str, event: &str) -> Option<(usize, usize, String)> {
+fn insertion(line: &str, event: &str) -> Option<Insertion> {
     if !event.starts_with('{') {
         return None;
     }
@@ -59,11 +75,12 @@ fn edit(line: &str, event: &str) -> Option<(usize, usize, String)> {
             return None;
         }
         let start = raw.get().as_ptr() as usize - line.as_ptr() as usize;
-        return Some((start, start + raw.get().len(), format!("\"{id}\"")));
+        return Some(Insertion { part: start..start + raw.get().len(), text: format!("\"{id}\"") });
     }
     let is_empty = event.strip_prefix('{').unwrap_or_default().trim_start().starts_with('}');
     let comma = if is_empty { "" } else { "," };
-    Some((event_start + 1, event_start + 1, format!("\"eventId\":\"{id}\"{comma}")))
+    let part = event_start + 1..event_start + 1;
+    Some(Insertion { part, text: format!("\"eventId\":\"{id}\"{comma}") })
 }
 
 #[cfg(test)]
@@ -75,20 +92,21 @@ mod tests {
         let line =
             r#"{"a":[{"n":1.50},{ },{"eventId":null,"x":1},{"eventId":"e","eventDateTime":1}],"b":[7]}"#;
 
-        let (filled, count) = fill_ids(line.as_bytes().to_vec());
-        let text = String::from_utf8(filled).unwrap();
+        let FilledLine { bytes, events } = fill_ids(line.as_bytes().to_vec());
+        let text = String::from_utf8(bytes).unwrap();
 
-        assert_eq!(count, 5);
+        assert_eq!(events, 5);
         assert_eq!(text.matches("\"eventId\":\"").count(), 4);
         assert!(text.contains(r#","n":1.50},{"#) && text.contains(r#"{"eventId":"e","eventDateTime":1}"#));
         assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
-        assert_eq!(fill_ids(text.clone().into_bytes()).0, text.into_bytes());
+        assert_eq!(fill_ids(text.clone().into_bytes()).bytes, text.into_bytes());
     }
 
     #[test]
     fn what_is_no_body_stays_as_it_is() {
         for line in ["nonsense", "[]", "{\"a\":1}"] {
-            assert_eq!(fill_ids(line.as_bytes().to_vec()), (line.as_bytes().to_vec(), 0));
+            let bytes = line.as_bytes().to_vec();
+            assert_eq!(fill_ids(bytes.clone()), FilledLine { bytes, events: 0 });
         }
     }
 }

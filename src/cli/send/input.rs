@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use tokio::sync::mpsc::Sender;
 
-use super::fill::fill_ids;
+use super::fill::{FilledLine, fill_ids};
 
 /// Longest line that is read. Far above any `max_line`; the daemon gives the right answer to less.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
@@ -102,7 +102,7 @@ fn read_file(file: &PathBuf, lines: &Sender<Result<Line, InputError>>) -> io::Re
         if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
             continue;
         }
-        let (mut bytes, events) = fill_ids(line);
+        let FilledLine { mut bytes, events } = fill_ids(line);
         bytes.push(b'\n');
         let line = Line { bytes: bytes.into(), events, place: format!("{}:{number}", file.display()) };
         if lines.blocking_send(Ok(line)).is_err() {

@@ -22,8 +22,9 @@ pub(super) const USER_ROUTING_STATUS: &[Field] = &[
     req("sourceId", Text),
 ];
 
+/// The ids are documented as UUIDs, `eventId` of no version.
 pub(super) const CUSTOM_KPI_ATTRIBUTION: &[Field] = &[
-    req("eventId", Uuid4),
+    req("eventId", Uuid),
     req("eventDateTime", Time),
     req("kpiId", Text),
     req("associatedValue", Number),

@@ -1,4 +1,4 @@
-//! Numbers as people read them. Pure.
+//! Numbers, sizes and times as people read them. Pure.
 
 pub(super) use crate::admin::{span, thousands};
 
