@@ -22,6 +22,8 @@ pub enum Need {
     QueueDir,
     /// `emit.source_id`
     SourceId,
+    /// `ids.file`
+    IdsFile,
 }
 
 impl Need {
@@ -31,6 +33,7 @@ impl Need {
             Need::Stream => "ingest.stream.path",
             Need::QueueDir => "queue.dir",
             Need::SourceId => "emit.source_id",
+            Need::IdsFile => "ids.file",
         }
     }
 }
@@ -46,6 +49,8 @@ pub struct Contact {
     pub queue_dir: PathBuf,
     /// [`Need::SourceId`]
     pub source_id: Option<String>,
+    /// [`Need::IdsFile`]
+    pub ids_file: Option<PathBuf>,
     /// `[[ingest.extra_arrays]]`; none if they are at fault.
     pub extra_arrays: Vec<ExtraArray>,
     /// Why the default file does not count: it cannot be read, and these are defaults.
@@ -59,6 +64,7 @@ impl Contact {
             stream: config.ingest.stream.path,
             queue_dir: config.queue.dir,
             source_id: config.emit.source_id,
+            ids_file: config.ids.file,
             extra_arrays: config.ingest.extra_arrays,
             passed_over,
         }

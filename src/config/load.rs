@@ -9,7 +9,7 @@ use super::layers::Merged;
 use super::show::{self, Shown};
 use super::table::keys;
 use super::values::Values;
-use super::{Config, admin, daemon, emit, ingest, layers, log, queue, relay, upstream};
+use super::{Config, admin, daemon, emit, ids, ingest, layers, log, queue, relay, upstream};
 use crate::files;
 
 /// Read where no other file is named.
@@ -137,6 +137,7 @@ pub(super) fn examine(
     let config = Config {
         ingest: ingest::read(&mut values),
         emit: emit::read(&mut values),
+        ids: ids::read(&mut values),
         queue: queue::read(&mut values),
         relay: relay::read(&mut values),
         upstream: upstream::read(&mut values, credentials_dir.as_deref()),

@@ -13,6 +13,7 @@ mod contact;
 mod daemon;
 mod emit;
 mod error;
+mod ids;
 mod ingest;
 mod key;
 mod layers;
@@ -34,6 +35,7 @@ pub use contact::{Contact, Need, contact};
 pub use daemon::DaemonConfig;
 pub use emit::EmitConfig;
 pub use error::{ConfigError, ConfigFault, ConfigFaults, Origin};
+pub use ids::IdsConfig;
 pub use ingest::{HttpConfig, IngestConfig, StreamConfig, UnknownPolicy};
 pub use key::{ConfigKey, ValueType};
 pub use load::{Loaded, from_toml_str, load, load_with};
@@ -55,6 +57,8 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// `[emit]`
     pub emit: EmitConfig,
+    /// `[ids]`
+    pub ids: IdsConfig,
     /// `[queue]`
     pub queue: QueueConfig,
     /// `[relay]`

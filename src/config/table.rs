@@ -1,11 +1,20 @@
 //! Every key that there is: the sections' declarations, one after the other.
 
 use super::key::ConfigKey;
-use super::{admin, daemon, emit, ingest, log, queue, relay, upstream};
+use super::{admin, daemon, emit, ids, ingest, log, queue, relay, upstream};
 
 /// Every key, in the order of the sections.
 pub fn keys() -> impl Iterator<Item = &'static ConfigKey> {
-    [ingest::KEYS, emit::KEYS, queue::KEYS, relay::KEYS, upstream::KEYS, admin::KEYS, log::KEYS, daemon::KEYS]
-        .into_iter()
-        .flatten()
+    let sections = [
+        ingest::KEYS,
+        emit::KEYS,
+        ids::KEYS,
+        queue::KEYS,
+        relay::KEYS,
+        upstream::KEYS,
+        admin::KEYS,
+        log::KEYS,
+        daemon::KEYS,
+    ];
+    sections.into_iter().flatten()
 }

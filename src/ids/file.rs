@@ -32,7 +32,7 @@ const MAX_FAULTS: usize = 5;
 const COLUMNS: [&str; 3] = ["kind", "name", "id"];
 const BOM: &str = "\u{feff}";
 
-/// MapProblem a file is no map. What it says holds no name: it may stand in a log.
+/// Why a file is no map. What it says holds no name: it may stand in a log.
 #[derive(Debug, thiserror::Error)]
 #[error("ids.file {}: {}", .path.display(), .why)]
 pub struct MapError {

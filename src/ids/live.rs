@@ -41,7 +41,7 @@ struct FollowedFile {
 #[derive(Debug, Default)]
 struct MapState {
     map: Option<Arc<IdMap>>,
-    /// MapProblem the file as it is now is not in use.
+    /// Why the file as it is now is not in use.
     fault: Option<String>,
     stamp: Option<FileStamp>,
 }
@@ -81,7 +81,7 @@ impl LiveMap {
         self.0.shared.state.read().map.clone()
     }
 
-    /// MapProblem the file as it is now is not in use, without any name.
+    /// Why the file as it is now is not in use, without any name.
     pub fn fault(&self) -> Option<String> {
         self.0.shared.state.read().fault.clone()
     }

@@ -124,7 +124,7 @@ impl IdMap {
     }
 }
 
-/// MapProblem a name is not taken into a map.
+/// Why a name is not taken into a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameRefused {
     /// Nothing stands there.

@@ -209,6 +209,47 @@ fn an_accepted_event_is_0_whoever_takes_its_id() {
     eventually("it is delivered", || sandbox.taken().len() == 1);
 }
 
+#[test]
+fn names_become_the_ids_that_the_map_has_for_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, map) = (dir.path().join("trunkline.toml"), dir.path().join("ids.csv"));
+    let (user, queue) = (Uuid::new_v4(), Uuid::new_v4());
+    std::fs::write(&config, "[ids]\nfile = \"ids.csv\"\n").unwrap();
+    std::fs::write(
+        &map,
+        format!("kind,name,id\nuser,1042,{user}\nqueue,\"Büro \"\"Süd\"\", Bonn\",{queue}\n"),
+    )
+    .unwrap();
+    let config = config.to_str().unwrap();
+    let named = ["emit", "userRoutingStatusEvents", "status=Idle", "--config", config];
+
+    let (output, line) =
+        line_of(&["userRoutingStatusEvents", "agentId=user:1042", "--config", config].map(OsStr::new));
+    let (quoted, quoted_line) = line_of(
+        &["routingEstablishedEvents", "queueId=queue:Büro \"Süd\", Bonn", "--config", config].map(OsStr::new),
+    );
+    let unknown = trunkline().args(named).arg("agentId=user:1043").output().unwrap();
+    let other = trunkline().args(named).arg("agentId=queue:1042").output().unwrap();
+    std::fs::write(&map, format!("kind,name,id\nuser,1042,{user}\nuser,1042,{queue}\n")).unwrap();
+    let ambiguous = trunkline().args(named).arg("agentId=user:1042").output().unwrap();
+    std::fs::write(config, "").unwrap();
+    let without = trunkline().args(named).arg("agentId=user:1042").output().unwrap();
+
+    assert_eq!((output.status.code(), quoted.status.code()), (Some(0), Some(0)), "{output:?} {quoted:?}");
+    assert!(line.contains(&format!("\"agentId\":\"{user}\"")), "{line}");
+    assert!(quoted_line.contains(&format!("\"queueId\":\"{queue}\"")), "{quoted_line}");
+    let refused = [
+        (unknown, 64, "has no user \"1043\"; did you mean 1042?"),
+        (other, 64, "agentId takes user:NAME, not queue:NAME"),
+        (ambiguous, 78, "line 3: this user has another id in line 2"),
+        (without, 64, "ids.file is not set"),
+    ];
+    for (output, code, says) in refused {
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(said(&output).1.contains(says), "{output:?}");
+    }
+}
+
 /// A line that no socket's buffer holds: writing it fails once the daemon has refused the connection.
 fn long_event() -> String {
     format!(r#"{{"agentId":"a","sourceId":"s","status":"Idle","newerField":"{}"}}"#, "x".repeat(800_000))

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::build_error::BuildError;
 use super::lossy;
+use super::names::Names;
 use super::value::typed;
 use crate::config::nearest;
 use crate::event::{EventType, Field, FieldKind, RawObject, RawObjectError, one_line, raw_text};
@@ -25,58 +27,12 @@ pub struct BuildInput<'a> {
     pub words: &'a [OsString],
     /// `emit.source_id`
     pub source_id: Option<&'a str>,
+    /// The map of names.
+    pub names: Option<Names<'a>>,
     /// Used where the event has none.
     pub event_id: Uuid,
     /// Used where the event has none: RFC 3339.
     pub time: &'a str,
-}
-
-/// What is wrong with a word, what is allowed, in one line.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    /// No `=` in it.
-    #[error("{0:?} is not key=value")]
-    NotAPair(String),
-    /// The type has no such field.
-    #[error("{array} has no field {key:?}; {near}{all}; put a field newer than this build into --from-json")]
-    UnknownField {
-        /// The type.
-        array: String,
-        /// As it was given.
-        key: String,
-        /// The nearest field.
-        near: String,
-        /// All fields at that place.
-        all: String,
-    },
-    /// The value does not fit the field.
-    #[error("{key}: found {found:?}, must be {allowed}")]
-    BadValue {
-        /// Field.
-        key: String,
-        /// As it was given.
-        found: String,
-        /// In words.
-        allowed: String,
-    },
-    /// `uuid:` with nothing after it: all such events would get the same id.
-    #[error("{0}: uuid: needs a text after it; is a variable empty?")]
-    EmptyId(String),
-    /// An id without a value.
-    #[error("{0}: the id is empty; is a variable empty?")]
-    NoId(String),
-    /// Bytes that are no UTF-8 where the value is no free text.
-    #[error("{0}: the value is not UTF-8; invalid bytes are replaced only in free text")]
-    NotUtf8(String),
-    /// A word whose key is no UTF-8.
-    #[error("{0:?}: the key is not UTF-8")]
-    KeyNotUtf8(String),
-    /// The key leads through something that is no object.
-    #[error(transparent)]
-    NoObject(RawObjectError),
-    /// `--from-json` is no object.
-    #[error("--from-json: not a JSON object: {0}")]
-    BadJson(String),
 }
 
 /// A built event.
@@ -109,10 +65,10 @@ pub fn build(input: &BuildInput<'_>) -> Result<Built, BuildError> {
             .map_err(|_| BuildError::KeyNotUtf8(String::from_utf8_lossy(&word[..at]).into_owned()))?;
         let kind = input.known.map(|known| kind_of(key, known)).transpose()?;
         let value = match std::str::from_utf8(&word[at + 1..]) {
-            Ok(value) => typed(key, value, kind)?,
+            Ok(value) => typed(key, value, kind, input.names)?,
             Err(_) if lossy::is_free_text(key, kind) => {
                 replaced.push(key.to_owned());
-                typed(key, &String::from_utf8_lossy(&word[at + 1..]), kind)?
+                typed(key, &String::from_utf8_lossy(&word[at + 1..]), kind, None)?
             }
             Err(_) => return Err(BuildError::NotUtf8(key.to_owned())),
         };
@@ -215,6 +171,7 @@ mod tests {
             json: None,
             words: &words,
             source_id,
+            names: None,
             event_id: Uuid::from_u128(7),
             time: "2026-07-01T12:00:00.000Z",
         };
@@ -293,6 +250,7 @@ mod tests {
             json: Some(json.as_bytes()),
             words: &words,
             source_id: None,
+            names: None,
             event_id: Uuid::from_u128(7),
             time: "2026-07-01T12:00:00.000Z",
         };
@@ -319,6 +277,7 @@ mod tests {
                 json,
                 words: &words,
                 source_id: None,
+                names: None,
                 event_id: Uuid::from_u128(7),
                 time: "2026-07-01T12:00:00.000Z",
             })

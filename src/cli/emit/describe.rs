@@ -8,8 +8,8 @@ use crate::event::{EventType, Field, FieldKind, Lane, catalogue};
 pub fn kind(kind: &FieldKind) -> String {
     match kind {
         FieldKind::Text => "text".to_owned(),
-        FieldKind::Uuid4 => "a UUID of version 4, or uuid:TEXT".to_owned(),
-        FieldKind::Uuid => "a UUID, or uuid:TEXT".to_owned(),
+        FieldKind::Uuid4 => "a UUID of version 4, uuid:TEXT, or a name such as user:1042".to_owned(),
+        FieldKind::Uuid => "a UUID, uuid:TEXT, or a name such as user:1042".to_owned(),
         FieldKind::Time => "a time with a zone, as 2026-07-01T12:00:00.000Z".to_owned(),
         FieldKind::Bool => "true or false".to_owned(),
         FieldKind::Number => "a number".to_owned(),

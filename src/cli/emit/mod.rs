@@ -6,9 +6,11 @@
 //! Not here: how the event is made (`build`), what its fields are (`describe`).
 
 pub mod build;
+pub mod build_error;
 pub mod describe;
 mod handover;
 mod lossy;
+pub mod names;
 mod value;
 
 use std::ffi::OsStr;
@@ -24,12 +26,15 @@ use parking_lot::Mutex;
 use crate::clock::{Clock, Mono};
 use crate::config::Need;
 use crate::event::catalogue;
+use crate::ids::{self, MapError};
 
 use super::access;
 use super::args::{self, EmitArgs};
 use super::locate::contact;
 use super::{Exit, complain, say};
-use build::{BuildError, Built};
+use build::Built;
+use build_error::BuildError;
+use names::Names;
 
 /// Time for printing, if `--timeout` is over by then.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -43,6 +48,9 @@ pub enum EmitError {
     /// Neither the table nor the configuration has such an array.
     #[error("unknown array {0:?}; see `trunkline emit --list`")]
     UnknownArray(String),
+    /// The map of names cannot be used.
+    #[error(transparent)]
+    Names(#[from] MapError),
     /// Nobody answered in time.
     #[error("{socket}: the daemon is not reachable: {reason}; is it running?", socket = .socket.display())]
     Unreachable {
@@ -82,6 +90,7 @@ impl EmitError {
                 Exit::Unreachable
             }
             EmitError::Permission(_) => Exit::Permission,
+            EmitError::Names(_) => Exit::Configuration,
             EmitError::Refused(_) | EmitError::Input(_) => Exit::Failed,
         }
     }
@@ -91,6 +100,7 @@ impl EmitError {
 #[derive(Clone, Debug)]
 enum Stage {
     Configuration,
+    Names,
     Input,
     /// A place among the connections that wait to be accepted.
     Place(PathBuf),
@@ -101,6 +111,7 @@ impl Stage {
     fn late(self, timeout: Duration) -> EmitError {
         let what = match self {
             Stage::Configuration => "reading the configuration",
+            Stage::Names => "reading the map of names",
             Stage::Input => "reading standard input",
             Stage::Place(socket) => return EmitError::Crowded(access::busy(&socket)),
             Stage::Answer(socket) => {
@@ -190,12 +201,21 @@ fn hand_over(
 ) -> anyhow::Result<Built> {
     let known = catalogue::by_name(array);
     // A dialplan that names the socket needs no configuration.
-    let needs: &[Need] =
-        if args.socket.is_some() { &[Need::SourceId] } else { &[Need::Stream, Need::SourceId] };
-    let contact = contact(path, needs)?;
+    let mut needs = vec![Need::SourceId];
+    if args.socket.is_none() {
+        needs.push(Need::Stream);
+    }
+    let has_names = names::may_be_in(&args.fields);
+    if has_names {
+        needs.push(Need::IdsFile);
+    }
+    let contact = contact(path, &needs)?;
     if known.is_none() && !contact.extra_arrays.iter().any(|extra| &*extra.name == array) {
         return Err(EmitError::UnknownArray(array.to_owned()).into());
     }
+    *stage.lock() = Stage::Names;
+    let ids_file = contact.ids_file.as_deref().filter(|_| has_names);
+    let map = ids_file.map(ids::read).transpose().map_err(EmitError::Names)?;
     *stage.lock() = Stage::Input;
     let stdin = match &args.from_json {
         Some(json) if json == OsStr::new("-") => Some(standard_input()?),
@@ -208,6 +228,7 @@ fn hand_over(
         json: stdin.as_deref().or(args.from_json.as_deref().map(OsStr::as_bytes)),
         words: &args.fields,
         source_id: contact.source_id.as_deref(),
+        names: ids_file.zip(map.as_ref()).map(|(file, map)| Names { file, map }),
         event_id: uuid::Uuid::new_v4(),
         time: &now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
     })

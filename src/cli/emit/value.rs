@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
-use super::build::BuildError;
+use super::build_error::BuildError;
 use super::lossy;
+use super::names::{self, Names};
 use crate::event::{FieldKind, raw_text};
 
 /// Namespace of `uuid:TEXT`: any fixed UUID; changing it changes every id.
@@ -18,9 +19,15 @@ pub(super) fn stable_id(text: &str) -> Uuid {
 }
 
 /// The value as its field wants it; of an array that the table does not have, as text.
-pub(super) fn typed(key: &str, value: &str, kind: Option<FieldKind>) -> Result<Box<RawValue>, BuildError> {
+pub(super) fn typed(
+    key: &str,
+    value: &str,
+    kind: Option<FieldKind>,
+    names: Option<Names<'_>>,
+) -> Result<Box<RawValue>, BuildError> {
+    let resolved = |value| resolved(key, value, kind, names);
     let Some(kind) = kind else {
-        return Ok(raw_text(&resolved(key, value)?));
+        return Ok(raw_text(&resolved(value)?));
     };
     let bad = || BuildError::BadValue {
         key: key.to_owned(),
@@ -31,25 +38,30 @@ pub(super) fn typed(key: &str, value: &str, kind: Option<FieldKind>) -> Result<B
         FieldKind::Bool if matches!(value, "true" | "false") => Ok(raw_json(value)),
         FieldKind::Number if is_number(value) => Ok(raw_json(value)),
         FieldKind::TextList => {
-            let items: Result<Vec<_>, _> = value.split(',').map(|item| resolved(key, item.trim())).collect();
+            let items: Result<Vec<_>, _> = value.split(',').map(|item| resolved(item.trim())).collect();
             Ok(to_raw_value(&items?).expect("strings always serialise"))
         }
         FieldKind::Enum(values) if values.contains(&value) => Ok(raw_text(value)),
         FieldKind::Text | FieldKind::Uuid4 | FieldKind::Uuid | FieldKind::Time => {
-            Ok(raw_text(&resolved(key, value)?))
+            Ok(raw_text(&resolved(value)?))
         }
         FieldKind::Bool | FieldKind::Number | FieldKind::Enum(_) => Err(bad()),
         FieldKind::Object(_) | FieldKind::TextMap => Err(bad()),
     }
 }
 
-/// `uuid:TEXT` as the id it stands for; any other text as it is.
-fn resolved<'v>(key: &str, value: &'v str) -> Result<Cow<'v, str>, BuildError> {
+/// `uuid:TEXT`, or a name of the map, as the id it stands for; any other text as it is.
+fn resolved<'v>(
+    key: &str,
+    value: &'v str,
+    kind: Option<FieldKind>,
+    names: Option<Names<'_>>,
+) -> Result<Cow<'v, str>, BuildError> {
     match value.strip_prefix("uuid:") {
-        None if value.trim().is_empty() && lossy::is_id(key) => Err(BuildError::NoId(key.to_owned())),
-        None => Ok(value.into()),
         Some(text) if text.trim().is_empty() => Err(BuildError::EmptyId(key.to_owned())),
         Some(text) => Ok(stable_id(text).to_string().into()),
+        None if value.trim().is_empty() && lossy::is_id(key) => Err(BuildError::NoId(key.to_owned())),
+        None => Ok(names::find(key, value, kind, names)?.map_or(value.into(), Cow::Owned)),
     }
 }
 
