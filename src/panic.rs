@@ -5,7 +5,10 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+
+use parking_lot::Mutex;
 
 thread_local! {
     /// Calls on this thread whose panic is caught and dealt with.
@@ -41,12 +44,23 @@ pub fn on_panic(end: impl Fn() + Send + Sync + 'static) {
         let trace = Some(Backtrace::capture()).filter(|trace| trace.status() == BacktraceStatus::Captured);
         let backtrace = trace.map(|trace| trace.to_string());
         if FENCED.get() > 0 || thread.starts_with(FENCED_THREADS) {
-            tracing::error!(place, thread, backtrace, "the store panicked");
+            // A disk that fails for hours does so at the same place each time; whoever asked tells the error.
+            if is_first_at(place.as_deref()) {
+                tracing::error!(place, thread, backtrace, "the store panicked");
+            } else {
+                tracing::debug!(place, thread, "the store panicked");
+            }
             return;
         }
         tracing::error!(place, thread, backtrace, "a panic, which is a bug in trunkline: stopping");
         end();
     }));
+}
+
+/// Whether no panic was logged at this place before.
+fn is_first_at(place: Option<&str>) -> bool {
+    static LOGGED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    LOGGED.lock().insert(place.unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]
