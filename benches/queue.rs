@@ -22,6 +22,31 @@ use trunkline::metrics::Metrics;
 use trunkline::queue::{AppendError, Appended, Backlog, Outcome, Queue, Settlement, Stored};
 use uuid::Uuid;
 
+mod syncs {
+    //! Counts the syncs of this process, by standing in for libc's functions.
+    #![expect(unsafe_code, reason = "the one way to count them where sled makes them")]
+
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static SYNCS: AtomicU64 = AtomicU64::new(0);
+
+    pub(crate) fn count() -> u64 {
+        SYNCS.load(Ordering::Relaxed)
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn fsync(fd: i32) -> i32 {
+        SYNCS.fetch_add(1, Ordering::Relaxed);
+        unsafe { libc::syscall(libc::SYS_fsync, fd) as i32 }
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn fdatasync(fd: i32) -> i32 {
+        SYNCS.fetch_add(1, Ordering::Relaxed);
+        unsafe { libc::syscall(libc::SYS_fdatasync, fd) as i32 }
+    }
+}
+
 const RUNS: usize = 5;
 const BODY_BYTES: usize = 600;
 /// Events of a run by group: enough for about a second.
@@ -263,6 +288,49 @@ fn rates() {
     }
 }
 
+/// How fast events come one by one in `costs`, and how many: the first come so far apart that the queue is
+/// at rest in between.
+const COSTS: &[(&str, Duration, usize)] = &[
+    ("every 5 s", Duration::from_secs(5), 24),
+    ("1/s", Duration::from_secs(1), 60),
+    ("10/s", Duration::from_millis(100), 300),
+    ("1,000/s", Duration::from_millis(1), 10_000),
+];
+
+/// Syncs and bytes written for each event, delivered as soon as it is there, with all that follows.
+fn costs() {
+    println!("\nan event of {BODY_BYTES} bytes at a time, delivered at once");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for &(name, apart, events) in COSTS {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let config = config::Queue { dedupe_window: Duration::from_secs(900), ..settings(dir.path()) };
+        let queue = Queue::open(&config, Clock::system(), Arc::new(Metrics::new())).unwrap();
+        let array = Catalogue::new(&[]).find("holdUpdatedEvents").unwrap().array();
+        let (writer, reader) = (queue.writer(), queue.reader());
+        let cost = runtime.block_on(async {
+            // What a start makes is none of the events'.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let (syncs, bytes) = (syncs::count(), proc("io", "write_bytes:"));
+            let mut ticks = tokio::time::interval(apart);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let mut from = 1;
+            for _ in 0..events {
+                ticks.tick().await;
+                let accepted_at_ms = Clock::system().unix_ms();
+                all_stored(writer.submit(vec![Envelope { accepted_at_ms, ..event(&array) }]).await);
+                let page = reader.read(Lane::Conversations, from, 10, 1 << 20).await.unwrap();
+                from = page.next;
+                reader.settle(delivered(page.events)).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            (syncs::count() - syncs, proc("io", "write_bytes:") - bytes)
+        });
+        let each = |total: u64| total as f64 / events as f64;
+        println!("  {name:>10}: {:>6.2} syncs, {:>8.0} bytes written an event", each(cost.0), each(cost.1));
+        queue.close();
+    }
+}
+
 fn main() {
     trunkline::memory::keep_small();
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -274,12 +342,14 @@ fn main() {
         ["busy", dir] => busy(Path::new(dir)),
         ["rates"] => rates(),
         ["starts"] => starts(),
+        ["costs"] => costs(),
         _ => {
             rates();
             println!("\nall lanes written and drained at once, deduplication full");
             let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
             in_a_fresh_process("busy", dir.path());
             starts();
+            costs();
         }
     }
 }
