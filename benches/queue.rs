@@ -303,7 +303,7 @@ fn costs() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     for &(name, apart, events) in COSTS {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let config = config::Queue { dedupe_window: Duration::from_secs(900), ..settings(dir.path()) };
+        let config = config::QueueConfig { dedupe_window: Duration::from_secs(900), ..settings(dir.path()) };
         let queue = Queue::open(&config, Clock::system(), Arc::new(Metrics::new())).unwrap();
         let array = Catalogue::new(&[]).find("holdUpdatedEvents").unwrap().array();
         let (writer, reader) = (queue.writer(), queue.reader());

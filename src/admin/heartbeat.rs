@@ -70,7 +70,7 @@ impl Heartbeat {
 
     async fn watch_committer(&self) {
         // While it commits it does not answer, and its last answer grows old.
-        while let Some(health) = self.caretaker.vitals().await {
+        while let Some(health) = self.caretaker.health().await {
             self.note_queue(health);
             tokio::time::sleep(EVERY).await;
         }
@@ -119,7 +119,7 @@ impl Heartbeat {
 
     /// How the queue is now, or was when it last answered.
     pub(super) async fn ask_queue(&self) -> QueueHealth {
-        if let Ok(Some(health)) = tokio::time::timeout(QUEUE_ANSWERS_WITHIN, self.caretaker.vitals()).await {
+        if let Ok(Some(health)) = tokio::time::timeout(QUEUE_ANSWERS_WITHIN, self.caretaker.health()).await {
             self.note_queue(health);
         }
         self.last_queue()

@@ -52,7 +52,8 @@ impl Tracer {
         let entries = found.map_err(|_| QueueError::Storage(Panicked.to_string()))??;
         is_cut |= entries.len() >= PARTS_MAX;
         let ended = |stored: &Stored| {
-            let is_end = |entry: &&LedgerEntry| matches!(entry.fate, Fate::Delivered | Fate::Dead(_));
+            let is_end =
+                |entry: &&LedgerEntry| matches!(entry.fate, Fate::Delivered | Fate::Dead(_) | Fate::Lost);
             let mut ends = entries.iter().filter(is_end);
             ends.any(|entry| (entry.lane, entry.seq) == (stored.event.lane, stored.seq))
         };
@@ -165,6 +166,7 @@ fn settled(entry: &LedgerEntry) -> TracePart {
         Fate::Replayed => ("replayed", None),
         Fate::Superseded => ("superseded", None),
         Fate::AgedOut => ("expired", None),
+        Fate::Lost => ("lost", None),
     };
     let text = |id: &Option<std::sync::Arc<str>>| id.as_deref().map(str::to_owned);
     TracePart {
@@ -173,7 +175,8 @@ fn settled(entry: &LedgerEntry) -> TracePart {
         lane: entry.lane.name().to_owned(),
         seq: entry.seq,
         accepted_at_ms: entry.accepted_at_ms,
-        door: entry.door.name().to_owned(),
+        // Of what was lost only the id is known.
+        door: if entry.fate == Fate::Lost { "unknown" } else { entry.door.name() }.to_owned(),
         uid: known(entry.uid),
         conversation: text(&entry.ids.conversation),
         communication: text(&entry.ids.communication),

@@ -79,6 +79,7 @@ fn way(part: &TracePart) -> Vec<String> {
                 "replayed" => "dead letter replayed by an operator",
                 "superseded" => "dead letter replaced: the event was sent again",
                 "expired" => "dead letter discarded: too old",
+                "lost" => "lost: its data on disk is damaged; send it again",
                 other => other,
             };
             lines.push(format!("{} {words}{reason}{attempts}{status}", time(*at_ms)));

@@ -153,6 +153,11 @@ impl Ages {
         Self { clock, now }
     }
 
+    /// Now, in milliseconds of boot time.
+    pub fn now_boot_ms(&self) -> i64 {
+        self.now.ms()
+    }
+
     /// How old the record with this stamp is, milliseconds since 1970.
     pub fn of(&self, stamp_ms: i64) -> Duration {
         self.clock.age(stamp_ms, self.now)

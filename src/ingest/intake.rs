@@ -149,6 +149,7 @@ fn refusal(position: &EventPosition, error: &AppendError) -> Refusal {
 fn words(error: &AppendError) -> String {
     match error {
         AppendError::Storage(_) => "storage fault, it was not stored".to_owned(),
+        AppendError::DirectoryGone { .. } => "the queue's directory is gone, it was not stored".to_owned(),
         AppendError::TooLarge { .. }
         | AppendError::Full { .. }
         | AppendError::LaneFull { .. }
@@ -163,6 +164,7 @@ const fn reason(error: &AppendError) -> &'static str {
         AppendError::Full { .. } => "full",
         AppendError::LaneFull { .. } => "lane_full",
         AppendError::DiskLow { .. } => "disk_low",
+        AppendError::DirectoryGone { .. } => "directory_gone",
         AppendError::Storage(_) => "storage",
         AppendError::Stopping => "stopping",
     }

@@ -10,113 +10,104 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::clock::{Clock, Mono};
+use crate::clock::{Ages, Clock, Mono};
 use crate::config;
 use crate::event::{Door, Envelope, Lane};
 use crate::metrics::{LaneLabel, Metrics};
 
+use super::health::Health;
 use super::job::{AppendResult, Job, Replaying, Settling, Slot, WaitingAppend};
 use super::types::{AppendError, Appended, Outcome, QueueError, QueueHealth, ReplayError, Seq, Settlement};
 use crate::queue::format::entry::{Fate, LedgerEntry};
 use crate::queue::format::letter::DeadLetter;
+use crate::queue::log::header::TimeRange;
 use crate::queue::log::ids::Identity;
+use crate::queue::state::dead::KnownLetter;
 use crate::queue::state::dedupe::Dedupe;
 use crate::queue::state::limits::Limits;
-use crate::queue::state::retention::Aging;
+use crate::queue::state::retention::Retention;
 use crate::queue::state::shared::Shared;
 
 /// Events in one commit at most: bounds how long the first of them waits.
 const MAX_GROUP: usize = 8_192;
 /// Quiet after which bodies that are settled leave the disk; also the pace of looking after it.
 const REST_AFTER: Duration = Duration::from_secs(2);
-/// How long an append that failed says that the next will: behind a probe, none may come to show otherwise.
-const FAULT_COUNTS_FOR: Duration = Duration::from_secs(30);
 /// Pace of what goes by age.
-const AGING_EVERY: Duration = Duration::from_secs(60);
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
     pub(super) dedupe: Dedupe,
     pub(super) limits: Limits,
-    pub(super) aging: Aging,
+    pub(super) retention: Retention,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) settling_fails: bool,
-    /// Why the last append failed, if it did.
-    pub(super) append_fault: Option<(AppendError, Mono)>,
-    /// When an event of the lane was last refused since the lane is full.
-    pub(super) lane_full_at: [Option<Mono>; Lane::ALL.len()],
+    pub(super) health: Health,
 }
 
 impl Committer {
     /// Works until [`Job::Close`]; what was asked before it is done.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         let mut is_rested = false;
+        let mut worked_at = self.clock.mono();
         let mut looked_after = self.look_after(false);
         loop {
-            let pace = if is_rested { AGING_EVERY } else { REST_AFTER };
-            // A question about our health is no work: it neither ends the quiet nor puts off what is due.
-            let wait = pace.saturating_sub(self.clock.mono().since(looked_after));
-            match jobs.recv_timeout(if is_rested { wait } else { pace }) {
-                Ok(Job::QueueHealth(answer)) => {
-                    let _ = answer.send(self.vitals());
+            // Questions about our health are no work: they neither end the quiet nor put off what is due.
+            let (since, pace) =
+                if is_rested { (looked_after, RETENTION_EVERY) } else { (worked_at, REST_AFTER) };
+            match jobs.recv_timeout(pace.saturating_sub(self.clock.mono().since(since))) {
+                Ok(Job::Health(answer)) => {
+                    let _ = answer.send(self.report_health());
+                    if self.clock.mono().since(since) < pace {
+                        continue;
+                    }
                 }
                 Ok(job) => {
                     if !self.group(job, jobs) {
                         return self.shared.close();
                     }
                     is_rested = false;
-                    if self.clock.mono().since(looked_after) >= REST_AFTER {
+                    worked_at = self.clock.mono();
+                    if worked_at.since(looked_after) >= REST_AFTER {
                         looked_after = self.look_after(false);
                     }
+                    continue;
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    is_rested = true;
-                    looked_after = self.look_after(true);
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.shared.close(),
             }
+            is_rested = true;
+            looked_after = self.look_after(true);
         }
     }
 
     fn look_after(&mut self, is_quiet: bool) -> Mono {
-        let now_ms = self.clock.unix_ms();
-        self.shared.rest(is_quiet, now_ms);
-        self.aging.run_if_due(&self.shared, now_ms);
+        self.end_lost();
+        self.shared.rest(is_quiet);
+        self.retention.run_if_due(&self.shared, &self.clock);
         self.limits.look();
-        self.tell(now_ms);
+        let gone = self.limits.directory_gone();
+        self.health.directory_looked_at(gone.as_ref(), self.clock.mono());
+        self.publish_metrics();
         self.clock.mono()
     }
 
-    fn vitals(&mut self) -> QueueHealth {
+    fn report_health(&mut self) -> QueueHealth {
         self.limits.look();
-        let now = self.clock.mono();
-        let is_fresh = |at: &Mono| now.since(*at) < FAULT_COUNTS_FOR;
-        let fault = self.append_fault.as_ref().filter(|(_, at)| is_fresh(at)).map(|(error, _)| error.clone());
-        let refusal = fault.or_else(|| self.limits.refusal());
-        let full_lanes = match &refusal {
-            Some(_) => Vec::new(),
-            // Small events may still fit where large ones are refused: what was said counts.
-            None => {
-                let was_refused =
-                    |lane: &Lane| self.lane_full_at[lane.index()].as_ref().is_some_and(is_fresh);
-                let is_full = |lane: &Lane| was_refused(lane) || self.limits.is_lane_full(*lane);
-                Lane::ALL.into_iter().filter(is_full).collect()
-            }
-        };
-        QueueHealth { refusal, full_lanes, settling_fails: self.settling_fails }
+        self.health.report(&self.limits, self.clock.mono())
     }
 
     /// The directory and what was built for the window of repeats stay as they are.
     fn configure(&mut self, config: &config::QueueConfig) {
         self.limits.configure(config);
-        self.aging.configure(config.dead_letters_max_age);
+        self.retention.configure(config.dead_letters_max_age);
         self.shared.ledger().configure(config.keep_ledger, config.keep_ledger_size);
         self.metrics.queue_max_bytes.set(config.max_size.cast_signed());
     }
 
-    fn tell(&self, now_ms: i64) {
+    fn publish_metrics(&self) {
         let metrics = &self.metrics;
+        let now_ms = self.clock.ages().now_boot_ms();
         metrics.dedupe_effective_seconds.set(self.dedupe.effective(now_ms).as_secs_f64());
         let (used, free) = self.limits.known();
         metrics.queue_disk_bytes.set(used.cast_signed());
@@ -148,14 +139,15 @@ impl Committer {
                     let Replaying { letter, event, answer } = *replaying;
                     let _ = answer.send(self.replay(letter, event));
                 }
-                Job::QueueHealth(answer) => {
-                    let _ = answer.send(self.vitals());
+                Job::Health(answer) => {
+                    let _ = answer.send(self.report_health());
                 }
                 Job::Configure(config) => self.configure(&config),
                 Job::Close => is_open = false,
             }
             next = if is_open && events < MAX_GROUP { jobs.try_recv().ok() } else { None };
         }
+        self.end_lost();
         if !settles.is_empty() {
             self.settle(settles);
         }
@@ -167,28 +159,26 @@ impl Committer {
     }
 
     fn append(&mut self, appends: Vec<WaitingAppend>) {
-        let now_ms = self.clock.unix_ms();
+        let (now_ms, ages) = (self.clock.unix_ms(), self.clock.ages());
         self.limits.look();
         let mut group = Group::default();
         let mut answers = Vec::with_capacity(appends.len());
         for WaitingAppend { events, answer } in appends {
             let slots: Vec<Slot> =
-                events.into_iter().map(|event| self.admit(event, now_ms, &mut group)).collect();
+                events.into_iter().map(|event| self.admit(event, now_ms, &ages, &mut group)).collect();
             answers.push((slots, answer));
         }
         let mut outcome: BTreeMap<Lane, Result<Seq, AppendError>> = BTreeMap::new();
         for (lane, events) in &group.lanes {
-            let result = self.shared.append(*lane, events).map_err(|error| AppendError::Storage(error.0));
-            self.tell_of_appending(*lane, result.as_ref().err());
+            let result = self.store(*lane, events);
             if result.is_err() {
                 events.iter().for_each(|event| self.dedupe.forget(Identity::of(event)));
             }
             outcome.insert(*lane, result);
         }
         let is_stored = |lane: &Lane| matches!(outcome.get(lane), Some(Ok(_)));
-        let stored = group.superseded.iter().filter(|(lane, ..)| is_stored(lane));
-        let superseded: Vec<(Identity, Seq)> =
-            stored.map(|(_, identity, number)| (*identity, *number)).collect();
+        let mut superseded = group.superseded;
+        superseded.retain(|letter| is_stored(&letter.lane));
         self.supersede(&superseded);
         for (slots, answer) in answers {
             let results: AppendResult = slots.into_iter().map(|slot| slot.result(&outcome)).collect();
@@ -197,35 +187,47 @@ impl Committer {
         }
     }
 
-    fn admit(&mut self, mut event: Envelope, now_ms: i64, group: &mut Group) -> Slot {
+    /// Stores events of a lane. Where there is no room, what can be done without gives way first.
+    fn store(&mut self, lane: Lane, events: &[Envelope]) -> Result<Seq, AppendError> {
+        let stored = match self.shared.append(lane, events) {
+            Err(error) if self.shared.makes_space(&error) => self.shared.append(lane, events),
+            result => result,
+        };
+        let result = stored.map_err(|error| AppendError::Storage(error.words));
+        self.health.appended(lane, result.as_ref().err(), self.clock.mono());
+        // Synced, but where nobody will find it.
+        result.and_then(|first| self.limits.directory_gone().map_or(Ok(first), Err))
+    }
+
+    fn admit(&mut self, mut event: Envelope, now_ms: i64, ages: &Ages, group: &mut Group) -> Slot {
         let (lane, identity) = (event.lane, Identity::of(&event));
         let is_replay = event.door == Door::Replay;
         if is_replay {
             event.accepted_at_ms = now_ms;
         }
-        if !is_replay && self.dedupe.is_on() && self.dedupe.seen(identity, now_ms) {
+        if !is_replay && self.dedupe.is_on() && self.dedupe.seen(identity, ages.now_boot_ms()) {
             return Slot::Duplicate(lane);
         }
         if let Err(refused) = self.limits.check(&event) {
             if let AppendError::LaneFull { lane } = &refused {
-                self.lane_full_at[lane.index()] = Some(self.clock.mono());
+                self.health.lane_is_full(*lane, self.clock.mono());
             }
             return Slot::Refused(refused);
         }
         // A replay ends its letter itself, once it is told that it was stored.
         if !is_replay && let Some(number) = self.shared.dead().find(identity) {
-            group.superseded.push((lane, identity, number));
+            group.superseded.push(KnownLetter { lane, identity, number });
         }
-        self.dedupe.remember(identity, event.accepted_at_ms);
+        self.dedupe.remember(identity, ages.boot_ms(event.accepted_at_ms));
         let events = group.lanes.entry(lane).or_default();
         events.push(event);
         Slot::Nth(lane, events.len() as u64 - 1)
     }
 
     /// Letters whose events were accepted anew. At worst one stays, and may be replayed in vain.
-    fn supersede(&self, letters_of: &[(Identity, Seq)]) {
+    fn supersede(&self, superseded: &[KnownLetter]) {
         let mut letters = Vec::new();
-        for &(identity, number) in letters_of {
+        for &KnownLetter { identity, number, .. } in superseded {
             match self.shared.dead().letter(number, &self.shared.quarantine) {
                 // The index knows them by a hash only.
                 Ok(found) => {
@@ -264,97 +266,102 @@ impl Committer {
         self.shared.end_letters(letters, fate, self.clock.unix_ms())
     }
 
-    fn settle(&mut self, settles: Vec<Settling>) {
+    /// Writes outcomes down and answers. Letters come first, then the ledger, then memory:
+    ///
+    /// | letters | ledger | a job without a death | a job with one |
+    /// |---|---|---|---|
+    /// | ok | ok | all settled, `Ok` | all settled, the ids of the dead forgotten, `Ok` |
+    /// | ok | err | deliveries done with, the ledger's error | deliveries done with, the ledger's error |
+    /// | err | ok | all settled, `Ok` | deliveries done with, the letters' error |
+    /// | err | err | deliveries done with, the ledger's error | deliveries done with, the letters' error |
+    ///
+    /// A delivery is done with even if that could not be written: nobody sends it again in this process,
+    /// and its segment's space may be what is missing. An error says that the same call must come again.
+    fn settle(&mut self, jobs: Vec<Settling>) {
         let now_ms = self.clock.unix_ms();
-        // Bitmap before, and told so in vain: its letter may have ended since.
-        let shared = self.shared.clone();
-        let is_new = |settlement: &&Settlement| {
-            matches!(settlement.outcome, Outcome::Dead { .. })
-                && !shared.is_settled(settlement.stored.event.lane, settlement.stored.seq)
-        };
-        let dead: Vec<&Settlement> =
-            settles.iter().flat_map(|settling| &settling.settlements).filter(is_new).collect();
-        let buried = self.bury(&dead, now_ms);
-        // Where no letter could be written, the others of the group are settled all the same.
-        let has_dead = |settling: &Settling| {
-            settling.settlements.iter().any(|settlement| matches!(settlement.outcome, Outcome::Dead { .. }))
-        };
-        let may_settle = |settling: &Settling| buried.is_ok() || !has_dead(settling);
-        let (good, held): (Vec<&Settling>, Vec<&Settling>) =
-            settles.iter().partition(|settling| may_settle(settling));
-        let all: Vec<&Settlement> = good.iter().flat_map(|settling| &settling.settlements).collect();
-        let entries: Vec<LedgerEntry> = all.iter().map(|settlement| entry_of(settlement, now_ms)).collect();
+        let deaths = self.new_deaths(&jobs);
+        let letters = self.write_dead_letters(&deaths, now_ms);
+        let (waiting, ready): (Vec<&Settling>, Vec<&Settling>) =
+            jobs.iter().partition(|job| letters.is_err() && job.has_death());
+        let waiting: Vec<&Settlement> = waiting.into_iter().flat_map(|job| &job.settlements).collect();
+        let ready: Vec<&Settlement> = ready.into_iter().flat_map(|job| &job.settlements).collect();
+        let entries: Vec<LedgerEntry> = ready.iter().map(|settlement| entry_of(settlement, now_ms)).collect();
         let recorded = self.shared.record(&entries).map_err(QueueError::from);
-        // What was delivered is done, whether that could be written or not: a segment of which all is
-        // done needs no writing, and its space may be what is missing.
-        let delivered = |settlement: &&&Settlement| settlement.outcome == Outcome::Delivered;
-        let mut done: Vec<&Settlement> = all.clone();
-        if recorded.is_err() {
-            done = all.iter().filter(delivered).copied().collect();
+        let is_done = |settlement: &&Settlement| settlement.outcome == Outcome::Delivered;
+        match &recorded {
+            Ok(()) => self.mark_settled(ready.into_iter().chain(waiting.into_iter().filter(is_done))),
+            Err(_) => self.mark_settled(ready.into_iter().chain(waiting).filter(is_done)),
         }
-        let waiting: Vec<&Settlement> = held.iter().flat_map(|settling| &settling.settlements).collect();
-        done.extend(waiting.iter().filter(delivered));
+        if recorded.is_ok() && letters.is_ok() {
+            // A dead letter may come again: mended by its producer, or replayed.
+            let ids: Vec<Identity> = deaths.iter().map(|death| Identity::of(&death.stored.event)).collect();
+            ids.into_iter().for_each(|id| self.dedupe.forget(id));
+        }
+        // Dead letters that are full are told by the lane that makes them: nothing is wrong with the disk.
+        let is_fault = |error: &&QueueError| !matches!(error, QueueError::DeadLettersFull);
+        let fault = letters.as_ref().err().filter(is_fault).or(recorded.as_ref().err());
+        self.health.settled(fault, self.clock.mono());
+        for job in jobs {
+            let of_letters = if job.has_death() { letters.clone() } else { Ok(()) };
+            // Whoever asked may have gone.
+            let _ = job.answer.send(of_letters.and(recorded.clone()));
+        }
+    }
+
+    /// Writes down which events are lost. Whoever sends one of them again sends no repeat.
+    fn end_lost(&mut self) {
+        let lost = self.shared.take_lost();
+        if lost.is_empty() {
+            return;
+        }
+        let ages = self.clock.ages();
+        for segment in &lost {
+            segment.events.iter().filter_map(|event| event.id).for_each(|id| self.dedupe.forget(id.identity));
+            if segment.events.iter().any(|event| event.id.is_none()) {
+                // Better twice than not at all.
+                let TimeRange { oldest_ms, newest_ms } = segment.times;
+                self.dedupe.forget_between(ages.boot_ms(oldest_ms), ages.boot_ms(newest_ms));
+            }
+        }
+        let now_ms = self.clock.unix_ms();
+        let entries: Vec<LedgerEntry> = lost.iter().flat_map(|segment| segment.entries(now_ms)).collect();
+        let recorded = self.shared.record(&entries).map_err(QueueError::from);
+        self.health.settled(recorded.as_ref().err(), self.clock.mono());
+        if recorded.is_err() {
+            self.shared.put_back_lost(lost);
+        }
+    }
+
+    /// Deaths that are not written down yet. One that is settled was told so in vain: its letter may have
+    /// ended since.
+    fn new_deaths<'a>(&self, jobs: &'a [Settling]) -> Vec<&'a Settlement> {
+        let is_new = |death: &&Settlement| !self.shared.is_settled(death.stored.event.lane, death.stored.seq);
+        let all = jobs.iter().flat_map(|job| &job.settlements);
+        all.filter(|settlement| settlement.outcome.is_death()).filter(is_new).collect()
+    }
+
+    fn mark_settled<'a>(&self, settlements: impl Iterator<Item = &'a Settlement>) {
         let mut by_lane: BTreeMap<Lane, Vec<Seq>> = BTreeMap::new();
-        for settlement in &done {
+        for settlement in settlements {
             by_lane.entry(settlement.stored.event.lane).or_default().push(settlement.stored.seq);
         }
         for (lane, seqs) in by_lane {
             self.shared.mark_settled(lane, &seqs);
         }
-        if recorded.is_ok() && buried.is_ok() {
-            // A dead letter may come again: mended by its producer, or replayed.
-            let identities: Vec<Identity> =
-                dead.iter().map(|settlement| Identity::of(&settlement.stored.event)).collect();
-            identities.into_iter().for_each(|identity| self.dedupe.forget(identity));
-        }
-        // Dead letters that are full are told by the lane that makes them: nothing is wrong with the disk.
-        let is_fault = |error: &&QueueError| !matches!(error, QueueError::DeadLettersFull);
-        self.tell_of_settling(buried.as_ref().err().filter(is_fault).or(recorded.as_ref().err()));
-        for settling in settles {
-            let result = match &buried {
-                Err(error) if has_dead(&settling) => Err(error.clone()),
-                _ => recorded.clone(),
-            };
-            let _ = settling.answer.send(result);
-        }
-    }
-
-    /// A fault that lasts is told once, and once that it is over.
-    fn tell_of_appending(&mut self, lane: Lane, fault: Option<&AppendError>) {
-        match fault {
-            Some(error) if self.append_fault.is_none() => {
-                tracing::error!(%lane, %error, "events cannot be stored and are refused; each one is tried");
-            }
-            None if self.append_fault.is_some() => tracing::info!(%lane, "events are stored again"),
-            _ => {}
-        }
-        self.append_fault = fault.map(|error| (error.clone(), self.clock.mono()));
-    }
-
-    /// A fault that lasts is told once, and once that it is over.
-    fn tell_of_settling(&mut self, fault: Option<&QueueError>) {
-        match fault {
-            Some(error) if !self.settling_fails => {
-                tracing::error!(%error, "outcomes cannot be written down; it is tried again, and nothing is sent twice");
-            }
-            None if self.settling_fails => tracing::info!("outcomes are written down again"),
-            _ => {}
-        }
-        self.settling_fails = fault.is_some();
     }
 
     /// Stores dead letters; older ones of the same events end with it.
-    fn bury(&mut self, dead: &[&Settlement], now_ms: i64) -> Result<(), QueueError> {
-        if dead.is_empty() {
+    fn write_dead_letters(&mut self, deaths: &[&Settlement], now_ms: i64) -> Result<(), QueueError> {
+        if deaths.is_empty() {
             return Ok(());
         }
         self.limits.look();
         if self.limits.dead_are_full() {
             return Err(QueueError::DeadLettersFull);
         }
-        let added = self.shared.dead().add(dead, now_ms);
+        let added = self.shared.dead().add(deaths, now_ms);
         let replaced = match added {
-            Err(_) if self.shared.release_reserve() => self.shared.dead().add(dead, now_ms)?,
+            Err(error) if self.shared.frees_space(&error) => self.shared.dead().add(deaths, now_ms)?,
             other => other?,
         };
         self.supersede(&replaced);
@@ -379,5 +386,5 @@ fn entry_of(settlement: &Settlement, now_ms: i64) -> LedgerEntry {
 #[derive(Default)]
 struct Group {
     lanes: BTreeMap<Lane, Vec<Envelope>>,
-    superseded: Vec<(Lane, Identity, Seq)>,
+    superseded: Vec<KnownLetter>,
 }

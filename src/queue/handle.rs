@@ -114,10 +114,10 @@ pub struct Caretaker {
 impl Caretaker {
     /// What the queue would say to a producer now; comes after the commit under way. `None` once the
     /// queue is closed.
-    pub async fn vitals(&self) -> Option<QueueHealth> {
-        let (answer, vitals) = oneshot::channel();
-        self.jobs.send(Job::QueueHealth(answer)).ok()?;
-        vitals.await.ok()
+    pub async fn health(&self) -> Option<QueueHealth> {
+        let (answer, health) = oneshot::channel();
+        self.jobs.send(Job::Health(answer)).ok()?;
+        health.await.ok()
     }
 
     /// Keeps to the limits of `config` from now on; its directory and window of repeats stay.

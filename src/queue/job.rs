@@ -29,7 +29,7 @@ pub(super) enum Job {
     /// Accepts a dead letter's event again and ends the letter.
     Replay(Box<Replaying>),
     /// Says what it would say to a producer.
-    QueueHealth(oneshot::Sender<QueueHealth>),
+    Health(oneshot::Sender<QueueHealth>),
     /// Keeps to these limits from now on.
     Configure(Box<config::QueueConfig>),
     Close,
@@ -55,6 +55,12 @@ pub(super) struct Replaying {
     pub(super) answer: mpsc::SyncSender<Result<Seq, ReplayError>>,
 }
 
+impl Settling {
+    pub(super) fn has_death(&self) -> bool {
+        self.settlements.iter().any(|settlement| settlement.outcome.is_death())
+    }
+}
+
 impl Job {
     /// Events that it is about.
     pub(super) fn len(&self) -> usize {
@@ -63,7 +69,7 @@ impl Job {
             Job::Settle(settle) => settle.settlements.len(),
             Job::EndLetters { letters, .. } => letters.len(),
             Job::Replay(_) => 1,
-            Job::QueueHealth(_) | Job::Configure(_) | Job::Close => 0,
+            Job::Health(_) | Job::Configure(_) | Job::Close => 0,
         }
     }
 }

@@ -1,12 +1,9 @@
 //! Opening the queue's directory, and giving it free.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
-
-use nix::fcntl::{Flock, FlockArg};
 
 use crate::clock::Clock;
 use crate::config;
@@ -15,11 +12,11 @@ use crate::files::make_dir;
 use crate::metrics::Metrics;
 
 use super::committer::Committer;
+use super::dir_lock::DirLock;
 use super::handle::{Caretaker, DeadLetters, LedgerReader, ReadJob, Reader, Writer};
+use super::health::Health;
 use super::job::Job;
-use super::types::{OpenError, QueueError, Seq};
-use crate::queue::format::bitmap::Bitmap;
-use crate::queue::format::snapshot::SegmentSnapshot;
+use super::types::{OpenError, QueueError};
 use crate::queue::log::append::SegmentedLog;
 use crate::queue::log::maintenance::{self, Chore, Maintenance};
 use crate::queue::log::quarantine::Quarantine;
@@ -28,11 +25,11 @@ use crate::queue::log::segment::LogId;
 use crate::queue::state::dead::Dead;
 use crate::queue::state::dedupe::Dedupe;
 use crate::queue::state::lane::LaneLog;
-use crate::queue::state::ledger::{Ledger, Recovered};
+use crate::queue::state::ledger::Ledger;
 use crate::queue::state::limits::Limits;
 use crate::queue::state::owner::Owner;
-use crate::queue::state::rebuild_dedupe::recall;
-use crate::queue::state::retention::Aging;
+use crate::queue::state::rebuild_dedupe::rebuild_dedupe;
+use crate::queue::state::retention::Retention;
 use crate::queue::state::shared::Shared;
 
 /// The open queue. One process at a time holds a directory.
@@ -44,7 +41,7 @@ pub struct Queue {
     maintenance: Maintenance,
     threads: Vec<JoinHandle<()>>,
     maintaining: Option<JoinHandle<()>>,
-    _lock: Flock<fs::File>,
+    _lock: Arc<DirLock>,
 }
 
 impl Queue {
@@ -61,26 +58,33 @@ impl Queue {
     ) -> Result<Self, OpenError> {
         let dir = &config.dir;
         make_dir(dir).map_err(|error| OpenError::from_io(dir, &error))?;
-        let lock = lock(dir)?;
+        let lock = Arc::new(DirLock::take(dir)?);
         let quarantine = Arc::new(Quarantine::new(dir.join("quarantine")));
         let (chores, chore_queue) = channel();
         let maintenance = Maintenance::new(chores);
         let open = |id| open_log(dir, id, config.segment_bytes, &quarantine, maintenance.clone());
-        let ledger = Ledger::new(open(LogId::Ledger)?, config.keep_ledger, config.keep_ledger_size);
+        let mut ledger = Ledger::new(open(LogId::Ledger)?);
+        ledger.configure(config.keep_ledger, config.keep_ledger_size);
         let mut logs = Vec::new();
         for lane in Lane::ALL {
             logs.push(open(LogId::Lane(lane))?);
         }
         logs.push(open(LogId::Dead)?);
-        for fault in settle_what_was(&ledger.recover(), &mut logs) {
+        let recovered = ledger.recover();
+        for fault in recovered.apply(&mut logs) {
             tracing::error!(fault, "a part of the queue is gone");
         }
         logs.iter_mut().for_each(|log| log.index.note_missing(&quarantine));
+        let newest =
+            |log: &SegmentedLog| log.index.segments().iter().map(|segment| segment.times.newest_ms).max();
+        let newest_ms = logs.iter().chain([&ledger.log]).filter_map(newest).max();
+        newest_ms.into_iter().for_each(|newest_ms| clock.found_record(newest_ms));
+        ledger.remember_repeatable(config.dedupe_window, &recovered, &clock.ages());
         let dead = Dead::new(logs.pop().expect("the last one pushed"), clock.clone());
         let ids_dir = dir.join("dedupe");
         make_dir(&ids_dir).map_err(|error| OpenError::from_io(&ids_dir, &error))?;
         let mut dedupe = Dedupe::new(config.dedupe_window);
-        recall(&logs, &dead, &ledger, &ids_dir, clock.unix_ms(), config.dedupe_window, &mut dedupe);
+        rebuild_dedupe(&logs, &dead, &ledger, &ids_dir, &clock.ages(), config.dedupe_window, &mut dedupe);
         let ids_dir = dedupe.is_on().then_some(ids_dir);
         let logs: Vec<LaneLog> = Lane::ALL
             .into_iter()
@@ -88,21 +92,27 @@ impl Queue {
             .map(|(lane, log)| LaneLog::new(log, lane, ids_dir.clone()))
             .collect();
         let logs: [LaneLog; Lane::ALL.len()] = logs.try_into().expect("one a lane");
-        let shared = Arc::new(Shared::new(dir.clone(), logs, dead, ledger, quarantine, maintenance.clone()));
-        let limits = Limits::new(config, shared.clone(), clock.clone());
-        let aging = Aging::new(config.dead_letters_max_age, config.dedupe_window);
+        let shared = Arc::new(Shared::new(
+            dir.clone(),
+            logs,
+            dead,
+            ledger,
+            quarantine,
+            maintenance.clone(),
+            clock.clone(),
+        ));
+        let limits = Limits::new(config, shared.clone(), lock.clone(), clock.clone());
+        let retention = Retention::new(config.dead_letters_max_age, config.dedupe_window);
         metrics.queue_max_bytes.set(config.max_size.cast_signed());
         let (jobs, job_queue) = channel();
         let committer = Committer {
             shared: shared.clone(),
             dedupe,
             limits,
-            aging,
+            retention,
             clock,
             metrics,
-            settling_fails: false,
-            append_fault: None,
-            lane_full_at: Default::default(),
+            health: Health::default(),
         };
         let (reads, read_queue) = channel::<Option<ReadJob>>();
         let reading = shared.clone();
@@ -229,7 +239,7 @@ impl Ownership {
 /// # Errors
 /// If the directory is not there, in use, or not writable.
 pub fn adopt(dir: &Path, current: &Owner) -> Result<Option<Owner>, OpenError> {
-    let _lock = lock(dir)?;
+    let _lock = DirLock::take(dir)?;
     let before = Owner::read(dir);
     current.write(dir)?;
     Ok(before)
@@ -240,53 +250,4 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
         .name(name.to_owned())
         .spawn(work)
         .map_err(|error| OpenError::Storage(format!("no thread: {error}")))
-}
-
-/// Takes the directory for this process.
-pub(super) fn lock(dir: &Path) -> Result<Flock<fs::File>, OpenError> {
-    let path = dir.join("lock");
-    let file = fs::File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| OpenError::from_io(&path, &error))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|_| OpenError::InUse { path: dir.to_path_buf() })
-}
-
-/// Takes over what the ledger says was settled. Gives what is gone without reason, in words.
-pub(super) fn settle_what_was(recovered: &Recovered, logs: &mut [SegmentedLog]) -> Vec<String> {
-    let mut missing = Vec::new();
-    for snapshot in &recovered.snapshots {
-        let Some(log) = logs.iter_mut().find(|log| log.id.number() == snapshot.log) else { continue };
-        let SegmentSnapshot { first, end, bitmap, .. } = snapshot;
-        if !log.merge(snapshot) && end > first {
-            let mut settled = Bitmap::new(*first);
-            settled.merge(bitmap, *end);
-            missing.push((log.id, *first, *end, settled));
-        }
-    }
-    for entry in &recovered.entries {
-        let id = if entry.fate.is_of_a_letter() { LogId::Dead } else { LogId::Lane(entry.lane) };
-        if let Some(log) = logs.iter_mut().find(|log| log.id == id) {
-            log.raise_next(entry.seq);
-            log.index.mark_settled(&[entry.seq]);
-        }
-        for (of, first, end, settled) in &mut missing {
-            if *of == id && (*first..*end).contains(&entry.seq) {
-                settled.insert(entry.seq);
-            }
-        }
-    }
-    let lost = |(id, first, end, settled): (LogId, Seq, Seq, Bitmap)| {
-        let lost = (end - first).saturating_sub(settled.count());
-        (lost > 0).then(|| {
-            format!(
-                "{}: the segment of {first} is missing, with {lost} records that were not settled",
-                id.name()
-            )
-        })
-    };
-    missing.into_iter().filter_map(lost).collect()
 }

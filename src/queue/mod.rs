@@ -16,10 +16,13 @@
 //! Not here: when to send (`relay`), how to send (`upstream`).
 
 mod committer;
+mod dir_lock;
+mod fault_log;
 mod format;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handle;
+mod health;
 mod job;
 mod lifecycle;
 mod log;

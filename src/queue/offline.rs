@@ -1,16 +1,13 @@
 //! A stopped daemon's directory, looked at from outside: every chunk is read, not a byte is changed.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use nix::fcntl::{Flock, FlockArg};
-
 use crate::event::Lane;
 
-use super::lifecycle::settle_what_was;
+use super::dir_lock::DirLock;
 use super::types::{OpenError, Seq, Stored};
 use crate::queue::format::chunk::Chunk;
 use crate::queue::format::event;
@@ -31,7 +28,7 @@ pub struct Inspection {
     logs: Vec<SegmentedLog>,
     faults: Vec<String>,
     reports: Vec<LogReport>,
-    _lock: Option<Flock<fs::File>>,
+    _lock: DirLock,
 }
 
 /// What a log holds.
@@ -62,16 +59,15 @@ impl Inspection {
             let reason = "is no queue directory of trunkline: it has no `lanes`".to_owned();
             return Err(OpenError::CannotMake { path: dir.to_path_buf(), reason });
         }
-        let lock = lock_if_there(dir)?;
+        let lock = DirLock::take_to_read(dir)?;
         let (mut faults, mut reports, mut logs) = (Vec::new(), Vec::new(), Vec::new());
         for id in Lane::ALL.map(LogId::Lane).into_iter().chain([LogId::Dead, LogId::Ledger]) {
             let (log, report) = inspect(dir, id, &mut faults)?;
             logs.push(log);
             reports.push(report);
         }
-        let ledger =
-            Ledger::new(logs.pop().expect("the last one pushed"), std::time::Duration::MAX, u64::MAX);
-        faults.extend(settle_what_was(&ledger.recover(), &mut logs));
+        let ledger = Ledger::new(logs.pop().expect("the last one pushed"));
+        faults.extend(ledger.recover().apply(&mut logs));
         for (log, report) in logs.iter().zip(&mut reports) {
             report.unsettled = log.index.segments().iter().map(Segment::unsettled).sum();
         }
@@ -135,19 +131,6 @@ fn each_chunk<E>(
         }
     }
     Ok(())
-}
-
-/// The lock of the directory, without making one: a copy may be read-only.
-fn lock_if_there(dir: &Path) -> Result<Option<Flock<fs::File>>, OpenError> {
-    let file = match fs::File::open(dir.join("lock")) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(OpenError::from_io(&dir.join("lock"), &error)),
-    };
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(_) => Err(OpenError::InUse { path: dir.to_path_buf() }),
-    }
 }
 
 fn inspect(

@@ -1,5 +1,6 @@
 //! What the queue takes and gives: stored events, outcomes, errors, and the face the relay sees.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,6 +58,12 @@ pub enum AppendError {
         free_bytes: u64,
         /// `queue.min_free_disk`.
         min_bytes: u64,
+    },
+    /// Another directory lies there now, or none: what is stored would be found by nobody.
+    #[error("queue.dir {} was removed or replaced; put it back or restart the daemon", path.display())]
+    DirectoryGone {
+        /// `queue.dir`.
+        path: PathBuf,
     },
     /// The write or its sync failed; it was not accepted and will not come back.
     #[error("storage fault: {0}")]
@@ -121,6 +128,12 @@ pub enum Outcome {
         /// The API's words; may quote personal data, so it stays out of the log.
         message: String,
     },
+}
+
+impl Outcome {
+    pub(crate) fn is_death(&self) -> bool {
+        matches!(self, Outcome::Dead { .. })
+    }
 }
 
 /// The end of an event's way.
@@ -197,14 +210,28 @@ pub enum QueueError {
 
 /// The store's own words for what went wrong.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct StoreError(pub(crate) String);
+#[error("{words}")]
+pub(crate) struct StoreError {
+    pub(crate) words: String,
+    /// The file system or a quota has no room left, for bytes or for files.
+    pub(crate) is_full: bool,
+}
 
 impl StoreError {
     /// The system's `error` about `path`.
-    pub(crate) fn io(path: &Path, error: &std::io::Error) -> Self {
-        StoreError(format!("{}: {error}", path.display()))
+    pub(crate) fn io(path: &Path, error: &io::Error) -> Self {
+        StoreError { words: format!("{}: {error}", path.display()), is_full: is_full(error.kind()) }
     }
+
+    /// What has no error of the system behind it.
+    pub(crate) fn new(words: impl Into<String>) -> Self {
+        StoreError { words: words.into(), is_full: false }
+    }
+}
+
+/// Whether an error says that there is no room: `ENOSPC`, also for want of inodes, or `EDQUOT`.
+pub(crate) fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Why a dead letter was not replayed.
@@ -223,7 +250,7 @@ pub enum ReplayError {
 
 impl From<StoreError> for QueueError {
     fn from(error: StoreError) -> Self {
-        QueueError::Storage(error.0)
+        QueueError::Storage(error.words)
     }
 }
 
@@ -288,10 +315,10 @@ pub enum OpenError {
 
 impl OpenError {
     /// What the system's `error` about `path` means here.
-    pub(super) fn from_io(path: &Path, error: &std::io::Error) -> Self {
+    pub(super) fn from_io(path: &Path, error: &io::Error) -> Self {
         let path = path.to_path_buf();
         match error.kind() {
-            std::io::ErrorKind::PermissionDenied => OpenError::Permission { path },
+            io::ErrorKind::PermissionDenied => OpenError::Permission { path },
             _ => OpenError::CannotMake { path, reason: error.to_string() },
         }
     }

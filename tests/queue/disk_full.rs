@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use trunkline::clock::Clock;
@@ -24,6 +25,8 @@ use crate::kit::{
 const LANE: Lane = Lane::Conversations;
 const CHILD_HOME: &str = "TRUNKLINE_TEST_SMALL_DISK";
 const DISK: &str = "size=48m";
+/// A disk with room for bytes, but not for files.
+const FEW_INODES: &str = "size=256m,nr_inodes=220";
 /// A child waits for several things; each has its own patience.
 const CHILD_PATIENCE: u32 = 5;
 /// Batches of 40 events of 10 kB: no 48 MiB hold as many.
@@ -135,6 +138,14 @@ impl Ballast {
         Self(path)
     }
 
+    /// Takes all but so many bytes.
+    fn all_but(home: &Path, bytes: u64) -> Self {
+        let ballast = Self::drop_into(home);
+        let file = File::options().write(true).open(&ballast.0).unwrap();
+        file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
+        ballast
+    }
+
     fn throw_off(self) {
         fs::remove_file(self.0).unwrap();
     }
@@ -148,12 +159,20 @@ fn open(home: &Path) -> Queue {
 /// Where the child works, if it is one.
 fn small_disk() -> Option<PathBuf> {
     let home = std::env::var_os(CHILD_HOME)?;
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt().with_writer(counted_stderr).with_ansi(false).init();
     Some(home.into())
 }
 
+/// Lines that were logged.
+static LINES: AtomicUsize = AtomicUsize::new(0);
+
+fn counted_stderr() -> std::io::Stderr {
+    LINES.fetch_add(1, Ordering::Relaxed);
+    std::io::stderr()
+}
+
 /// `unshare` with what it takes to mount here, or why that is not to be had.
-fn unshare(home: &Path) -> Result<Command, String> {
+fn unshare(home: &Path, disk: &str) -> Result<Command, String> {
     let mut why = String::new();
     for flags in ["-m", "-rm"] {
         let mut command = Command::new("unshare");
@@ -162,7 +181,7 @@ fn unshare(home: &Path) -> Result<Command, String> {
             "sh",
             "-c",
             "mount -t tmpfs -o \"$0\" tmpfs \"$1\" && shift && exec \"$@\"",
-            DISK,
+            disk,
         ]);
         command.arg(home);
         let mut probe = Command::new("unshare");
@@ -176,11 +195,15 @@ fn unshare(home: &Path) -> Result<Command, String> {
     Err(why)
 }
 
-/// Runs the ignored test `child` on a disk of its own; it must end well, and in time.
 fn on_a_small_disk(child: &str) {
+    on_a_disk(DISK, child);
+}
+
+/// Runs the ignored test `child` on a disk of its own; it must end well, and in time.
+fn on_a_disk(disk: &str, child: &str) {
     let home = tempfile::tempdir().unwrap();
     let mut log = tempfile::tempfile().unwrap();
-    let mut command = match unshare(home.path()) {
+    let mut command = match unshare(home.path(), disk) {
         Ok(command) => command,
         Err(why) => {
             // Not by a macro whose words the harness keeps back.
@@ -349,4 +372,72 @@ async fn child_that_opens_on_a_crowded_disk() {
 #[test]
 fn an_opening_on_a_full_disk_loses_nothing() {
     on_a_small_disk("child_that_opens_on_a_crowded_disk");
+}
+
+/// Events come and are delivered at once; the ledger of them is larger than the disk.
+async fn deliver_more_than_the_ledger_can_hold(home: &Path, rounds: usize) {
+    let queue = open(home);
+    let mut ledger = Ledger::default();
+    for round in 0..rounds {
+        let lane = Lane::ALL[round % Lane::ALL.len()];
+        assert!(ledger.append(&queue, lane, 500, 40).await, "round {round}: refused, and nothing is queued");
+        let stored = ledger.stored(lane);
+        ledger.settle_patiently(&queue, &stored, &Outcome::Delivered).await;
+    }
+    queue.close();
+}
+
+#[tokio::test]
+#[ignore = "run by a test below, on a small disk"]
+async fn child_whose_ledger_fills_the_disk() {
+    let Some(home) = small_disk() else { return };
+    // Opened and closed, so that the reserve is there.
+    open(&home).close();
+    assert!(home.join("queue/reserve").exists());
+    Ballast::all_but(&home, 5 << 20);
+    deliver_more_than_the_ledger_can_hold(&home, 200).await;
+}
+
+#[test]
+fn a_ledger_that_fills_the_disk_gives_way_before_an_event_is_refused() {
+    on_a_small_disk("child_whose_ledger_fills_the_disk");
+}
+
+#[tokio::test]
+#[ignore = "run by a test below, on a disk with few inodes"]
+async fn child_whose_ledger_takes_all_inodes() {
+    let Some(home) = small_disk() else { return };
+    deliver_more_than_the_ledger_can_hold(&home, 100).await;
+}
+
+#[test]
+fn a_ledger_that_takes_all_inodes_gives_way_before_an_event_is_refused() {
+    on_a_disk(FEW_INODES, "child_whose_ledger_takes_all_inodes");
+}
+
+#[tokio::test]
+#[ignore = "run by a test below, on a small disk"]
+async fn child_that_is_told_of_a_full_disk() {
+    let Some(home) = small_disk() else { return };
+    let (queue, mut ledger, _) = crowded(&home).await;
+    let oldest = ledger.stored(LANE).into_iter().take(10).collect::<Vec<_>>();
+    let before = LINES.load(Ordering::Relaxed);
+
+    for _ in 0..100 {
+        for lane in Lane::ALL {
+            ledger.append(&queue, lane, 1, 1_000).await;
+        }
+        // It may be done or not; what counts is what is told.
+        let settlements = oldest.iter().map(|stored| settlement(stored, &dead("no"))).collect();
+        drop(within("a settlement", queue.reader().settle(settlements)).await);
+    }
+
+    let lines = LINES.load(Ordering::Relaxed) - before;
+    assert!(lines < 20, "{lines} lines for 500 failures");
+    queue.close();
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_then_by_a_schedule() {
+    on_a_small_disk("child_that_is_told_of_a_full_disk");
 }

@@ -4,14 +4,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod clocks;
 mod damage;
 mod dedupe;
+mod directory;
 mod disk_full;
 mod format;
 mod kill_many;
 mod kit;
 mod ledger;
 mod limits;
+mod lost;
 mod model;
 mod offline;
 mod operator;

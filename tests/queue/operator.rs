@@ -1,13 +1,17 @@
 //! Dead letters, ledger and deduplication over restarts; what the directory tells from outside.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use trunkline::clock::Clock;
+use trunkline::config;
 use trunkline::event::{Door, Envelope, Lane};
+use trunkline::metrics::Metrics;
 use trunkline::queue::{Appended, Backlog, DeadLetter, Fate, Outcome, Queue, ReplayError, Stored};
 
 use crate::kit::{
-    append, close, copy, dead, event, event_in, files, open, read_all, settings, settle, settlements,
-    small_segments, try_open, until,
+    append, close, copy, dead, event, event_in, eventually, files, open, read_all, settings, settle,
+    settlements, small_segments, try_open, until,
 };
 
 const LANE: Lane = Lane::Conversations;
@@ -199,6 +203,52 @@ async fn bodies_leave_the_disk_and_the_ledger_keeps_none() {
         raw.windows(secret.len()).any(|part| part == secret.as_bytes())
     };
     until("the body leaves the disk", || !files(dir.path()).iter().any(holds_it)).await;
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn questions_about_health_change_nothing_of_what_follows_when_it_is_quiet() {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let queue = Queue::open(&settings(dir.path(), ""), Clock::system(), metrics.clone()).unwrap();
+    let stored = append(&queue, vec![event("{\"ani\":\"+49 30 901820\"}"), event("{}")]).await;
+    settle(&queue, &stored[..1], Outcome::Delivered).await;
+    settle(&queue, &stored[1..], dead("no")).await;
+
+    let holds_it = |path: &std::path::PathBuf| {
+        let raw = std::fs::read(path).unwrap_or_default();
+        raw.windows(13).any(|part| part == b"+49 30 901820")
+    };
+    let came = eventually(async || {
+        queue.caretaker().health().await?;
+        let is_gone = !files(&dir.path().join("queue/lanes")).iter().any(holds_it);
+        let is_counted = metrics.render().contains("trunkline_dead_letters{lane=\"conversations\"} 1");
+        (is_gone && is_counted).then_some(())
+    });
+
+    assert!(came.await.is_some(), "polling puts off what is due");
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn what_died_may_come_again_when_letter_and_ledger_are_gone_and_the_daemon_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config::QueueConfig { keep_ledger_size: 0, ..small_segments(dir.path()) };
+    let queue = try_open(&config).unwrap();
+    let stored = append(&queue, vec![event("{\"wrong\":1}")]).await;
+    settle(&queue, &stored, dead("no")).await;
+    queue.dead_letters().discard(letters(&queue)).unwrap();
+    let is_in_ledger = || !queue.ledger().find(&stored[0].event.event_id.to_string(), 1).unwrap().is_empty();
+    while is_in_ledger() {
+        let others = append(&queue, (0..200).map(|_| event("{}")).collect()).await;
+        settle(&queue, &others, Outcome::Delivered).await;
+    }
+    close(queue).await;
+
+    let queue = try_open(&config).unwrap();
+    let again = queue.writer().submit(vec![stored[0].event.clone()]).await;
+
+    assert!(matches!(again[..], [Ok(Appended::Stored(_))]), "{again:?}");
     close(queue).await;
 }
 

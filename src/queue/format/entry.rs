@@ -37,6 +37,8 @@ pub enum Fate {
     Superseded,
     /// The dead letter was older than `queue.dead_letters_max_age`.
     AgedOut,
+    /// It was accepted, and its bytes were damaged before it was sent.
+    Lost,
 }
 
 impl Fate {
@@ -48,6 +50,7 @@ impl Fate {
             Fate::Replayed => [3, 0],
             Fate::Superseded => [4, 0],
             Fate::AgedOut => [5, 0],
+            Fate::Lost => [6, 0],
         }
     }
 
@@ -59,13 +62,19 @@ impl Fate {
             3 => Some(Fate::Replayed),
             4 => Some(Fate::Superseded),
             5 => Some(Fate::AgedOut),
+            6 => Some(Fate::Lost),
             _ => None,
         }
     }
 
+    /// Whether the same event may come again within the dedupe window.
+    pub(crate) fn is_repeatable(self) -> bool {
+        matches!(self, Fate::Dead(_) | Fate::Lost)
+    }
+
     /// Whether the number is that of a dead letter, not of an event in its lane.
     pub(crate) fn is_of_a_letter(self) -> bool {
-        !matches!(self, Fate::Delivered | Fate::Dead(_))
+        !matches!(self, Fate::Delivered | Fate::Dead(_) | Fate::Lost)
     }
 }
 

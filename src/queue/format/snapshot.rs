@@ -3,9 +3,12 @@
 //! ```text
 //! log u8 · first u64 · end u64 · length u32 · bitmap: bit n is first + n
 //! ```
-//! A record is one segment's. The last record of a snapshot is of log 255 and ends it.
+//! A record is one segment's. The last record of a snapshot is of log 255 and ends it. A record of a
+//! lane's number and 64 says of the lane's numbers, not what is settled, but which ended so that the same
+//! event may come again.
 
 use super::chunk::{self, Chunk, ChunkError, Cursor, EncodedChunk, Kind, u32_of};
+use crate::event::Lane;
 use crate::queue::types::Seq;
 
 /// What was settled in one segment of a lane or of the dead letters.
@@ -21,7 +24,20 @@ pub(crate) struct SegmentSnapshot {
 /// Log of the record that ends a snapshot.
 const SNAPSHOT_END: u8 = 255;
 
+/// Added to a lane's number.
+const REPEATABLE: u8 = 64;
+
 impl SegmentSnapshot {
+    /// Which of a segment's numbers ended so that the same event may come again.
+    pub(crate) fn of_repeatable(lane: Lane, first: Seq, end: Seq, bitmap: Vec<u8>) -> Self {
+        Self { log: lane as u8 + REPEATABLE, first, end, bitmap }
+    }
+
+    /// The lane, if it is such a record.
+    pub(crate) fn repeatable_lane(&self) -> Option<Lane> {
+        self.log.checked_sub(REPEATABLE).and_then(Lane::from_id)
+    }
+
     /// Whether it is the record that ends a snapshot.
     pub(crate) fn is_end(&self) -> bool {
         self.log == SNAPSHOT_END

@@ -120,7 +120,7 @@ impl SegmentedLog {
         let first = self.next;
         // The numbers count as tried whatever comes of it.
         self.next = chunks.last().map_or(first, EncodedChunk::end);
-        let store = self.live().ok_or_else(|| StoreError("no segment to write to".to_owned()))?;
+        let store = self.live().ok_or_else(|| StoreError::new("no segment to write to"))?;
         let mut bytes = 0;
         for chunk in &chunks {
             bytes += chunk.bytes.len() as u64;
@@ -144,7 +144,7 @@ impl SegmentedLog {
     /// Puts, syncs and shows: for logs that nobody reads meanwhile.
     pub(crate) fn append(&mut self, batch: Batch) -> Result<(), StoreError> {
         let result = self.put(batch).and_then(|pending| {
-            self.live().ok_or_else(|| StoreError("no segment to sync".to_owned()))?.flush()?;
+            self.live().ok_or_else(|| StoreError::new("no segment to sync"))?.flush()?;
             Ok(pending)
         });
         match result {
@@ -159,16 +159,16 @@ impl SegmentedLog {
         }
     }
 
-    /// After a failed write or sync: what was tried after the last sync must not count, now or after a
+    /// After a failed write or sync, which whoever asked for it tells: what was tried after the last sync must not count, now or after a
     /// restart. The segment's closing says so at once, and the next segment's header too.
     pub(crate) fn seal(&mut self) {
         self.sealed = true;
         let Some(newest) = self.index.newest() else { return };
         if let Err(error) = header::close(&newest.dir, newest.first, &newest.closing()) {
-            tracing::warn!(log = self.id.name(), %error, "the sealed segment's end cannot be written yet");
+            tracing::debug!(log = self.id.name(), %error, "the sealed segment's end cannot be written yet");
         }
         if let Err(error) = self.roll(0) {
-            tracing::warn!(log = self.id.name(), %error, "cannot begin a new segment yet");
+            tracing::debug!(log = self.id.name(), %error, "cannot begin a new segment yet");
         }
     }
 
@@ -195,7 +195,7 @@ impl SegmentedLog {
         self.sealed = true;
         header::write(&dir, self.id.number(), first, previous_end).map_err(io)?;
         sync_dir(&self.dir).map_err(io)?;
-        self.close_newest();
+        self.hand_over_newest(true);
         let live = Live { store: Arc::new(store), ids: Vec::new(), appended_at: Vec::new() };
         self.index.push(Segment::new(dir, first, previous_end, Some(live)));
         self.next = first;
@@ -216,13 +216,20 @@ impl SegmentedLog {
 
     /// Has the newest segment's handle given back and written down what it held.
     pub(crate) fn close_newest(&mut self) {
+        self.hand_over_newest(false);
+    }
+
+    /// One that is settled and not the newest any more is about to be deleted: it needs no closing.
+    fn hand_over_newest(&mut self, has_successor: bool) {
         let Some(newest) = self.index.newest_mut() else { return };
         let Some(live) = newest.live.take() else { return };
+        let is_leaving = has_successor && newest.is_settled();
         let closing = newest.closing();
         self.maintenance.ask(Chore::Close(Box::new(Closed {
             dir: newest.dir.clone(),
             first: newest.first,
             closing,
+            is_leaving,
             ids: live.ids,
             store: live.store,
             disk: newest.disk.clone(),
@@ -238,7 +245,7 @@ impl SegmentedLog {
     ) {
         for segment in self.index.take_out(is_gone) {
             let (ids_to, list) = (ids_to(&segment), self.index.leaving());
-            let leaving = Leaving { dir: segment.dir, ids_to, first: segment.first, list };
+            let leaving = Leaving { dir: segment.dir, ids_to, first: segment.first, list, is_told: false };
             self.maintenance.ask(Chore::Delete(leaving));
         }
     }

@@ -116,9 +116,9 @@ pub(crate) fn read(path: &Path) -> Option<IdFile> {
     Some(IdFile { first, ids: (0..count).map_while(|_| entry()).collect() })
 }
 
-/// Removes the files of deleted segments that were last written before `since_ms`, and the oldest of
-/// those that hold more than deduplication remembers.
-pub(crate) fn prune(dir: &Path, since_ms: i64) {
+/// Removes the files of deleted segments that `is_old` picks by when they were last written, and the
+/// oldest of those that hold more than deduplication remembers. Gives how many.
+pub(crate) fn prune(dir: &Path, is_old: impl Fn(i64) -> bool) -> usize {
     let mut found: Vec<(i64, u64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if let Ok(meta) = entry.metadata() {
@@ -126,14 +126,19 @@ pub(crate) fn prune(dir: &Path, since_ms: i64) {
         }
     }
     found.sort();
-    let mut bytes = 0;
+    let (mut bytes, mut removed) = (0, 0);
     for (modified_ms, length, path) in found.into_iter().rev() {
         bytes += length;
-        let is_needed = modified_ms >= since_ms && bytes <= MAX_BYTES;
-        if !is_needed && let Err(error) = fs::remove_file(&path) {
-            tracing::debug!(%error, "old ids cannot be removed");
+        let is_needed = !is_old(modified_ms) && bytes <= MAX_BYTES;
+        if is_needed {
+            continue;
+        }
+        match fs::remove_file(&path) {
+            Ok(()) => removed += 1,
+            Err(error) => tracing::debug!(%error, "old ids cannot be removed"),
         }
     }
+    removed
 }
 
 #[cfg(test)]

@@ -204,6 +204,11 @@ impl SegmentIndex {
         gone
     }
 
+    /// Whether a settled segment is not deleted yet.
+    pub(crate) fn awaits_deletion(&self) -> bool {
+        !self.leaving.0.lock().is_empty()
+    }
+
     pub(super) fn leaving(&self) -> LeavingList {
         self.leaving.clone()
     }

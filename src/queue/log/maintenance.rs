@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -97,6 +97,8 @@ pub(crate) enum Chore {
     Close(Box<Closed>),
     /// Delete a segment; its `ids` move to `ids_to`.
     Delete(Leaving),
+    /// Say when all that was asked before is done.
+    Tell(SyncSender<()>),
     /// Allocate the reserve file again.
     Reserve(PathBuf, u64),
     /// End.
@@ -109,6 +111,8 @@ pub(crate) struct Closed {
     pub(crate) dir: PathBuf,
     pub(crate) first: Seq,
     pub(crate) closing: Closing,
+    /// It will be deleted next: its closing would be read by nobody.
+    pub(crate) is_leaving: bool,
     pub(crate) ids: Vec<IdEntry>,
     pub(crate) store: Arc<Store>,
     pub(crate) disk: Arc<AtomicU64>,
@@ -122,6 +126,8 @@ pub(crate) struct Leaving {
     pub(crate) first: Seq,
     /// Where it stands until then.
     pub(crate) list: LeavingList,
+    /// That it could not be deleted.
+    pub(crate) is_told: bool,
 }
 
 /// Hands chores to the thread.
@@ -138,6 +144,14 @@ impl Maintenance {
     /// The thread ends last: a chore that finds it gone is one that the next start does.
     pub(crate) fn ask(&self, chore: Chore) {
         let _ = self.chores.send(chore);
+    }
+
+    /// Waits until all that was asked before is done.
+    pub(crate) fn finish(&self) {
+        let (done, is_done) = sync_channel(1);
+        self.ask(Chore::Tell(done));
+        // It has ended: nothing is waited for.
+        let _ = is_done.recv();
     }
 }
 
@@ -163,12 +177,14 @@ pub(crate) fn run(chores: &Receiver<Chore>) {
                 if moved.is_multiple_of(PRUNE_AFTER)
                     && let Some(ids_dir) = leaving.ids_to.as_deref().and_then(Path::parent)
                 {
-                    ids::prune(ids_dir, i64::MIN);
+                    ids::prune(ids_dir, |_| false);
                 }
                 undeleted.push(leaving);
-                undeleted.retain(|leaving| !is_gone(leaving));
+                undeleted.retain_mut(|leaving| !is_gone(leaving));
             }
             Chore::Reserve(path, bytes) => reserve(&path, bytes),
+            // Whoever asked may have gone.
+            Chore::Tell(done) => drop(done.send(())),
             Chore::Stop => return,
         }
     }
@@ -187,7 +203,7 @@ pub(crate) fn make(dir: &Path, largest: usize) -> Result<Store, StoreError> {
 }
 
 fn close(closed: Closed) {
-    let Closed { dir, first, mut closing, ids, store, disk } = closed;
+    let Closed { dir, first, mut closing, is_leaving, ids, store, disk } = closed;
     if !ids.is_empty()
         && let Err(error) = ids::write(&dir, first, &ids)
     {
@@ -197,7 +213,8 @@ fn close(closed: Closed) {
     closing.disk = allocated(&dir);
     disk.store(closing.disk, Ordering::Relaxed);
     // The segment may be deleted already. Without this the next start reads its chunks instead.
-    if dir.exists()
+    if !is_leaving
+        && dir.exists()
         && let Err(error) = header::close(&dir, first, &closing)
     {
         tracing::debug!(segment = %dir.display(), %error, "a segment's closing cannot be written now");
@@ -205,9 +222,11 @@ fn close(closed: Closed) {
 }
 
 /// Deletes it; `true` if that is done.
-fn is_gone(leaving: &Leaving) -> bool {
+fn is_gone(leaving: &mut Leaving) -> bool {
     if let Err(error) = delete(&leaving.dir, leaving.ids_to.as_deref()) {
-        tracing::warn!(segment = %leaving.dir.display(), %error, "a settled segment cannot be deleted now; it is tried again");
+        if !std::mem::replace(&mut leaving.is_told, true) {
+            tracing::warn!(segment = %leaving.dir.display(), %error, "a settled segment cannot be deleted now; it is tried again");
+        }
         return false;
     }
     leaving.list.remove(leaving.first);

@@ -100,7 +100,7 @@ impl Source {
     }
 
     fn fault(&self, error: &dyn std::fmt::Display) -> StoreError {
-        StoreError(format!("{}: {error}", self.dir.display()))
+        StoreError::new(format!("{}: {error}", self.dir.display()))
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Dead {
     pub(crate) log: SegmentedLog,
     /// By a hash of the identity: ten times smaller than the ids, and a letter is read before it is
     /// believed to be the one.
-    index: HashMap<u64, Place>,
+    index: HashMap<u64, LetterPlace>,
     hasher: RandomState,
     counts: Counts,
     clock: Clock,
@@ -49,8 +49,16 @@ impl Counts {
     }
 }
 
+/// A letter that the index knows: there is one of that identity, if the hashes do not deceive.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+pub(crate) struct KnownLetter {
+    pub(crate) lane: Lane,
+    pub(crate) identity: Identity,
+    pub(crate) number: Seq,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct LetterPlace {
     number: Seq,
     lane: u8,
     /// Position in the lane, of letters that this process wrote.
@@ -80,7 +88,7 @@ impl Dead {
         }
         for NumberedId { number, id } in found {
             if !dead.log.index.is_settled(number) {
-                dead.enter(id.identity, Place { number, lane: id.lane, seq: None });
+                dead.enter(id.identity, LetterPlace { number, lane: id.lane, seq: None });
             }
         }
         dead.log.delete_where(|_| None, Segment::is_settled);
@@ -91,7 +99,7 @@ impl Dead {
         self.hasher.hash_one(identity)
     }
 
-    fn enter(&mut self, identity: Identity, place: Place) -> Option<Place> {
+    fn enter(&mut self, identity: Identity, place: LetterPlace) -> Option<LetterPlace> {
         self.count(place.lane, 1);
         let before = self.index.insert(self.hash(identity), place);
         if let Some(before) = before {
@@ -132,11 +140,7 @@ impl Dead {
 
     /// Stores all and syncs once. A letter that is here already, of the same event at the same place,
     /// is not stored again. Gives the numbers of letters that the new ones take the place of.
-    pub(crate) fn add(
-        &mut self,
-        dead: &[&Settlement],
-        now_ms: i64,
-    ) -> Result<Vec<(Identity, Seq)>, StoreError> {
+    pub(crate) fn add(&mut self, dead: &[&Settlement], now_ms: i64) -> Result<Vec<KnownLetter>, StoreError> {
         let is_new = |settlement: &&&Settlement| {
             let event = &settlement.stored.event;
             let place = self.index.get(&self.hash(Identity::of(event)));
@@ -163,9 +167,12 @@ impl Dead {
         let mut replaced = Vec::new();
         for (number, settlement) in (first..).zip(new) {
             let event = &settlement.stored.event;
-            let place = Place { number, lane: event.lane as u8, seq: Some(settlement.stored.seq) };
+            let place = LetterPlace { number, lane: event.lane as u8, seq: Some(settlement.stored.seq) };
             let identity = Identity::of(event);
-            replaced.extend(self.enter(identity, place).map(|before| (identity, before.number)));
+            let before = self.enter(identity, place);
+            let known =
+                |before: LetterPlace| KnownLetter { lane: event.lane, identity, number: before.number };
+            replaced.extend(before.map(known));
         }
         Ok(replaced)
     }
@@ -221,7 +228,7 @@ impl Dead {
     /// Finds the chunks of a closed segment. Letters are lost only once the disk has had its time.
     fn look_into(&mut self, source: Source, quarantine: &Quarantine) -> Result<(), StoreError> {
         let first = source.first;
-        let not_all = StoreError(format!("{}: the disk does not give all of it", source.dir.display()));
+        let not_all = StoreError::new(format!("{}: the disk does not give all of it", source.dir.display()));
         let now = self.clock.mono();
         if self.unread.is_some_and(|(unread, at)| unread == first && now.since(at) < BETWEEN_LOOKS) {
             return Err(not_all);
@@ -238,7 +245,7 @@ impl Dead {
             _ => None,
         };
         if self.log.index.found_raw(first, raw, quarantine) > 0 {
-            let is_lost = |place: &Place| self.log.index.is_lost(place.number);
+            let is_lost = |place: &LetterPlace| self.log.index.is_lost(place.number);
             let lost = self.index.iter().filter(|(_, place)| is_lost(place));
             for (hash, lane) in lost.map(|(hash, place)| (*hash, place.lane)).collect::<Vec<_>>() {
                 self.index.remove(&hash);

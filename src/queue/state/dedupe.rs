@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 
 use crate::queue::log::ids::{Identity, MAX_IDS};
 
-/// Whole seconds fit 32 bits until 2106, which halves what an id takes.
+/// Whole seconds of boot time in 32 bits, which halves what an id takes.
 #[derive(Clone, Copy, Debug)]
 struct Remembered {
     event_id: [u8; 16],
@@ -57,6 +57,7 @@ impl Dedupe {
     }
 
     /// Whether the same event was remembered within the window.
+    /// `now_ms` is boot time, here and below.
     pub(crate) fn seen(&mut self, identity: Identity, now_ms: i64) -> bool {
         let since = seconds(now_ms).saturating_sub(u32::try_from(self.window.as_secs()).unwrap_or(u32::MAX));
         while self.ring.len() > MAX_IDS || self.ring.front().is_some_and(|oldest| oldest.at_s < since) {
@@ -106,6 +107,14 @@ impl Dedupe {
         }
     }
 
+    /// Some events that were accepted between these times may come again, and nobody knows which.
+    pub(crate) fn forget_between(&mut self, from_ms: i64, to_ms: i64) {
+        let (from_s, to_s) = (seconds(from_ms), seconds(to_ms));
+        let meant = self.ring.iter().filter(|remembered| (from_s..=to_s).contains(&remembered.at_s));
+        let meant: Vec<Identity> = meant.map(Remembered::identity).collect();
+        meant.into_iter().for_each(|identity| self.forget(identity));
+    }
+
     /// How far back ids reach at the moment; less than the window when it is full.
     pub(crate) fn effective(&self, now_ms: i64) -> Duration {
         match self.ring.front() {
@@ -117,8 +126,9 @@ impl Dedupe {
     }
 }
 
+/// What was accepted before the boot lies before zero.
 fn seconds(ms: i64) -> u32 {
-    u32::try_from(ms.div_euclid(1000)).unwrap_or(0)
+    u32::try_from(ms.div_euclid(1000) + i64::from(1_u32 << 31)).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::clock::Ages;
 use crate::event::{Envelope, Lane};
 
 use crate::queue::format::chunk::HEAD;
@@ -15,7 +17,11 @@ use crate::queue::log::store::Store;
 use crate::queue::types::{LaneDepth, Seq, StoreError};
 
 /// A segment is left after this long even if it is not full: settled bodies leave the disk.
-const MAX_AGE_MS: i64 = 5 * 60_000;
+const MAX_AGE: Duration = Duration::from_mins(5);
+/// A segment that is settled and smaller than this leaves at most once in so long: to make the next one and
+/// to delete this costs ten syncs, and events that come one by one would pay them each.
+const SMALL_BYTES: u64 = 1024 * 1024;
+const SMALL_EVERY_MS: i64 = 60_000;
 
 #[derive(Debug)]
 pub(crate) struct LaneLog {
@@ -27,11 +33,13 @@ pub(crate) struct LaneLog {
     pub(crate) last_accepted_ms: Option<i64>,
     /// Where `ids` files of deleted segments go; `None`: nothing is deduplicated.
     ids_dir: Option<PathBuf>,
+    /// When a small segment last left, in boot time.
+    small_left_at_ms: Option<i64>,
 }
 
 impl LaneLog {
     pub(crate) fn new(log: SegmentedLog, lane: Lane, ids_dir: Option<PathBuf>) -> Self {
-        Self { log, lane, oldest: 0, last_accepted_ms: None, ids_dir }
+        Self { log, lane, oldest: 0, last_accepted_ms: None, ids_dir, small_left_at_ms: None }
     }
 
     /// Puts events into the newest segment; not durable before the store that comes back was flushed
@@ -48,7 +56,7 @@ impl LaneLog {
         let ids = if self.ids_dir.is_some() { events.iter().map(id).collect() } else { Vec::new() };
         let times = TimeRange::of(events.iter().map(|event| event.accepted_at_ms));
         let pending = self.log.put(Batch { chunks, ids, times })?;
-        let store = self.log.live().ok_or_else(|| StoreError("no segment to sync".to_owned()))?;
+        let store = self.log.live().ok_or_else(|| StoreError::new("no segment to sync"))?;
         Ok((pending, store))
     }
 
@@ -64,12 +72,16 @@ impl LaneLog {
     }
 
     /// Lets bodies leave the disk when all is settled and nothing comes, or after some minutes.
-    pub(crate) fn rest(&mut self, is_quiet: bool, now_ms: i64) -> Result<(), StoreError> {
+    pub(crate) fn rest(&mut self, is_quiet: bool, ages: &Ages) -> Result<(), StoreError> {
         let Some(newest) = self.log.index.newest() else { return Ok(()) };
-        let is_old = now_ms.saturating_sub(newest.times.oldest_ms) > MAX_AGE_MS && newest.settled.count() > 0;
-        let is_done = is_quiet && newest.is_settled();
+        let is_old = ages.of(newest.times.oldest_ms) > MAX_AGE && newest.settled.count() > 0;
+        let now_ms = ages.now_boot_ms();
+        let may_leave = newest.bytes >= SMALL_BYTES
+            || self.small_left_at_ms.is_none_or(|at_ms| now_ms.saturating_sub(at_ms) >= SMALL_EVERY_MS);
+        let is_done = is_quiet && newest.is_settled() && may_leave;
         if newest.count() > 0 && (is_done || (is_old && newest.live.is_some())) {
             self.log.roll(0)?;
+            self.small_left_at_ms = Some(now_ms);
             self.delete_settled();
         }
         Ok(())

@@ -4,13 +4,17 @@
 //! what was settled in every living segment, so that a start reads the newest only and old ones can be
 //! deleted by age and size.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::clock::Ages;
+use crate::event::Lane;
+
+use super::recovered::Recovered;
+use super::repeatable::Repeatable;
 use crate::queue::format::chunk::EncodedChunk;
-use crate::queue::format::entry::{self, Fate, LedgerEntry};
+use crate::queue::format::entry::{self, LedgerEntry};
 use crate::queue::format::snapshot::{self, SegmentSnapshot};
 use crate::queue::log::append::{Batch, SegmentedLog};
 use crate::queue::log::header::TimeRange;
@@ -18,33 +22,56 @@ use crate::queue::log::segment::Segment;
 use crate::queue::log::source::Source;
 use crate::queue::types::{Seq, StoreError};
 
+/// Bytes of entries for which it is worth beginning a new segment when space is needed.
+const WORTH_GIVING: u64 = 1024 * 1024;
+
 #[derive(Debug)]
 pub(crate) struct Ledger {
     pub(crate) log: SegmentedLog,
-    keep_ms: i64,
+    keep: Duration,
     max_bytes: u64,
     has_snapshot: bool,
-}
-
-/// What the ledger of an earlier process says.
-#[derive(Debug, Default)]
-pub(crate) struct Recovered {
-    /// Settled when the ledger's segment began.
-    pub(crate) snapshots: Vec<SegmentSnapshot>,
-    /// Settled since.
-    pub(crate) entries: Vec<LedgerEntry>,
+    dedupe_window: Duration,
+    repeatable: Repeatable,
 }
 
 impl Ledger {
-    pub(crate) fn new(log: SegmentedLog, keep: Duration, max_bytes: u64) -> Self {
-        let mut ledger = Self { log, keep_ms: 0, max_bytes: 0, has_snapshot: false };
-        ledger.configure(keep, max_bytes);
-        ledger
+    /// Keeps everything until it is configured.
+    pub(crate) fn new(log: SegmentedLog) -> Self {
+        Self {
+            log,
+            keep: Duration::MAX,
+            max_bytes: u64::MAX,
+            has_snapshot: false,
+            dedupe_window: Duration::ZERO,
+            repeatable: Repeatable::default(),
+        }
     }
 
     pub(crate) fn configure(&mut self, keep: Duration, max_bytes: u64) {
-        self.keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        self.keep = keep;
         self.max_bytes = max_bytes;
+    }
+
+    /// Remembers from now on, beginning with what was recovered, which events may come again within
+    /// `window`.
+    pub(crate) fn remember_repeatable(&mut self, window: Duration, recovered: &Recovered, ages: &Ages) {
+        self.dedupe_window = window;
+        for snapshot in &recovered.snapshots {
+            self.repeatable.merge(snapshot, ages.now_boot_ms());
+        }
+        self.note_repeatable(&recovered.entries, ages);
+    }
+
+    fn note_repeatable(&mut self, entries: &[LedgerEntry], ages: &Ages) {
+        for entry in entries.iter().filter(|entry| entry.fate.is_repeatable()) {
+            self.repeatable.insert(entry.lane, entry.seq, ages.boot_ms(entry.settled_at_ms));
+        }
+    }
+
+    /// Whether the event of that number ended so that the same event may come again.
+    pub(crate) fn is_repeatable(&self, lane: Lane, seq: Seq) -> bool {
+        self.repeatable.contains(lane, seq)
     }
 
     /// Reads back to the newest whole snapshot.
@@ -80,46 +107,33 @@ impl Ledger {
         recovered
     }
 
-    /// Lane and number of events that died at `since_ms` or later, of an earlier process.
-    pub(crate) fn died_since(&self, since_ms: i64) -> HashSet<(u8, Seq)> {
-        let mut died = HashSet::new();
-        let is_recent = |segment: &&Segment| segment.times.newest_ms >= since_ms;
-        for segment in self.log.index.segments().iter().filter(is_recent) {
-            let Ok(source) = Source::of(self.log.id, segment).ready() else { continue };
-            for chunk in source.chunks_from(source.first).filter_map(Result::ok) {
-                let entries = entry::decode(&chunk.chunk()).unwrap_or_default();
-                let dead = entries.into_iter().filter(|entry| matches!(entry.fate, Fate::Dead(_)));
-                died.extend(dead.map(|entry| (entry.lane as u8, entry.seq)));
-            }
-        }
-        died
-    }
-
     /// Writes entries down and syncs once. `settled` is asked only when a new segment begins.
     pub(crate) fn record(
         &mut self,
         entries: &[LedgerEntry],
+        ages: &Ages,
         settled: impl FnOnce() -> Vec<SegmentSnapshot>,
     ) -> Result<(), StoreError> {
         let Some(newest_ms) = entries.iter().map(|entry| entry.settled_at_ms).max() else { return Ok(()) };
-        self.write(entries, newest_ms, settled)
+        self.write(entries, newest_ms, ages, settled)
     }
 
     /// Leaves a newest segment of which everything is older than it may be.
     pub(crate) fn renew(
         &mut self,
         now_ms: i64,
+        ages: &Ages,
         settled: impl FnOnce() -> Vec<SegmentSnapshot>,
     ) -> Result<(), StoreError> {
-        let oldest_kept = now_ms.saturating_sub(self.keep_ms);
-        let is_old = |newest: &Segment| newest.count() > 0 && newest.times.newest_ms < oldest_kept;
+        let keep = self.keep;
+        let is_old = |newest: &Segment| newest.count() > 0 && ages.of(newest.times.newest_ms) > keep;
         if !self.log.index.newest().is_some_and(is_old) {
             return Ok(());
         }
         self.log.roll(0)?;
         self.has_snapshot = false;
-        self.write(&[], now_ms, settled)?;
-        self.prune(now_ms);
+        self.write(&[], now_ms, ages, settled)?;
+        self.prune(ages);
         Ok(())
     }
 
@@ -128,6 +142,7 @@ impl Ledger {
         &mut self,
         entries: &[LedgerEntry],
         newest_ms: i64,
+        ages: &Ages,
         settled: impl FnOnce() -> Vec<SegmentSnapshot>,
     ) -> Result<(), StoreError> {
         if self.log.make_room(0)? {
@@ -136,44 +151,66 @@ impl Ledger {
         let takes_snapshot = !self.has_snapshot;
         let mut chunks = Vec::new();
         if takes_snapshot {
-            chunks = snapshot::encode(self.log.next(), &settled());
+            let mut snapshots = settled();
+            snapshots.extend(self.repeatable.snapshots(self.dedupe_window, ages));
+            chunks = snapshot::encode(self.log.next(), &snapshots);
         }
         let next = chunks.last().map_or(self.log.next(), EncodedChunk::end);
         chunks.extend(entry::encode(next, entries));
         let oldest_ms = entries.iter().map(|entry| entry.settled_at_ms).min().unwrap_or(newest_ms);
         let times = TimeRange { oldest_ms, newest_ms };
         let result = self.log.append(Batch { chunks, ids: Vec::new(), times });
+        if result.is_ok() && !self.dedupe_window.is_zero() {
+            self.note_repeatable(entries, ages);
+        }
         // After a fault a new segment was begun, or will be.
         self.has_snapshot = result.is_ok() && (self.has_snapshot || takes_snapshot);
         if takes_snapshot {
-            self.prune(newest_ms);
+            self.prune(ages);
         }
         result
     }
 
     /// Deletes what is older or larger than it may be. The newest stays: it knows what is settled.
-    pub(crate) fn prune(&mut self, now_ms: i64) {
+    pub(crate) fn prune(&mut self, ages: &Ages) {
         if !self.has_snapshot {
             return;
         }
-        let oldest_kept = now_ms.saturating_sub(self.keep_ms);
+        let keep = self.keep;
         let mut excess = self.log.index.disk().saturating_sub(self.max_bytes);
         self.log.delete_where(
             |_| None,
             |segment| {
                 let is_excess = excess > 0;
                 excess = excess.saturating_sub(segment.closing().disk.max(1));
-                is_excess || segment.times.newest_ms < oldest_kept
+                is_excess || ages.of(segment.times.newest_ms) > keep
             },
         );
     }
 
-    /// Gives the space of all but the newest segment back.
-    pub(crate) fn give_way(&mut self) {
-        if self.has_snapshot && self.log.index.segments().len() > 1 {
-            tracing::warn!("the ledger gives way: space is needed for events");
+    /// Gives the space of all but the newest segment back, or of that too if it is the only one and
+    /// large. `true` if anything was given.
+    pub(crate) fn give_way(
+        &mut self,
+        now_ms: i64,
+        ages: &Ages,
+        settled: impl FnOnce() -> Vec<SegmentSnapshot>,
+    ) -> bool {
+        let is_alone = self.log.index.segments().len() < 2;
+        if is_alone && self.log.index.newest().is_some_and(|newest| newest.bytes >= WORTH_GIVING) {
+            let renewed = self.log.roll(0).and_then(|()| {
+                self.has_snapshot = false;
+                self.write(&[], now_ms, ages, settled)
+            });
+            if let Err(error) = renewed {
+                tracing::debug!(%error, "cannot begin a new segment of the ledger");
+            }
+        }
+        let gives = self.has_snapshot && self.log.index.segments().len() > 1;
+        if gives {
             self.log.delete_where(|_| None, |_| true);
         }
+        gives
     }
 
     /// Where all entries are read, newest segment first.

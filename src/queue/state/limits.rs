@@ -8,6 +8,7 @@ use crate::config;
 use crate::event::{Envelope, Lane};
 
 use super::shared::{RESERVE_BYTES, Shared};
+use crate::queue::dir_lock::DirLock;
 use crate::queue::log::store::MAX_VALUE;
 use crate::queue::types::AppendError;
 
@@ -27,6 +28,7 @@ const MAX_BODY: usize = MAX_VALUE - 8 * 1024;
 #[derive(Debug)]
 pub(crate) struct Limits {
     shared: Arc<Shared>,
+    dir: Arc<DirLock>,
     max_bytes: u64,
     usable_bytes: u64,
     reserve_bytes: u64,
@@ -40,12 +42,20 @@ pub(crate) struct Limits {
     free: u64,
     /// Bytes admitted since the look.
     since: u64,
+    is_dir_gone: bool,
 }
 
 impl Limits {
-    pub(crate) fn new(config: &config::QueueConfig, shared: Arc<Shared>, clock: Clock) -> Self {
+    pub(crate) fn new(
+        config: &config::QueueConfig,
+        shared: Arc<Shared>,
+        dir: Arc<DirLock>,
+        clock: Clock,
+    ) -> Self {
         let mut limits = Self {
+            is_dir_gone: !dir.is_in_place(),
             shared,
+            dir,
             max_bytes: 0,
             usable_bytes: 0,
             reserve_bytes: 0,
@@ -97,10 +107,23 @@ impl Limits {
 
     /// Why no lane may store anything now.
     pub(crate) fn refusal(&self) -> Option<AppendError> {
+        if self.is_dir_gone {
+            return Some(self.dir_is_gone());
+        }
         if self.free < self.min_free {
             return Some(AppendError::DiskLow { free_bytes: self.free, min_bytes: self.min_free });
         }
         (self.used() >= self.usable_bytes).then_some(AppendError::Full { max_bytes: self.max_bytes })
+    }
+
+    /// Looks whether `queue.dir` is still ours; the refusal if it is not.
+    pub(crate) fn directory_gone(&mut self) -> Option<AppendError> {
+        self.is_dir_gone = !self.dir.is_in_place();
+        self.is_dir_gone.then(|| self.dir_is_gone())
+    }
+
+    fn dir_is_gone(&self) -> AppendError {
+        AppendError::DirectoryGone { path: self.dir.path().to_path_buf() }
     }
 
     /// Whether the lane has used its reserve and the shared rest.
@@ -135,12 +158,13 @@ impl Limits {
             return;
         }
         self.looked = Some(now);
+        self.is_dir_gone = !self.dir.is_in_place();
         self.since = 0;
         self.measure();
         let all_reserves = self.reserve_bytes * Lane::ALL.len() as u64;
         let soon = self.used + all_reserves + 2 * LOOK_AFTER_BYTES;
         if soon >= self.usable_bytes || self.free < self.min_free {
-            self.shared.ledger().give_way();
+            self.shared.ledger_gives_way();
             self.measure();
         }
         if self.free > self.min_free.saturating_add(2 * RESERVE_BYTES) {

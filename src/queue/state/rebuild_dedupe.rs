@@ -4,6 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Ages;
+use crate::event::Lane;
+
 use super::dead::Dead;
 use super::dedupe::Dedupe;
 use super::ledger::Ledger;
@@ -12,29 +15,29 @@ use crate::queue::log::ids::{self, MAX_IDS, NumberedId};
 use crate::queue::log::survey::{ids_of, scan};
 
 /// Remembers the ids accepted within `window`: of segments that are here, and of those that were
-/// deleted. What died may come again, whether its letter still lies there or not.
-pub(crate) fn recall(
+/// deleted. What died or was lost may come again, whether its letter still lies there or not.
+pub(crate) fn rebuild_dedupe(
     logs: &[SegmentedLog],
     dead: &Dead,
     ledger: &Ledger,
     ids_dir: &Path,
-    now_ms: i64,
+    ages: &Ages,
     window: Duration,
     dedupe: &mut Dedupe,
 ) {
     if window.is_zero() {
         return;
     }
-    let since = now_ms.saturating_sub(i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
     let mut found: Vec<NumberedId> = Vec::new();
     for log in logs {
         let mut from_log = 0;
         for segment in log.index.segments().iter().rev() {
-            if segment.count() == 0 {
-                continue;
-            }
-            if segment.times.newest_ms < since || from_log >= MAX_IDS {
+            if from_log >= MAX_IDS {
                 break;
+            }
+            // Stamps need not rise: the clock may have been set.
+            if segment.count() == 0 || ages.of(segment.times.newest_ms) > window {
+                continue;
             }
             let here = match ids::read(&segment.dir.join(ids::FILE)) {
                 Some(file) if file.first == segment.first => file.numbered(),
@@ -51,7 +54,7 @@ pub(crate) fn recall(
                 }
             };
             from_log += here.len();
-            found.extend(here);
+            found.extend(here.into_iter().filter(|numbered| !segment.lost.contains(numbered.number)));
         }
     }
     for entry in std::fs::read_dir(ids_dir).into_iter().flatten().flatten() {
@@ -59,13 +62,12 @@ pub(crate) fn recall(
             found.extend(file.numbered());
         }
     }
-    found.retain(|NumberedId { id, .. }| id.at_ms >= since && dead.find(id.identity).is_none());
-    if !found.is_empty() {
-        let died = ledger.died_since(since);
-        found.retain(|NumberedId { number, id }| !died.contains(&(id.lane, *number)));
-    }
-    found.sort_by_key(|numbered| numbered.id.at_ms);
+    found.retain(|NumberedId { id, .. }| ages.of(id.at_ms) <= window && dead.find(id.identity).is_none());
+    found.retain(|NumberedId { number, id }| {
+        Lane::from_id(id.lane).is_none_or(|lane| !ledger.is_repeatable(lane, *number))
+    });
+    found.sort_by_cached_key(|numbered| ages.boot_ms(numbered.id.at_ms));
     for NumberedId { id, .. } in &found[found.len().saturating_sub(MAX_IDS)..] {
-        dedupe.remember(id.identity, id.at_ms);
+        dedupe.remember(id.identity, ages.boot_ms(id.at_ms));
     }
 }

@@ -1,80 +1,77 @@
-//! What goes by age: dead letters, the ledger, ids of settled events.
+//! What ends by age: dead letters, segments of the ledger, ids of events whose segment is gone.
 
 use std::time::Duration;
 
 use super::shared::Shared;
+use crate::clock::{Ages, Clock, Mono};
 use crate::queue::format::entry::Fate;
 use crate::queue::log::ids;
 
 /// Letters that end in one go: bounds a commit.
 const LETTERS_AT_ONCE: usize = 1_000;
-const EVERY_MS: i64 = 60_000;
-
-fn ms(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
+const EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
-pub(crate) struct Aging {
-    dead_letters_max_age_ms: Option<i64>,
-    dedupe_window_ms: i64,
-    ran_at_ms: i64,
+pub(crate) struct Retention {
+    dead_letters_max_age: Option<Duration>,
+    dedupe_window: Duration,
+    ran_at: Option<Mono>,
 }
 
-impl Aging {
+impl Retention {
     pub(crate) fn new(dead_letters_max_age: Duration, dedupe_window: Duration) -> Self {
-        let mut aging =
-            Self { dead_letters_max_age_ms: None, dedupe_window_ms: ms(dedupe_window), ran_at_ms: i64::MIN };
-        aging.configure(dead_letters_max_age);
-        aging
+        let mut retention = Self { dead_letters_max_age: None, dedupe_window, ran_at: None };
+        retention.configure(dead_letters_max_age);
+        retention
     }
 
     pub(crate) fn configure(&mut self, dead_letters_max_age: Duration) {
-        self.dead_letters_max_age_ms = (!dead_letters_max_age.is_zero()).then(|| ms(dead_letters_max_age));
+        self.dead_letters_max_age = (!dead_letters_max_age.is_zero()).then_some(dead_letters_max_age);
     }
 
     /// Once a minute.
-    pub(crate) fn run_if_due(&mut self, shared: &Shared, now_ms: i64) {
-        if now_ms.saturating_sub(self.ran_at_ms).abs() >= EVERY_MS {
-            self.run(shared, now_ms);
+    pub(crate) fn run_if_due(&mut self, shared: &Shared, clock: &Clock) {
+        let now = clock.mono();
+        if self.ran_at.is_none_or(|ran_at| now.since(ran_at) >= EVERY) {
+            self.ran_at = Some(now);
+            self.run(shared, clock);
         }
     }
 
-    fn run(&mut self, shared: &Shared, now_ms: i64) {
-        self.ran_at_ms = now_ms;
-        shared.ledger().prune(now_ms);
-        ids::prune(&shared.dir.join("dedupe"), now_ms.saturating_sub(self.dedupe_window_ms));
-        if let Some(max_age) = self.dead_letters_max_age_ms {
-            self.end_old_letters(shared, now_ms, max_age);
+    fn run(&self, shared: &Shared, clock: &Clock) {
+        let ages = clock.ages();
+        shared.ledger().prune(&ages);
+        ids::prune(&shared.dir.join("dedupe"), |modified_ms| ages.of(modified_ms) > self.dedupe_window);
+        if let Some(max_age) = self.dead_letters_max_age {
+            end_old_letters(shared, &ages, max_age, clock.unix_ms());
         }
     }
+}
 
-    fn end_old_letters(&self, shared: &Shared, now_ms: i64, max_age_ms: i64) {
-        let (mut old, mut next) = (Vec::new(), 0);
-        while old.len() < LETTERS_AT_ONCE {
-            match shared.dead().at_or_after(next, &shared.quarantine) {
-                Ok(Some(letter)) if now_ms.saturating_sub(letter.died_at_ms) > max_age_ms => {
-                    next = letter.number + 1;
-                    old.push(letter);
-                }
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "dead letters cannot be read");
-                    break;
-                }
+fn end_old_letters(shared: &Shared, ages: &Ages, max_age: Duration, now_ms: i64) {
+    let (mut old, mut next) = (Vec::new(), 0);
+    while old.len() < LETTERS_AT_ONCE {
+        match shared.dead().at_or_after(next, &shared.quarantine) {
+            Ok(Some(letter)) if ages.of(letter.died_at_ms) > max_age => {
+                next = letter.number + 1;
+                old.push(letter);
+            }
+            // Later ones died later.
+            Ok(_) => break,
+            Err(error) => {
+                tracing::warn!(%error, "dead letters cannot be read");
+                break;
             }
         }
-        if old.is_empty() {
-            return;
+    }
+    if old.is_empty() {
+        return;
+    }
+    match shared.end_letters(&old, Fate::AgedOut, now_ms) {
+        Ok(()) => {
+            let count = old.len();
+            tracing::warn!(count, "dead letters older than queue.dead_letters_max_age were discarded");
         }
-        match shared.end_letters(&old, Fate::AgedOut, now_ms) {
-            Ok(()) => {
-                tracing::warn!(
-                    count = old.len(),
-                    "dead letters older than queue.dead_letters_max_age were discarded"
-                );
-            }
-            Err(error) => tracing::warn!(%error, "old dead letters stay for now"),
-        }
+        Err(error) => tracing::warn!(%error, "old dead letters stay for now"),
     }
 }

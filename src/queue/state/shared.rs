@@ -9,14 +9,17 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::event::{Envelope, Lane};
 
 use super::dead::{Counts, Dead};
 use super::lane::LaneLog;
 use super::ledger::Ledger;
+use super::lost::LostEvents;
 use crate::queue::format::entry::{Fate, LedgerEntry};
 use crate::queue::format::letter::DeadLetter;
 use crate::queue::format::snapshot::SegmentSnapshot;
+use crate::queue::log::ids;
 use crate::queue::log::maintenance::{Chore, Maintenance};
 use crate::queue::log::quarantine::Quarantine;
 use crate::queue::log::raw::allocated;
@@ -25,6 +28,9 @@ use crate::queue::types::{LaneDepth, Page, PageLimit, QueueError, Seq, StoreErro
 
 /// Space kept for settling when the disk is full.
 pub(crate) const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// A file system with less is full: a segment's database alone takes more.
+const FULL_BELOW: u64 = 1024 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -38,6 +44,9 @@ pub(crate) struct Shared {
     pub(crate) maintenance: Maintenance,
     depths: [Mutex<LaneDepth>; Lane::ALL.len()],
     ends: [watch::Sender<Seq>; Lane::ALL.len()],
+    clock: Clock,
+    /// Found and not written down yet.
+    lost: Mutex<Vec<LostEvents>>,
 }
 
 impl Shared {
@@ -48,6 +57,7 @@ impl Shared {
         ledger: Ledger,
         quarantine: Arc<Quarantine>,
         maintenance: Maintenance,
+        clock: Clock,
     ) -> Self {
         let ends = std::array::from_fn(|at| watch::Sender::new(logs[at].log.index.visible_end()));
         let shared = Self {
@@ -60,10 +70,13 @@ impl Shared {
             maintenance,
             depths: Default::default(),
             ends,
+            clock,
+            lost: Mutex::default(),
         };
         for lane in Lane::ALL {
             shared.publish(lane, &mut shared.log(lane));
         }
+        shared.note_lost_at_start();
         shared
     }
 
@@ -116,16 +129,59 @@ impl Shared {
         result
     }
 
-    /// Writes entries to the ledger and syncs. At a fault the reserve is given up for a second try.
+    /// Writes entries to the ledger and syncs. At a fault what gives way for settling does, and it is tried
+    /// again.
     pub(crate) fn record(&self, entries: &[LedgerEntry]) -> Result<(), StoreError> {
-        let mut ledger = self.ledger();
-        match ledger.record(entries, || self.settled()) {
-            Err(error) if self.release_reserve() => {
-                tracing::warn!(%error, "the reserve is used for settling");
-                ledger.record(entries, || self.settled())
-            }
+        let ages = self.clock.ages();
+        let record = || self.ledger().record(entries, &ages, || self.settled());
+        match record() {
+            Err(error) if self.frees_space(&error) => record(),
             result => result,
         }
+    }
+
+    /// Frees what is kept for settling after `error`; `true` if it is worth trying again.
+    pub(crate) fn frees_space(&self, error: &StoreError) -> bool {
+        if self.release_reserve() {
+            tracing::warn!(%error, "the reserve is used for settling");
+            return true;
+        }
+        self.makes_space(error)
+    }
+
+    /// As [`Shared::make_space`], if `error` came of a lack of it. sled's panics do not say so themselves.
+    pub(crate) fn makes_space(&self, error: &StoreError) -> bool {
+        (error.is_full || self.is_disk_full()) && self.make_space()
+    }
+
+    fn is_disk_full(&self) -> bool {
+        nix::sys::statvfs::statvfs(&self.dir).is_ok_and(|stat| {
+            let free = stat.blocks_available() * stat.fragment_size();
+            free < FULL_BELOW || (stat.files() > 0 && stat.files_available() == 0)
+        })
+    }
+
+    /// The disk takes no more: the ledger's past gives way, and what is remembered of deleted segments for
+    /// a restart. Waits for the deletions. `true` if there was something.
+    fn make_space(&self) -> bool {
+        let gave_way = self.ledger_gives_way();
+        let ids = ids::prune(&self.dir.join("dedupe"), |_| true);
+        let is_leaving = |lane: Lane| self.log(lane).log.index.awaits_deletion();
+        let is_worth_it = gave_way || ids > 0 || Lane::ALL.into_iter().any(is_leaving);
+        if is_worth_it {
+            self.maintenance.finish();
+        }
+        is_worth_it
+    }
+
+    /// Gives the space of all but the newest part of the ledger back. `true` if there was any.
+    pub(crate) fn ledger_gives_way(&self) -> bool {
+        let (now_ms, ages) = (self.clock.unix_ms(), self.clock.ages());
+        let gave_way = self.ledger().give_way(now_ms, &ages, || self.settled());
+        if gave_way {
+            tracing::warn!("the ledger gives way: space is needed for events");
+        }
+        gave_way
     }
 
     /// Ends dead letters: the ledger first, then they are forgotten.
@@ -182,8 +238,9 @@ impl Shared {
     }
 
     /// Lets settled bodies leave the disk; `is_quiet` says that nothing came for a while.
-    pub(crate) fn rest(&self, is_quiet: bool, now_ms: i64) {
-        if let Err(error) = self.ledger().renew(now_ms, || self.settled()) {
+    pub(crate) fn rest(&self, is_quiet: bool) {
+        let (now_ms, ages) = (self.clock.unix_ms(), self.clock.ages());
+        if let Err(error) = self.ledger().renew(now_ms, &ages, || self.settled()) {
             tracing::debug!(%error, "cannot begin a new segment of the ledger");
         }
         if let Err(error) = self.dead().rest(is_quiet) {
@@ -191,7 +248,7 @@ impl Shared {
         }
         for lane in Lane::ALL {
             let mut log = self.log(lane);
-            if let Err(error) = log.rest(is_quiet, now_ms) {
+            if let Err(error) = log.rest(is_quiet, &ages) {
                 tracing::debug!(%lane, %error, "cannot begin a new segment");
             }
             self.publish(lane, &mut log);
@@ -241,16 +298,40 @@ impl Shared {
                 Some(raw)
             }
             Ok(Source { chunks: Chunks::Raw(_), dir, .. }) => {
-                return Err(StoreError(format!("{}: the disk does not give all of it", dir.display())));
+                return Err(StoreError::new(format!("{}: the disk does not give all of it", dir.display())));
             }
             Ok(_) => None,
             Err(_) if log.log.index.gives_up(first) => None,
             Err(error) => return Err(error),
         };
-        log.log.index.found_raw(first, raw, &self.quarantine);
+        // What the disk did not give may be there at the next start.
+        let is_sure = raw.as_ref().is_some_and(|raw| raw.is_readable());
+        if log.log.index.found_raw(first, raw, &self.quarantine) > 0 && is_sure {
+            self.lost.lock().extend(LostEvents::of(lane, &log.log, first));
+        }
         log.delete_settled();
         self.publish(lane, &mut log);
         Ok(())
+    }
+
+    /// Events that were found to be lost since this was last asked; also those of the start.
+    pub(crate) fn take_lost(&self) -> Vec<LostEvents> {
+        std::mem::take(&mut self.lost.lock())
+    }
+
+    /// They are to be asked for again.
+    pub(crate) fn put_back_lost(&self, lost: Vec<LostEvents>) {
+        self.lost.lock().extend(lost);
+    }
+
+    /// Notes what the segments that were read at the start lack.
+    fn note_lost_at_start(&self) {
+        for lane in Lane::ALL {
+            let log = self.log(lane);
+            let firsts = log.log.index.segments().iter().filter(|segment| segment.lost.count() > 0);
+            let lost = firsts.filter_map(|segment| LostEvents::of(lane, &log.log, segment.first));
+            self.lost.lock().extend(lost);
+        }
     }
 
     /// Bytes under the directory that are not a lane's.
