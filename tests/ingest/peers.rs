@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::kit::{Harness, Memory, OK, bind, event, ingest, line, until};
+use crate::kit::{Harness, Memory, OK, PATIENCE, bind, event, ingest, line, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use trunkline::metrics::DoorReason;
@@ -29,7 +29,7 @@ fn refused(harness: &Harness, reason: &'static str) -> u64 {
 /// All that comes until the other end closes.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut raw = Vec::new();
-    let read = tokio::time::timeout(std::time::Duration::from_secs(20), stream.read_to_end(&mut raw)).await;
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut raw)).await;
     let _ = read.expect("it closes");
     String::from_utf8(raw).unwrap()
 }

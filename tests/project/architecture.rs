@@ -75,6 +75,23 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("clap::", &["cli/args"]),
 ];
 
+/// Folders and files that only decide or translate: their inputs are arguments, time included.
+const PURE: &[&str] = &["clock/age.rs", "event", "queue/format", "relay/decide"];
+
+/// What a pure file may not name: runtime, files, sockets, threads, clocks.
+const IMPURE: &[&str] = &[
+    "tokio::",
+    "std::fs",
+    "std::net",
+    "std::os",
+    "std::process",
+    "std::thread",
+    "nix::",
+    "libc::",
+    "Clock::system",
+    "crate::files",
+];
+
 /// Longest file, lines. Beyond it a file is probably two things.
 const MAX_LINES: usize = 400;
 
@@ -171,6 +188,23 @@ fn crates_with_an_owner_are_named_there_only() {
             if code(&text).contains(name) && !owners.iter().any(|owner| path.starts_with(owner)) {
                 faults.push(format!("{} names {name}", path.display()));
             }
+        }
+    }
+
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn pure_files_name_no_runtime_and_no_input_or_output() {
+    let mut faults = Vec::new();
+
+    for pure in PURE {
+        let files: Vec<_> = sources().into_iter().filter(|(path, _)| path.starts_with(pure)).collect();
+        assert!(!files.is_empty(), "{pure} is gone");
+        for (path, text) in files {
+            let code = code(&text);
+            let named = IMPURE.iter().filter(|name| code.contains(**name));
+            faults.extend(named.map(|name| format!("{} names {name}", path.display())));
         }
     }
 
