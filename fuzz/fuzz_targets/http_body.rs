@@ -88,16 +88,15 @@ impl DoorKit {
             unknown: UnknownPolicy::Forward,
             extra_arrays: Vec::new(),
             stream: config::StreamConfig { path: "/".into(), mode: 0, group: None, allow_uids: Vec::new() },
-            http: config::HttpConfig { listen: None, token_file: Some(token_file.clone()), allow_anonymous },
+            http: config::HttpConfig { listen: None, token_file: Some(token_file), allow_anonymous },
         };
         let memory = Memory::default();
         let metrics = Arc::new(Metrics::new());
         let settings = DoorSettings::new(config).expect("no user is named");
-        // It stands still: the file is read once.
+        // It stands still.
         let clock = Clock::manual(NOW_MS);
         let context = Arc::new(DoorContext::new(settings, memory.clone(), clock, metrics));
         let routes = fuzzing::routes(context.clone(), Peer { uid: 7, pid: None });
-        std::fs::remove_file(token_file).unwrap();
         Self { memory, context, routes }
     }
 
@@ -108,7 +107,7 @@ impl DoorKit {
     }
 }
 
-static HOUSES: LazyLock<[DoorKit; 2]> = LazyLock::new(|| [DoorKit::new(false), DoorKit::new(true)]);
+static KITS: LazyLock<[DoorKit; 2]> = LazyLock::new(|| [DoorKit::new(false), DoorKit::new(true)]);
 
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap());
@@ -136,8 +135,8 @@ fuzz_target!(|input: &[u8]| {
     let is_anonymous = flags & 1 != 0;
     let says = flags >> 1 & 3;
     let is_cut = flags & 128 != 0;
-    let house = &HOUSES[usize::from(is_anonymous)];
-    *house.memory.0.lock().unwrap() = (says, Vec::new());
+    let kit = &KITS[usize::from(is_anonymous)];
+    *kit.memory.0.lock().unwrap() = (says, Vec::new());
     let length = if flags & 8 == 0 { usize::MAX } else { 100 };
     let pieces = body.chunks(length).map(|piece| Ok(body.slice_ref(piece)));
     let fault = is_cut.then(|| Err(io::ErrorKind::UnexpectedEof.into()));
@@ -145,13 +144,13 @@ fuzz_target!(|input: &[u8]| {
     let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers().clone());
 
     let (status, answer) = RUNTIME.block_on(async {
-        let response = house.routes.clone().oneshot(request).await.unwrap();
+        let response = kit.routes.clone().oneshot(request).await.unwrap();
         check_headers(response.headers());
         (response.status(), response.into_body().collect().await.unwrap().to_bytes())
     });
 
-    assert_eq!(house.context.admission.pending_free(), MAX_PENDING);
-    let stored = std::mem::take(&mut house.memory.0.lock().unwrap().1);
+    assert_eq!(kit.context.admission.pending_free(), MAX_PENDING);
+    let stored = std::mem::take(&mut kit.memory.0.lock().unwrap().1);
     let json: Value = match serde_json::from_slice(&answer) {
         Err(_) if method == Method::HEAD && answer.is_empty() => Value::Null,
         json => json.unwrap(),
@@ -164,10 +163,10 @@ fuzz_target!(|input: &[u8]| {
     match Lane::from_path(uri.path()) {
         Some(lane) => {
             let body = (&body, is_cut);
-            let expected = events(house, lane, &method, &headers, is_anonymous, body, says);
+            let expected = events(kit, lane, &method, &headers, is_anonymous, body, says);
             assert_eq!(status.as_u16(), expected, "{json}");
             if status == StatusCode::OK {
-                check_taken(house, lane, body.0, says, &stored, &json);
+                check_taken(kit, lane, body.0, says, &stored, &json);
             }
         }
         None if uri.path() == "/oauth/token" => {
@@ -206,7 +205,7 @@ fn check_headers(headers: &HeaderMap) {
 
 /// The status that a lane's path must answer with.
 fn events(
-    house: &DoorKit,
+    kit: &DoorKit,
     lane: Lane,
     method: &Method,
     headers: &HeaderMap,
@@ -238,7 +237,7 @@ fn events(
         return 400;
     }
     // No body of this size has too many events.
-    let Some(parsed) = house.parse(body) else { return 400 };
+    let Some(parsed) = kit.parse(body) else { return 400 };
     if parsed.lanes.iter().any(|found| *found != lane) {
         return 400;
     }
@@ -254,8 +253,8 @@ fn is_too_long(headers: &HeaderMap, body: &[u8], max: usize) -> bool {
 }
 
 /// Whoever is not listed is with the sink, and nobody else.
-fn check_taken(house: &DoorKit, lane: Lane, body: &Bytes, says: u8, stored: &[Envelope], json: &Value) {
-    let parsed = house.parse(body).unwrap();
+fn check_taken(kit: &DoorKit, lane: Lane, body: &Bytes, says: u8, stored: &[Envelope], json: &Value) {
+    let parsed = kit.parse(body).unwrap();
     let given: Vec<_> = parsed.events.iter().map(|event| (&event.array, event.event_time_ms)).collect();
     let got: Vec<_> = stored.iter().map(|event| (&event.array, event.event_time_ms)).collect();
     assert_eq!(given, got);

@@ -36,13 +36,13 @@ pub struct Admission {
 pub struct ConnectionSlot {
     admission: Arc<Admission>,
     uid: Option<u32>,
-    standing: Mutex<Standing>,
+    standing: Mutex<SlotStanding>,
     must_leave: CancellationToken,
 }
 
 /// Why a connection has its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum SlotStanding {
     /// Its uid is known.
     HasUid,
     /// It has shown a good token.
@@ -162,7 +162,7 @@ impl Admission {
         }
         let must_leave = CancellationToken::new();
         let standing = match uid {
-            Some(_) => Standing::HasUid,
+            Some(_) => SlotStanding::HasUid,
             None => open.seat_without_token(shares, &must_leave)?,
         };
         open.total += 1;
@@ -177,10 +177,10 @@ impl OpenConnections {
         &mut self,
         shares: Shares,
         must_leave: &CancellationToken,
-    ) -> Result<Standing, Crowded> {
+    ) -> Result<SlotStanding, Crowded> {
         if self.unproven < shares.unproven {
             self.unproven += 1;
-            return Ok(Standing::Unproven);
+            return Ok(SlotStanding::Unproven);
         }
         if shares.hurried == 0 {
             return Err(Crowded::Unproven(shares.unproven));
@@ -195,18 +195,18 @@ impl OpenConnections {
         self.hurried_before += 1;
         let number = self.hurried_before;
         self.hurried.push_back(Hurried { number, must_leave: must_leave.clone() });
-        Ok(Standing::Hurried { number })
+        Ok(SlotStanding::Hurried { number })
     }
 
     /// Takes a connection out of the share that its standing gave it. False if it had to leave before.
-    fn leave_share(&mut self, standing: Standing) -> bool {
+    fn leave_share(&mut self, standing: SlotStanding) -> bool {
         match standing {
-            Standing::HasUid | Standing::Proven => true,
-            Standing::Unproven => {
+            SlotStanding::HasUid | SlotStanding::Proven => true,
+            SlotStanding::Unproven => {
                 self.unproven -= 1;
                 true
             }
-            Standing::Hurried { number } => {
+            SlotStanding::Hurried { number } => {
                 let before = self.hurried.len();
                 self.hurried.retain(|hurried| hurried.number != number);
                 self.hurried.len() < before
@@ -229,19 +229,19 @@ impl ConnectionSlot {
     /// The peer has shown a good token.
     pub fn prove(&self) {
         let mut standing = self.standing.lock();
-        if *standing != Standing::HasUid && self.admission.open.lock().leave_share(*standing) {
-            *standing = Standing::Proven;
+        if *standing != SlotStanding::HasUid && self.admission.open.lock().leave_share(*standing) {
+            *standing = SlotStanding::Proven;
         }
     }
 
     /// Whether it has shown a good token.
     pub fn is_proven(&self) -> bool {
-        *self.standing.lock() == Standing::Proven
+        *self.standing.lock() == SlotStanding::Proven
     }
 
     /// Whether it must show a good token soon.
     pub fn is_hurried(&self) -> bool {
-        matches!(*self.standing.lock(), Standing::Hurried { .. })
+        matches!(*self.standing.lock(), SlotStanding::Hurried { .. })
     }
 
     /// Returns when its place is needed for others. Never for one that need not hurry.
