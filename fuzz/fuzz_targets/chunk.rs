@@ -106,7 +106,7 @@ fn check_round(first: Seq, records: &Records) {
             Records::Letters(letters.collect())
         }
         Records::Entries(entries) => Records::Entries(entries.into_iter().map(cut_entry).collect()),
-        Records::Snapshot(segments) => Records::Snapshot(marks),
+        Records::Snapshot(segments) => Records::Snapshot(segments),
     };
     let end = first + count(records) as Seq;
     assert_eq!(fuzzing::decode(&raw), Some((first..end, Some(expected))));

@@ -17,7 +17,7 @@ use libfuzzer_sys::arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
 use trunkline::event::{
-    Array, BodyError, Catalogue, Door, Envelope, ExtraArray, Key, Kind, Lane, ParsedBody, Receipt, Refusal,
+    Array, BodyError, Catalogue, Door, Envelope, ExtraArray, FieldKind, Key, Lane, ParsedBody, Receipt, Refusal,
     Rules, UnknownRule, answer, one_line, parse_body,
 };
 use trunkline::queue::EventIds;
@@ -119,7 +119,7 @@ fn check_event(body: &Bytes, text: &str, event: &Envelope, assigned: &mut Vec<Uu
     assert_eq!(id, event.event_id);
     let is_v4_asked = match &event.array {
         Array::Known(known) => {
-            known.0.fields.iter().any(|field| field.name == "eventId" && field.kind == Kind::Uuid4)
+            known.0.fields.iter().any(|field| field.name == "eventId" && field.kind == FieldKind::Uuid4)
         }
         Array::Extra(_) => false,
     };
