@@ -1,4 +1,4 @@
-//! What the relay needs of the house.
+//! What the relay is built from.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::event::Lane;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
-/// What the relay needs of the house.
+/// What the relay is built from.
 #[derive(Debug)]
 pub struct Deps<B, U> {
     /// Where events lie.
@@ -28,7 +28,7 @@ pub struct Deps<B, U> {
     pub metrics: Arc<Metrics>,
     /// The lanes' state, kept current.
     pub status: watch::Sender<RelayStatus>,
-    /// An operator's wishes.
+    /// Commands of operators and of the daemon.
     pub commands: mpsc::Receiver<Command>,
     /// Why nothing may leave until [`Command::Release`], if so.
     pub withheld: Option<Arc<str>>,

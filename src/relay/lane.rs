@@ -1,13 +1,18 @@
-//! One lane of the worker: its order, its licence, its limits and its memory of the last minute.
+//! One lane of the worker: its order, its breaker, its limits and its memory of the last minute.
+//!
+//! What is in flight and what is being settled is counted by `began`, `answered`, `settling`, `not_settled` and
+//! `settled`, and changes in no other way.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::settling::Unsettled;
 use super::status::{LaneState, LaneStatus};
 use crate::clock::Mono;
 use crate::config;
 use crate::event::Lane;
+use crate::queue::{Page, QueueError};
 use crate::relay::decide::batch::Limits;
 use crate::relay::decide::breaker::{LaneBreaker, SendPermit};
 use crate::relay::decide::item::Item;
@@ -29,31 +34,34 @@ const SETTLING_MAX: usize = 12_000;
 const BATCH_TOO_LARGE: &str = "max.batch.size.surpassed";
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// One lane of the worker.
 #[derive(Debug)]
 pub(super) struct LaneRun {
     pub(super) lane: Lane,
     pub(super) order: Order,
-    pub(super) hold: LaneBreaker,
+    pub(super) breaker: LaneBreaker,
     pub(super) limits: Limits,
     pub(super) paused: bool,
     /// Why nothing may leave until an operator releases it.
     pub(super) withheld: Option<Arc<str>>,
-    /// Outcomes of this lane that wait for room in the dead letters.
-    pub(super) waiting_for_room: usize,
-    /// Events whose outcome is not on stable storage yet.
-    pub(super) events_settling: usize,
-    pub(super) reading: bool,
-    pub(super) at_end: bool,
-    pub(super) requests: usize,
-    pub(super) events_in_flight: usize,
-    pub(super) settling: usize,
-    pub(super) last_status: Option<u16>,
-    pub(super) last_delivered_ms: Option<i64>,
+    is_reading: bool,
+    /// All that is stored has been read.
+    at_end: bool,
+    requests: usize,
+    events_in_flight: usize,
+    /// Groups of outcomes that are not on stable storage yet.
+    settling: usize,
+    /// Events in them.
+    events_settling: usize,
+    /// Those of the groups that wait for room in the dead letters.
+    waiting_for_room: usize,
+    last_status: Option<u16>,
+    last_delivered_ms: Option<i64>,
     last_start: Option<Mono>,
     /// The last request was of suspects.
     suspects_last: bool,
     linger: Duration,
-    recent: VecDeque<(Mono, usize, usize)>,
+    recent: VecDeque<RecentAnswer>,
 }
 
 /// What a lane would send now.
@@ -64,26 +72,34 @@ pub(super) enum NextAction {
     Send,
 }
 
+/// How many of a request's events the API called retryable.
+#[derive(Debug)]
+struct RecentAnswer {
+    at: Mono,
+    events: usize,
+    retryable: usize,
+}
+
 impl LaneRun {
-    pub(super) fn new(lane: Lane, config: &config::RelayConfig, withheld: Option<Arc<str>>) -> Self {
+    pub(super) fn new(lane: Lane, config: &config::RelayConfig, withheld: Option<Arc<str>>, paused: bool) -> Self {
         Self {
             lane,
             order: Order::default(),
-            hold: LaneBreaker::default(),
+            breaker: LaneBreaker::default(),
             limits: Limits {
                 max_events: config.batch_max_events,
                 max_bytes: config.batch_max_size,
                 one_per_key: config.one_per_key,
             },
-            paused: false,
+            paused,
             withheld,
-            waiting_for_room: 0,
-            events_settling: 0,
-            reading: false,
+            is_reading: false,
             at_end: false,
             requests: 0,
             events_in_flight: 0,
             settling: 0,
+            events_settling: 0,
+            waiting_for_room: 0,
             last_status: None,
             last_delivered_ms: None,
             last_start: None,
@@ -107,7 +123,7 @@ impl LaneRun {
 
     /// The read that is wanted now.
     pub(super) fn wanted_read(&self) -> Option<ReadPlan> {
-        if self.reading {
+        if self.is_reading {
             return None;
         }
         let has_room = self.order.ready_events() < LOW_WATER && self.order.ready_bytes() < READY_BYTES;
@@ -118,13 +134,32 @@ impl LaneRun {
         }
     }
 
+    /// A read is under way: there is one at a time.
+    pub(super) fn began_reading(&mut self) {
+        self.is_reading = true;
+    }
+
+    /// Takes in what was read. `true` if from now on it is time to wait for what is stored next.
+    pub(super) fn read(&mut self, plan: ReadPlan, page: Page, now: Mono) -> bool {
+        self.is_reading = false;
+        let is_end = page.at_end && matches!(plan, ReadPlan::Frontier(_));
+        self.order.take_in(plan, page, now);
+        self.at_end |= is_end;
+        is_end
+    }
+
+    /// More was stored than was read.
+    pub(super) fn stored(&mut self) {
+        self.at_end = false;
+    }
+
     /// Whether a request of this lane should start.
-    pub(super) fn wish(&mut self, now: Mono) -> NextAction {
+    pub(super) fn next_action(&mut self, now: Mono) -> NextAction {
         let is_held = self.paused || self.withheld.is_some() || self.waiting_for_room > 0;
         if is_held || self.events_settling >= SETTLING_MAX {
             return NextAction::Nothing;
         }
-        let single = match self.hold.licence(now) {
+        let single = match self.breaker.permit(now) {
             SendPermit::NotBefore(at) => return NextAction::At(at),
             SendPermit::OneEvent | SendPermit::OneRequest if self.requests > 0 => return NextAction::Nothing,
             SendPermit::OneEvent => true,
@@ -142,19 +177,19 @@ impl LaneRun {
 
     /// When the next batch of events that are not suspects should leave; `None` without any.
     fn batch_due(&mut self, now: Mono, single: bool) -> Option<Mono> {
-        let (chosen, full) = self.order.choose(self.limits);
-        if chosen.is_empty() {
+        let choice = self.order.choose(self.limits);
+        if choice.seqs.is_empty() {
             return None;
         }
         let seen = self.order.oldest_seen().unwrap_or(now);
         let quiet_since = self.last_start.map_or(now, |start| start.plus(self.linger));
         let due = seen.plus(self.linger).min(seen.max(quiet_since));
-        Some(if full || single || self.last_start.is_none() { now } else { due })
+        Some(if choice.is_full || single || self.last_start.is_none() { now } else { due })
     }
 
     /// Takes the next request's events in hand.
     pub(super) fn take(&mut self, now: Mono) -> Vec<Item> {
-        let single = self.hold.licence(now) == SendPermit::OneEvent;
+        let single = self.breaker.permit(now) == SendPermit::OneEvent;
         // Finding a culprit takes at most every second request: the others' events go on.
         let others_turn = self.suspects_last
             && !single
@@ -165,7 +200,7 @@ impl LaneRun {
         let items = match suspects {
             Some(items) => items,
             None => {
-                let chosen = if single { self.order.probe() } else { self.order.choose(self.limits).0 };
+                let chosen = if single { self.order.probe() } else { self.order.choose(self.limits).seqs };
                 self.order.take(&chosen)
             }
         };
@@ -175,31 +210,86 @@ impl LaneRun {
         items
     }
 
+    /// A request with so many events has started.
+    pub(super) fn began(&mut self, events: usize) {
+        self.requests += 1;
+        self.events_in_flight += events;
+    }
+
+    /// A request with so many events has its answer.
+    pub(super) fn answered(&mut self, events: usize, status: Option<u16>) {
+        self.requests -= 1;
+        self.events_in_flight -= events;
+        self.last_status = status;
+    }
+
+    /// The outcomes of so many events are being written down.
+    pub(super) fn settling(&mut self, events: usize) {
+        self.settling += 1;
+        self.events_settling += events;
+    }
+
+    /// Outcomes could not be written down and will be again. `true` if the lane holds from now on, for want of room in
+    /// the dead letters.
+    pub(super) fn not_settled(&mut self, unsettled: &mut Unsettled) -> bool {
+        let is_full = matches!(unsettled.fault, Some((QueueError::DeadLettersFull, _)));
+        let is_news = is_full && self.waiting_for_room == 0;
+        self.waiting_for_room += usize::from(is_full);
+        self.waiting_for_room -= usize::from(unsettled.waits_for_room);
+        unsettled.waits_for_room = is_full;
+        is_news
+    }
+
+    /// Outcomes are on stable storage: the keys of their events are free.
+    pub(super) fn settled(&mut self, done: &Unsettled) {
+        self.settling -= 1;
+        self.events_settling -= done.settlements.len();
+        self.waiting_for_room -= usize::from(done.waits_for_room);
+        self.order.settled(done.keys.iter().copied());
+        if self.is_empty() {
+            self.breaker.rest();
+        }
+    }
+
+    pub(super) fn delivered(&mut self, now_ms: i64) {
+        self.last_delivered_ms = Some(now_ms);
+    }
+
+    /// Requests in flight.
+    pub(super) fn requests(&self) -> usize {
+        self.requests
+    }
+
+    /// Requests in flight, or outcomes that are not on stable storage yet.
+    pub(super) fn has_open_ends(&self) -> bool {
+        self.requests > 0 || self.settling > 0
+    }
+
     /// Lets keys whose wait is over go on.
     pub(super) fn wake(&mut self, now: Mono) {
         self.order.wake(now, self.is_let_in());
     }
 
-    /// What the lane's state makes of an answer.
-    pub(super) fn patience(&self, retry_for: Duration) -> GiveUpPolicy {
+    /// When events that the API keeps calling retryable are given up, as the lane is now.
+    pub(super) fn give_up_policy(&self, retry_for: Duration) -> GiveUpPolicy {
         GiveUpPolicy { retry_for, lane_is_unwell: self.is_unwell(), lane_is_let_in: self.is_let_in() }
     }
 
     /// The lane itself is not held, though it may wait.
     fn is_let_in(&self) -> bool {
-        !matches!(self.hold.state(), LaneState::Forbidden | LaneState::Misconfigured)
+        !matches!(self.breaker.state(), LaneState::Forbidden | LaneState::Misconfigured)
     }
 
-    /// LogThrottle how many of a request's events were called retryable.
-    pub(super) fn note(&mut self, now: Mono, events: usize, retryable: usize) {
-        self.recent.push_back((now, events, retryable));
-        while self.recent.front().is_some_and(|(at, ..)| now.since(*at) > MINUTE) {
+    /// Remembers for a minute how many of a request's events were called retryable.
+    pub(super) fn remember(&mut self, now: Mono, events: usize, retryable: usize) {
+        self.recent.push_back(RecentAnswer { at: now, events, retryable });
+        while self.recent.front().is_some_and(|oldest| now.since(oldest.at) > MINUTE) {
             self.recent.pop_front();
         }
     }
 
     /// Sends smaller requests from now on if the API called one of `events` too large.
-    pub(super) fn heed_size(&mut self, verdict: &Verdict, events: usize) {
+    pub(super) fn learn_size(&mut self, verdict: &Verdict, events: usize) {
         let lane = self.lane;
         match verdict {
             Verdict::TooLarge { .. } => {
@@ -218,14 +308,14 @@ impl LaneRun {
 
     /// Over half of the last minute's events, and not just of a few, were called retryable.
     pub(super) fn is_unwell(&self) -> bool {
-        let (events, retryable) =
-            self.recent.iter().fold((0, 0), |sum, (_, events, again)| (sum.0 + events, sum.1 + again));
+        let events: usize = self.recent.iter().map(|answer| answer.events).sum();
+        let retryable: usize = self.recent.iter().map(|answer| answer.retryable).sum();
         events >= 10 && retryable * 2 > events
     }
 
     /// Nothing of the lane is unread, in memory or under way.
     pub(super) fn is_empty(&self) -> bool {
-        self.at_end && !self.reading && self.order.is_empty() && self.requests == 0 && self.settling == 0
+        self.at_end && !self.is_reading && self.order.is_empty() && !self.has_open_ends()
     }
 
     pub(super) fn status(&self, now: Mono) -> LaneStatus {
@@ -237,17 +327,17 @@ impl LaneRun {
             (LaneState::BackingOff, Some("the dead letters have used a quarter of queue.max_size".to_owned()))
         } else if self.events_settling >= SETTLING_MAX {
             (LaneState::BackingOff, Some("outcomes cannot be written to the queue".to_owned()))
-        } else if let (LaneState::Running, Some(crowd)) = (self.hold.state(), self.order.crowd()) {
-            (LaneState::BackingOff, Some(crowd.to_owned()))
+        } else if let (LaneState::Running, Some(why)) = (self.breaker.state(), self.order.backpressure()) {
+            (LaneState::BackingOff, Some(why.to_owned()))
         } else {
-            (self.hold.state(), self.hold.reason().map(str::to_owned))
+            (self.breaker.state(), self.breaker.reason().map(str::to_owned))
         };
         LaneStatus {
             state,
             reason,
             in_flight: self.events_in_flight,
             last_status: self.last_status,
-            next_attempt: self.hold.until(now).map(|until| until.since(now)),
+            next_attempt: self.breaker.until(now).map(|until| until.since(now)),
             last_delivered_ms: self.last_delivered_ms,
             keys_held: self.order.keys_held(),
             since_ms: None,

@@ -12,7 +12,7 @@
 //!   with it in one request as `batch` allows.
 //! - No event is dropped because the upstream is unwell.
 //! - A lane's backlog or fault never stops another lane.
-//! - Deciding is pure (`decide/`); `worker` is the only loop, `answers` and `command` are its hands.
+//! - Deciding is pure (`decide/`); `worker` is the only loop, `answers` and `obey` are its hands.
 //!
 //! Not here: how a request is made (`upstream`), how an outcome is stored (`queue`).
 
@@ -22,11 +22,14 @@ mod decide;
 mod deps;
 mod lane;
 mod log_throttle;
+mod obey;
+mod publish;
 mod settling;
 mod status;
 mod worker;
 
-pub use command::{Command, Place, Question, Settings};
+pub use command::{Command, Question, Settings};
+pub use decide::order::Place;
 pub use deps::Deps;
 pub use status::{LaneState, LaneStatus, RelayStatus};
 pub use worker::run;

@@ -5,22 +5,24 @@ use std::time::Duration;
 use crate::event::{Key, Lane};
 use crate::metrics::{HttpStatus, LaneHttpStatus, LaneLabel, LaneReason, Metrics};
 use crate::queue::{Backlog, Outcome, QueueError, Settlement};
-use crate::relay::decide::item::Item;
+use crate::relay::decide::plan::Ended;
 use crate::upstream::Answer;
 
-/// Wait after a storage fault; doubles from the first to the second.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// First wait after a storage fault; doubles.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// Longest wait after a storage fault.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What is to be written down about events that `answer` settled.
-pub(super) fn settlements(settled: Vec<(Item, Outcome)>, answer: Option<&Answer>) -> Vec<Settlement> {
-    let settlement = |(item, outcome): (Item, Outcome)| Settlement {
+pub(super) fn settlements(ended: Vec<Ended>, answer: Option<&Answer>) -> Vec<Settlement> {
+    let settlement = |Ended { item, outcome }: Ended| Settlement {
         stored: item.stored,
         outcome,
         attempts: item.attempts,
         status: answer.and_then(|answer| answer.status),
         correlation_id: answer.and_then(|answer| answer.correlation_id.clone()),
     };
-    settled.into_iter().map(settlement).collect()
+    ended.into_iter().map(settlement).collect()
 }
 
 /// Outcomes that are not on stable storage yet.
@@ -41,10 +43,10 @@ pub(super) struct Unsettled {
 /// Gives them back when they are on stable storage, or with the fault: the API will not be asked again,
 /// so it is tried as often as it takes.
 pub(super) async fn settle(backlog: &impl Backlog, mut unsettled: Unsettled) -> Result<Unsettled, Unsettled> {
-    let mut pause = PAUSE.0;
+    let mut pause = PAUSE_FIRST;
     if let Some((_, wait)) = unsettled.fault.take() {
         tokio::time::sleep(wait).await;
-        pause = (wait * 2).min(PAUSE.1);
+        pause = (wait * 2).min(PAUSE_MAX);
     }
     match backlog.settle(unsettled.settlements.clone()).await {
         Ok(()) => Ok(unsettled),

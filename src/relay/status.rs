@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
-
-use super::lane::LaneRun;
-use crate::clock::Mono;
 use crate::event::Lane;
-use crate::metrics::{LaneLabel, Metrics};
-use crate::relay::decide::pace::Pace;
 
 /// Whether a lane delivers, and if not, why not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -80,38 +74,4 @@ pub struct RelayStatus {
     pub lanes: [LaneStatus; Lane::ALL.len()],
     /// Requests a minute that may start now.
     pub budget: f64,
-}
-
-/// Shows what the lanes do now.
-pub(super) fn publish(
-    metrics: &Metrics,
-    shown: &watch::Sender<RelayStatus>,
-    lanes: &[LaneRun],
-    pace: &Pace,
-    (now, now_ms): (Mono, i64),
-) {
-    let budget = pace.budget(now);
-    metrics.rate_budget.set(budget);
-    let mut next = RelayStatus { lanes: Lane::ALL.map(|lane| lanes[lane.index()].status(now)), budget };
-    if let Some(wait) = pace.limited_for(now) {
-        for (run, status) in lanes.iter().zip(&mut next.lanes) {
-            // It runs as far as it goes: the limit is the client's and ends by itself.
-            if status.state == LaneState::Running && !run.is_empty() {
-                status.reason = Some("the API's rate limit is used up: all lanes wait".to_owned());
-                status.next_attempt = Some(wait);
-            }
-        }
-    }
-    for (lane, status) in Lane::ALL.into_iter().zip(&next.lanes) {
-        let held = i64::try_from(status.keys_held).unwrap_or(i64::MAX);
-        metrics.keys_held.get_or_create(&LaneLabel { lane: lane.name() }).set(held);
-    }
-    shown.send_if_modified(|status| {
-        for (next, before) in next.lanes.iter_mut().zip(&status.lanes) {
-            next.since_ms = if next.state == before.state { before.since_ms } else { Some(now_ms) };
-        }
-        let changed = *status != next;
-        *status = next;
-        changed
-    });
 }

@@ -8,11 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::deps::Deps;
 use super::lane::{LaneRun, NextAction};
 use super::log_throttle::LogThrottle;
+use super::publish::publish;
 use super::settling::{self, Unsettled};
-use super::status::{self, LaneState};
+use super::status::LaneState;
 use crate::clock::Mono;
 use crate::event::{Key, Lane};
 use crate::queue::{Backlog, DeadReason, Outcome, Page, QueueError};
+use crate::relay::decide::RoundTrip;
 use crate::relay::decide::backoff::Backoff;
 use crate::relay::decide::batch;
 use crate::relay::decide::expiry::{Expiry, Look};
@@ -20,11 +22,14 @@ use crate::relay::decide::host_breaker::HostBreaker;
 use crate::relay::decide::item::Item;
 use crate::relay::decide::order::ReadPlan;
 use crate::relay::decide::pace::Pace;
+use crate::relay::decide::plan::Ended;
 use crate::relay::decide::share::Share;
 use crate::upstream::{Answer, Outbound, Upstream};
 
-/// One read of the backlog.
-const READ: (usize, usize) = (2_000, 1024 * 1024);
+/// Events of one read of the backlog at most.
+const READ_EVENTS: usize = 2_000;
+/// Bytes of one read of the backlog at most.
+const READ_BYTES: usize = 1024 * 1024;
 /// Wait before the queue is read again after a storage fault.
 const READ_AGAIN: Duration = Duration::from_secs(5);
 
@@ -38,10 +43,10 @@ enum Event {
 
 /// Sends until `stop`, then finishes what is in flight within `grace`. What was not settled then is
 /// read again at the next start.
-pub async fn run<B: Backlog, U: Upstream>(parts: Deps<B, U>) {
-    let stop = parts.shutdown.stop.clone();
-    let now_token = parts.shutdown.now.clone();
-    let mut worker = Worker::new(parts);
+pub async fn run<B: Backlog, U: Upstream>(deps: Deps<B, U>) {
+    let stop = deps.shutdown.stop.clone();
+    let now_token = deps.shutdown.now.clone();
+    let mut worker = Worker::new(deps);
     tokio::select! {
         () = worker.all(&stop) => {}
         () = now_token.cancelled() => {}
@@ -50,49 +55,44 @@ pub async fn run<B: Backlog, U: Upstream>(parts: Deps<B, U>) {
 }
 
 pub(super) struct Worker<B, U> {
-    pub(super) parts: Deps<B, U>,
+    pub(super) deps: Deps<B, U>,
     pub(super) lanes: [LaneRun; Lane::ALL.len()],
     pub(super) pace: Pace,
     share: Share,
     pub(super) backoff: Backoff,
     pub(super) host: HostBreaker,
     expiry: Expiry,
-    notes: LogThrottle,
-    pub(super) in_flight: usize,
+    log_throttle: LogThrottle,
     tasks: JoinSet<Event>,
 }
 
 impl<B: Backlog, U: Upstream> Worker<B, U> {
-    fn new(parts: Deps<B, U>) -> Self {
-        let config = &parts.config;
-        let now = parts.clock.mono();
+    fn new(deps: Deps<B, U>) -> Self {
+        let config = &deps.config;
+        let now = deps.clock.mono();
         Self {
-            lanes: Lane::ALL.map(|lane| {
-                let mut run = LaneRun::new(lane, config, parts.withheld.clone());
-                run.paused = parts.paused[lane.index()];
-                run
-            }),
+            lanes: Lane::ALL
+                .map(|lane| LaneRun::new(lane, config, deps.withheld.clone(), deps.paused[lane.index()])),
             pace: Pace::new(config.requests_per_minute, config.burst, now),
             share: Share::default(),
             backoff: Backoff { initial: config.retry_initial, max: config.retry_max },
             host: HostBreaker::default(),
-            expiry: Expiry::new(now, parts.clock.unix_ms()),
-            notes: LogThrottle::default(),
-            in_flight: 0,
+            expiry: Expiry::new(now, deps.clock.unix_ms()),
+            log_throttle: LogThrottle::default(),
             tasks: JoinSet::new(),
-            parts,
+            deps,
         }
     }
 
     async fn all(&mut self, stop: &CancellationToken) {
         self.deliver(stop, None).await;
-        if !self.parts.drain.is_zero() {
-            let until = self.parts.clock.mono().plus(self.parts.drain);
+        if !self.deps.drain.is_zero() {
+            let until = self.deps.clock.mono().plus(self.deps.drain);
             self.deliver(&CancellationToken::new(), Some(until)).await;
         }
-        let grace = tokio::time::sleep(self.parts.grace);
+        let grace = tokio::time::sleep(self.deps.grace);
         tokio::pin!(grace);
-        while self.in_flight > 0 || self.lanes.iter().any(|lane| lane.settling > 0) {
+        while self.lanes.iter().any(LaneRun::has_open_ends) {
             tokio::select! {
                 Some(event) = self.tasks.join_next() => self.handle(event),
                 () = &mut grace => break,
@@ -103,13 +103,12 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
     /// Delivers until `stop`, or with `until` that long at most and until nothing is left.
     async fn deliver(&mut self, stop: &CancellationToken, until: Option<Mono>) {
         loop {
-            let now = self.parts.clock.mono();
+            let now = self.deps.clock.mono();
             if until.is_some_and(|until| until <= now || self.lanes.iter().all(LaneRun::is_empty)) {
                 return;
             }
             let mut wake = self.advance(now);
-            let times = (now, self.parts.clock.unix_ms());
-            status::publish(&self.parts.metrics, &self.parts.status, &self.lanes, &self.pace, times);
+            publish(&self.deps.metrics, &self.deps.status, &self.lanes, &self.pace, &self.deps.clock);
             if let Some(until) = until {
                 wake = Some(wake.map_or(until, |wake| wake.min(until)));
             }
@@ -123,7 +122,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                         self.handle(event);
                     }
                 }
-                Some(command) = self.parts.commands.recv() => self.obey(command),
+                Some(command) = self.deps.commands.recv() => self.obey(command),
                 () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => {}
             }
         }
@@ -143,7 +142,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             let has_slot = Lane::ALL.map(|lane| self.has_slot(lane));
             let mut chosen = None;
             for lane in self.share.turns().into_iter().filter(|lane| has_slot[lane.index()]) {
-                match self.lanes[lane.index()].wish(now) {
+                match self.lanes[lane.index()].next_action(now) {
                     NextAction::Send => {
                         chosen = Some(lane);
                         break;
@@ -180,24 +179,25 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
     /// one that runs still tries its own: that it fails too is not known.
     fn has_slot(&self, lane: Lane) -> bool {
         let run = &self.lanes[lane.index()];
-        let has_none = |run: &&LaneRun| run.requests == 0;
+        let has_none = |run: &&LaneRun| run.requests() == 0;
         if self.host.is_open() {
-            let runs = |run: &LaneRun| run.hold.state() == LaneState::Running;
-            let probes = self.lanes.iter().any(|other| other.requests > 0 && !runs(other));
-            return run.requests == 0 && (runs(run) || !probes);
+            let runs = |run: &LaneRun| run.breaker.state() == LaneState::Running;
+            let probes = self.lanes.iter().any(|other| other.requests() > 0 && !runs(other));
+            return run.requests() == 0 && (runs(run) || !probes);
         }
-        let kept = if run.requests == 0 { 0 } else { self.lanes.iter().filter(has_none).count() };
-        self.in_flight + kept < self.parts.config.max_in_flight
+        let in_flight: usize = self.lanes.iter().map(LaneRun::requests).sum();
+        let kept = if run.requests() == 0 { 0 } else { self.lanes.iter().filter(has_none).count() };
+        in_flight + kept < self.deps.config.max_in_flight
     }
 
     fn read(&mut self, at: usize, plan: ReadPlan, pause: Duration) {
         let run = &mut self.lanes[at];
-        run.reading = true;
-        let (lane, backlog) = (run.lane, self.parts.backlog.clone());
+        run.began_reading();
+        let (lane, backlog) = (run.lane, self.deps.backlog.clone());
         let (ReadPlan::Frontier(from) | ReadPlan::Rescan(from)) = plan;
         self.tasks.spawn(async move {
             tokio::time::sleep(pause).await;
-            let page = backlog.read(lane, from, READ.0, READ.1).await;
+            let page = backlog.read(lane, from, READ_EVENTS, READ_BYTES).await;
             Event::Read { lane, plan, page }
         });
     }
@@ -208,14 +208,11 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         if items.is_empty() {
             return;
         }
-        let run = &mut self.lanes[lane.index()];
-        run.requests += 1;
-        run.events_in_flight += items.len();
-        self.in_flight += 1;
-        self.parts.metrics.batch_events.observe(count_f64(items.len()));
-        self.parts.metrics.sums.events_in_requests.inc_by(items.len() as u64);
+        run.began(items.len());
+        self.deps.metrics.batch_events.observe(count_f64(items.len()));
+        self.deps.metrics.sums.events_in_requests.inc_by(items.len() as u64);
         let body = batch::body(items.iter().map(|item| &item.stored.event));
-        let upstream = self.parts.upstream.clone();
+        let upstream = self.deps.upstream.clone();
         self.tasks.spawn(async move {
             let answer = upstream.send(Outbound { lane, body }).await;
             Event::Answered { lane, items, answer, started: now }
@@ -224,8 +221,8 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
 
     /// Settles what is too old to leave, which costs no request. Whether there was any.
     fn expire(&mut self, lane: Lane, now: Mono) -> bool {
-        let max_age = self.parts.config.event_max_age[lane.index()];
-        let wall_ms = self.parts.clock.unix_ms();
+        let max_age = self.deps.config.event_max_age[lane.index()];
+        let wall_ms = self.deps.clock.unix_ms();
         match self.expiry.look(now, wall_ms) {
             Look::Suspended(seconds) => {
                 tracing::warn!(
@@ -244,28 +241,22 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         }
         let message = format!("older than {}", humantime::format_duration(max_age));
         let outcome = Outcome::Dead { reason: DeadReason::Expired, message };
-        self.settle(lane, expired.into_iter().map(|item| (item, outcome.clone())).collect(), None);
+        let ended = expired.into_iter().map(|item| Ended { item, outcome: outcome.clone() }).collect();
+        self.settle(lane, ended, None);
         true
     }
 
     fn handle(&mut self, event: Result<Event, tokio::task::JoinError>) {
-        let now = self.parts.clock.mono();
+        let now = self.deps.clock.mono();
         match event {
             Ok(Event::Read { lane, plan, page }) => self.take_in(lane, plan, page, now),
-            Ok(Event::Stored { lane }) => self.lanes[lane.index()].at_end = false,
+            Ok(Event::Stored { lane }) => self.lanes[lane.index()].stored(),
             Ok(Event::Answered { lane, items, answer, started }) => {
-                self.answered(lane, items, &answer, (started, now));
+                self.answered(lane, items, &answer, RoundTrip { started, ended: now });
             }
             Ok(Event::Settled(done)) => {
-                let run = &mut self.lanes[done.lane.index()];
-                run.settling -= 1;
-                run.events_settling -= done.settlements.len();
-                run.waiting_for_room -= usize::from(done.waits_for_room);
-                run.order.settled(done.keys.into_iter());
-                if run.is_empty() {
-                    run.hold.rest();
-                }
-                self.notes.dead_letters(done.lane, &done.settlements, now);
+                self.lanes[done.lane.index()].settled(&done);
+                self.log_throttle.dead_letters(done.lane, &done.settlements, now);
             }
             Ok(Event::NotSettled(unsettled)) => self.settle_again(*unsettled),
             Err(error) => tracing::error!(%error, "a task of the relay failed"),
@@ -273,58 +264,47 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
     }
 
     fn take_in(&mut self, lane: Lane, plan: ReadPlan, page: Result<Page, QueueError>, now: Mono) {
+        self.log_throttle.reading(lane, page.as_ref().err());
+        let Ok(page) = page else {
+            self.read(lane.index(), plan, READ_AGAIN);
+            return;
+        };
         let run = &mut self.lanes[lane.index()];
-        run.reading = false;
-        self.notes.reading(lane, page.as_ref().err());
-        match page {
-            Ok(page) => {
-                let at_end = page.at_end;
-                run.order.take_in(plan, page, now);
-                if at_end && matches!(plan, ReadPlan::Frontier(_)) {
-                    run.at_end = true;
-                    let (backlog, from) = (self.parts.backlog.clone(), run.order.frontier());
-                    self.tasks.spawn(async move {
-                        backlog.wait_for(lane, from).await;
-                        Event::Stored { lane }
-                    });
-                }
-            }
-            Err(_) => self.read(lane.index(), plan, READ_AGAIN),
+        if run.read(plan, page, now) {
+            let (backlog, from) = (self.deps.backlog.clone(), run.order.frontier());
+            self.tasks.spawn(async move {
+                backlog.wait_for(lane, from).await;
+                Event::Stored { lane }
+            });
         }
     }
 
     /// Settles on stable storage, as often as it takes; the keys are free after that.
-    pub(super) fn settle(&mut self, lane: Lane, settled: Vec<(Item, Outcome)>, answer: Option<&Answer>) {
-        if settled.is_empty() {
+    pub(super) fn settle(&mut self, lane: Lane, ended: Vec<Ended>, answer: Option<&Answer>) {
+        if ended.is_empty() {
             return;
         }
         let run = &mut self.lanes[lane.index()];
-        run.settling += 1;
-        let now_ms = self.parts.clock.unix_ms();
-        if settled.iter().any(|(_, outcome)| *outcome == Outcome::Delivered) {
-            run.last_delivered_ms = Some(now_ms);
+        let now_ms = self.deps.clock.unix_ms();
+        if ended.iter().any(|ended| ended.outcome == Outcome::Delivered) {
+            run.delivered(now_ms);
         }
-        let keys: Vec<Key> = settled.iter().map(|(item, _)| item.stored.event.key).collect();
-        let settlements = settling::settlements(settled, answer);
-        self.lanes[lane.index()].events_settling += settlements.len();
+        let keys: Vec<Key> = ended.iter().map(|ended| ended.item.stored.event.key).collect();
+        let settlements = settling::settlements(ended, answer);
+        run.settling(settlements.len());
         self.write_down(Unsettled { lane, settlements, keys, now_ms, waits_for_room: false, fault: None });
     }
 
     fn settle_again(&mut self, mut unsettled: Unsettled) {
-        let run = &mut self.lanes[unsettled.lane.index()];
-        let is_full = matches!(unsettled.fault, Some((QueueError::DeadLettersFull, _)));
-        if is_full && run.waiting_for_room == 0 {
-            let lane = unsettled.lane;
+        let lane = unsettled.lane;
+        if self.lanes[lane.index()].not_settled(&mut unsettled) {
             tracing::error!(%lane, "dead letters are full: the lane holds until some are replayed, exported or discarded");
         }
-        run.waiting_for_room += usize::from(is_full);
-        run.waiting_for_room -= usize::from(unsettled.waits_for_room);
-        unsettled.waits_for_room = is_full;
         self.write_down(unsettled);
     }
 
     fn write_down(&mut self, unsettled: Unsettled) {
-        let (backlog, metrics) = (self.parts.backlog.clone(), self.parts.metrics.clone());
+        let (backlog, metrics) = (self.deps.backlog.clone(), self.deps.metrics.clone());
         self.tasks.spawn(async move {
             match settling::settle(&backlog, unsettled).await {
                 Ok(done) => {

@@ -1,4 +1,4 @@
-//! Whether a lane may send, and how much at once. Pure.
+//! A lane's circuit breaker: whether it may send, and how much at once. Pure.
 //!
 //! ```text
 //! running ──fault──> backing off ──served──> running
@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::RoundTrip;
 use super::backoff::Backoff;
 use crate::clock::Mono;
 use crate::relay::status::LaneState;
@@ -16,7 +17,15 @@ const PROBE_EVERY: Duration = Duration::from_secs(60);
 /// Faults in a row after which one request at a time is sent.
 const BREAKER: u32 = 2;
 
-/// A lane's licence to send.
+/// A fault of a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) state: LaneState,
+    /// Fit for log and status.
+    pub(crate) reason: String,
+}
+
+/// Whether a lane may send.
 #[derive(Debug, Default)]
 pub(crate) struct LaneBreaker {
     state: LaneState,
@@ -85,7 +94,8 @@ impl LaneBreaker {
         self.reason.as_deref()
     }
 
-    pub(crate) fn licence(&self, now: Mono) -> SendPermit {
+    /// How much may leave now.
+    pub(crate) fn permit(&self, now: Mono) -> SendPermit {
         match (self.state, self.until) {
             (_, Some(until)) if until > now => SendPermit::NotBefore(until),
             (LaneState::Forbidden | LaneState::Misconfigured, _) => SendPermit::OneEvent,
@@ -96,11 +106,11 @@ impl LaneBreaker {
     }
 
     /// The API spoke about events: it is there and lets us in. What is over thereby, if anything.
-    pub(crate) fn served(&mut self, (started, now): (Mono, Mono)) -> Option<Trouble> {
-        if self.since.is_some_and(|since| started < since) {
+    pub(crate) fn served(&mut self, trip: RoundTrip) -> Option<Trouble> {
+        if self.since.is_some_and(|since| trip.started < since) {
             return None;
         }
-        let over = (self.state != LaneState::Running).then(|| self.trouble(now));
+        let over = (self.state != LaneState::Running).then(|| self.trouble(trip.ended));
         *self = Self::default();
         over
     }
@@ -115,19 +125,19 @@ impl LaneBreaker {
     /// A fault that passes by itself.
     pub(crate) fn failed(
         &mut self,
-        (state, reason): (LaneState, String),
+        fault: Fault,
         backoff: Backoff,
         roll: f64,
         retry_after: Option<Duration>,
-        (started, now): (Mono, Mono),
+        trip: RoundTrip,
     ) -> Told {
         // Requests that left together fail together: that is one fault, not many.
-        if self.since.is_none_or(|since| started >= since) {
+        if self.since.is_none_or(|since| trip.started >= since) {
             self.failures += 1;
         }
         let wait = backoff.wait(self.failures, roll, retry_after);
-        self.floor = self.floor.max(retry_after.map(|least| now.plus(least)));
-        self.enter(state, reason, now.plus(wait), now)
+        self.floor = self.floor.max(retry_after.map(|least| trip.ended.plus(least)));
+        self.enter(fault, trip.ended.plus(wait), trip.ended)
     }
 
     /// The host answers again after a time in which it did not for anybody, to a request that started at
@@ -154,15 +164,15 @@ impl LaneBreaker {
     }
 
     /// A fault that somebody must mend: probes until it is.
-    pub(crate) fn held(&mut self, state: LaneState, reason: String, now: Mono) -> Told {
+    pub(crate) fn held(&mut self, fault: Fault, now: Mono) -> Told {
         self.failures += 1;
-        self.enter(state, reason, now.plus(PROBE_EVERY), now)
+        self.enter(fault, now.plus(PROBE_EVERY), now)
     }
 
-    fn enter(&mut self, state: LaneState, reason: String, until: Mono, now: Mono) -> Told {
+    fn enter(&mut self, fault: Fault, until: Mono, now: Mono) -> Told {
         let began = *self.began.get_or_insert(now);
         self.attempts = self.attempts.saturating_add(1);
-        let told = if self.state != state {
+        let told = if self.state != fault.state {
             Told::News
         } else if now >= self.tell_at {
             Told::Still(self.trouble(now))
@@ -174,8 +184,8 @@ impl LaneBreaker {
             let every = TELL_AGAIN.into_iter().find(|again| *again > age).unwrap_or(TELL_AGAIN[2]);
             self.tell_at = now.plus(every);
         }
-        self.state = state;
-        self.reason = Some(reason);
+        self.state = fault.state;
+        self.reason = Some(fault.reason);
         self.until = Some(self.until.map_or(until, |before| before.max(until)));
         self.since = Some(now);
         told
@@ -196,55 +206,61 @@ mod tests {
         Mono::from_duration(Duration::from_millis(ms))
     }
 
-    fn fail(hold: &mut LaneBreaker, started: u64, now: u64) -> Told {
-        let why = (LaneState::BackingOff, "503".to_owned());
-        hold.failed(why, BACKOFF, 1.0, None, (at(started), at(now)))
+    fn trip(started: u64, ended: u64) -> RoundTrip {
+        RoundTrip { started: at(started), ended: at(ended) }
+    }
+
+    fn fail(breaker: &mut LaneBreaker, started: u64, now: u64) -> Told {
+        let why = Fault { state: LaneState::BackingOff, reason: "503".to_owned() };
+        breaker.failed(why, BACKOFF, 1.0, None, trip(started, now))
     }
 
     #[test]
     fn faults_of_requests_that_left_together_count_once() {
-        let mut hold = LaneBreaker::default();
+        let mut breaker = LaneBreaker::default();
 
-        assert_eq!(fail(&mut hold, 0, 10), Told::News);
-        assert_eq!(fail(&mut hold, 0, 11), Told::Known);
+        assert_eq!(fail(&mut breaker, 0, 10), Told::News);
+        assert_eq!(fail(&mut breaker, 0, 11), Told::Known);
 
-        assert_eq!(hold.licence(at(11)), SendPermit::NotBefore(at(111)));
-        assert_eq!(hold.licence(at(200)), SendPermit::Free);
+        assert_eq!(breaker.permit(at(11)), SendPermit::NotBefore(at(111)));
+        assert_eq!(breaker.permit(at(200)), SendPermit::Free);
     }
 
     #[test]
     fn after_faults_in_a_row_one_request_at_a_time_leaves_until_one_is_served() {
-        let mut hold = LaneBreaker::default();
-        fail(&mut hold, 0, 10);
-        fail(&mut hold, 200, 210);
+        let mut breaker = LaneBreaker::default();
+        fail(&mut breaker, 0, 10);
+        fail(&mut breaker, 200, 210);
 
-        assert_eq!(hold.licence(at(1000)), SendPermit::OneRequest);
-        assert_eq!(hold.served((at(0), at(1000))), None, "an old request's answer");
-        let over = hold.served((at(1000), at(1010)));
+        assert_eq!(breaker.permit(at(1000)), SendPermit::OneRequest);
+        assert_eq!(breaker.served(trip(0, 1000)), None, "an old request's answer");
+        let over = breaker.served(trip(1000, 1010));
 
         assert_eq!(over, Some(Trouble { lasted: Duration::from_secs(1), attempts: 2 }));
-        assert_eq!(hold.licence(at(1000)), SendPermit::Free);
+        assert_eq!(breaker.permit(at(1000)), SendPermit::Free);
     }
 
     #[test]
     fn a_held_lane_probes_one_event_each_minute() {
-        let mut hold = LaneBreaker::default();
+        let mut breaker = LaneBreaker::default();
 
-        assert_eq!(hold.held(LaneState::Forbidden, "missing permission a:b:c".to_owned(), at(0)), Told::News);
+        let fault = Fault { state: LaneState::Forbidden, reason: "missing permission a:b:c".to_owned() };
+        assert_eq!(breaker.held(fault, at(0)), Told::News);
 
-        assert_eq!(hold.licence(at(59_999)), SendPermit::NotBefore(at(60_000)));
-        assert_eq!(hold.licence(at(60_000)), SendPermit::OneEvent);
+        assert_eq!(breaker.permit(at(59_999)), SendPermit::NotBefore(at(60_000)));
+        assert_eq!(breaker.permit(at(60_000)), SendPermit::OneEvent);
     }
+
     #[test]
     fn a_fault_that_lasts_is_told_ever_more_rarely_and_counted() {
-        let mut hold = LaneBreaker::default();
+        let mut breaker = LaneBreaker::default();
         let told: Vec<u64> = (0..=4 * 3_600)
             .step_by(10)
-            .filter(|second| fail(&mut hold, second * 1000, second * 1000) != Told::Known)
+            .filter(|second| fail(&mut breaker, second * 1000, second * 1000) != Told::Known)
             .collect();
 
         assert_eq!(told, [0, 60, 660, 4_260, 7_860, 11_460]);
-        let over = hold.served((at(14_410_000), at(14_410_000))).unwrap();
+        let over = breaker.served(trip(14_410_000, 14_410_000)).unwrap();
         assert_eq!((over.lasted_words().as_str(), over.attempts), ("4h 10s", 1_441));
     }
 }

@@ -1,9 +1,6 @@
-//! An event in the relay's hands, and groups of them that are sent just so.
-
-use std::collections::HashMap;
+//! An event in the relay's hands.
 
 use crate::clock::Mono;
-use crate::event::Key;
 use crate::queue::Stored;
 
 /// An event in the relay's hands.
@@ -25,39 +22,9 @@ pub(crate) struct Item {
     pub(crate) held: bool,
 }
 
-/// Events that are sent just so, since one of them may spoil a request.
-#[derive(Clone, Debug)]
-pub(crate) struct Suspects {
-    /// In rising order of sequence.
-    pub(crate) items: Vec<Item>,
-    /// Not before.
-    pub(crate) due: Mono,
-}
-
-/// Events of one key that the API wants again.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    /// In rising order of sequence.
-    pub(crate) items: Vec<Item>,
-    /// Not before.
-    pub(crate) due: Mono,
-}
-
 impl Item {
     /// An event that just came into memory.
     pub(crate) fn new(stored: Stored, seen: Mono) -> Self {
         Self { stored, attempts: 0, asked: 0, refusals: 0, refused_since: None, seen, held: false }
-    }
-}
-
-/// Counts an event of `key` less; `true` if it was the last.
-pub(crate) fn decrement(counts: &mut HashMap<Key, usize>, key: Key) -> bool {
-    match counts.get_mut(&key) {
-        Some(count) if *count > 1 => {
-            *count -= 1;
-            false
-        }
-        Some(_) => counts.remove(&key).is_some(),
-        None => false,
     }
 }

@@ -18,3 +18,12 @@ pub(crate) mod order;
 pub(crate) mod pace;
 pub(crate) mod plan;
 pub(crate) mod share;
+
+use crate::clock::Mono;
+
+/// When a request started and when its answer came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RoundTrip {
+    pub(crate) started: Mono,
+    pub(crate) ended: Mono,
+}

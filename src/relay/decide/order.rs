@@ -7,23 +7,30 @@
 //! ```
 //!
 //! Invariants
-//! - A key is busy while an event of it is flying, waits, or stands among the suspects.
-//! - `parked[key] = s`: events of the key from `s` on are not for sending; they are read again once
-//!   the key is free. `freed[key] = s`: the rescan has yet to look at its events from `s` on.
-//! - `freed` is not empty only while `cursor` is set.
+//! - A key is busy while an event of it is flying, waits, or stands among the suspects; then no other
+//!   event of it is taken. `keys` is the one place that knows.
+//! - What a parked key has from its `seq` on is not for sending; it is read again once the key is free.
+//!   While it is looked for again, what the rescan has yet to look at is not for sending either.
+//! - Keys are looked for again only while `cursor` is set.
 
-mod expired;
+mod in_hand;
+mod keys;
 mod place;
+mod ready;
+mod suspects;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-
+use self::in_hand::InHand;
+use self::keys::Unread;
+pub use self::place::Place;
+use self::ready::Ready;
+pub(crate) use self::suspects::SuspectGroup;
 use super::batch::{Filling, Limits, Offer};
-use super::item::{Item, Suspects, Waiting, decrement};
+use super::item::Item;
 use crate::clock::Mono;
 use crate::event::Key;
 use crate::queue::{Page, Seq, Stored};
 
-/// Parked keys of a lane at most. Source: issue of delivery, bounds memory.
+/// Parked keys of a lane at most: bounds memory.
 pub(crate) const PARKED_KEYS_MAX: usize = 4096;
 
 /// Suspects above which nothing new is read. Others' events go on being read while a search stands still for a while,
@@ -39,17 +46,20 @@ pub(crate) enum ReadPlan {
     Rescan(Seq),
 }
 
+/// What the next batch would hold.
+#[derive(Debug, Default)]
+pub(crate) struct Choice {
+    /// In rising order.
+    pub(crate) seqs: Vec<Seq>,
+    /// It can hold no more.
+    pub(crate) is_full: bool,
+}
+
 /// One lane's order.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
-    ready: BTreeMap<Seq, Item>,
-    ready_bytes: usize,
-    in_hand: HashMap<Key, usize>,
-    flying: HashMap<Key, usize>,
-    waiting: HashMap<Key, Waiting>,
-    suspects: VecDeque<Suspects>,
-    parked: HashMap<Key, Seq>,
-    freed: HashMap<Key, Seq>,
+    ready: Ready,
+    hand: InHand,
     cursor: Option<Seq>,
     next: Seq,
 }
@@ -62,17 +72,17 @@ impl Order {
 
     /// Bytes of their bodies.
     pub(crate) fn ready_bytes(&self) -> usize {
-        self.ready_bytes
+        self.ready.bytes()
     }
 
     /// When the oldest ready event was first seen.
     pub(crate) fn oldest_seen(&self) -> Option<Mono> {
-        self.ready.values().map(|item| item.seen).next()
+        self.ready.items().map(|item| item.seen).next()
     }
 
     /// Nothing in memory, in hand or parked.
     pub(crate) fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.in_hand.is_empty() && self.parked.is_empty() && self.cursor.is_none()
+        self.ready.is_empty() && self.hand.keys.is_empty() && self.cursor.is_none()
     }
 
     /// Where unread events start.
@@ -82,15 +92,15 @@ impl Order {
 
     /// Events among which a culprit is sought.
     pub(crate) fn suspect_events(&self) -> usize {
-        self.suspects.iter().map(|suspects| suspects.items.len()).sum()
+        self.hand.suspect_events()
     }
 
-    /// Of what too much is in hand, so that nothing new is read.
-    pub(crate) fn crowd(&self) -> Option<&'static str> {
+    /// Why nothing new is read, if too much is in hand.
+    pub(crate) fn backpressure(&self) -> Option<&'static str> {
         if self.suspect_events() >= SUSPECTS_MAX {
             return Some("requests are refused as a whole: the events that cause it are sought");
         }
-        let keys = (self.parked.len() + self.freed.len()).max(self.waiting.len());
+        let keys = (self.hand.keys.parked() + self.hand.keys.rescans()).max(self.hand.keys.waits());
         (keys >= PARKED_KEYS_MAX).then_some("too many keys waiting")
     }
 
@@ -99,7 +109,7 @@ impl Order {
         if let Some(cursor) = self.cursor {
             return Some(ReadPlan::Rescan(cursor));
         }
-        self.crowd().is_none().then_some(ReadPlan::Frontier(self.next))
+        self.backpressure().is_none().then_some(ReadPlan::Frontier(self.next))
     }
 
     /// Takes in what `plan` read. A rescan during which the cursor went back is void: events before
@@ -119,13 +129,13 @@ impl Order {
 
     fn meet_new(&mut self, stored: Stored, now: Mono) {
         let key = stored.event.key;
-        if self.parked.contains_key(&key) || self.freed.contains_key(&key) {
+        if self.hand.keys.unread(key).is_some() {
             return;
         }
-        if self.in_hand.contains_key(&key) && self.park(key, stored.seq) {
+        if self.hand.keys.is_busy(key) && self.park(key, stored.seq) {
             return;
         }
-        self.insert(Item::new(stored, now));
+        self.ready.insert(Item::new(stored, now));
     }
 
     fn rescan(&mut self, page: Page, now: Mono) {
@@ -134,247 +144,191 @@ impl Order {
             if seq >= self.next {
                 break;
             }
-            let Some(from) = self.freed.get_mut(&key) else { continue };
-            if seq < *from {
+            match self.hand.keys.unread(key) {
+                Some(Unread::Rescan(from)) if seq >= from => {}
+                _ => continue,
+            }
+            if self.hand.keys.is_busy(key) {
+                self.hand.keys.change(key, |state| state.unread = Some(Unread::Parked(seq)));
                 continue;
             }
-            if self.in_hand.contains_key(&key) {
-                self.freed.remove(&key);
-                self.parked.insert(key, seq);
-                continue;
-            }
-            *from = seq + 1;
-            self.insert(Item::new(stored, now));
+            self.hand.keys.change(key, |state| state.unread = Some(Unread::Rescan(seq + 1)));
+            self.ready.insert(Item::new(stored, now));
         }
         self.cursor = Some(page.next);
-        if page.next >= self.next || self.freed.is_empty() || page.at_end {
+        if page.next >= self.next || self.hand.keys.rescans() == 0 || page.at_end {
             self.cursor = None;
-            self.freed.clear();
+            self.hand.keys.end_rescans();
         }
-    }
-
-    fn insert(&mut self, item: Item) {
-        let bytes = item.stored.event.body.len();
-        if self.ready.insert(item.stored.seq, item).is_none() {
-            self.ready_bytes += bytes;
-        }
-    }
-
-    fn remove(&mut self, seq: Seq) -> Option<Item> {
-        let item = self.ready.remove(&seq)?;
-        self.ready_bytes -= item.stored.event.body.len();
-        Some(item)
     }
 
     /// Marks the key's events from `seq` on as not in memory. `false` at the limit.
     fn park(&mut self, key: Key, seq: Seq) -> bool {
-        if let Some(first) = self.parked.get_mut(&key) {
-            *first = seq.min(*first);
-            return true;
-        }
-        if self.parked.len() >= PARKED_KEYS_MAX {
-            return false;
-        }
-        self.freed.remove(&key);
-        self.parked.insert(key, seq);
-        true
+        let has_room = self.hand.keys.parked() < PARKED_KEYS_MAX;
+        self.hand.keys.change(key, |state| match state.unread {
+            Some(Unread::Parked(first)) => {
+                state.unread = Some(Unread::Parked(seq.min(first)));
+                true
+            }
+            _ if has_room => {
+                state.unread = Some(Unread::Parked(seq));
+                true
+            }
+            _ => false,
+        })
     }
 
-    /// What the next batch would hold, by sequence, and whether it can hold no more. Events of busy
-    /// keys that are met on the way leave memory.
-    pub(crate) fn choose(&mut self, limits: Limits) -> (Vec<Seq>, bool) {
+    /// What the next batch would hold. Events of busy keys that are met on the way leave memory.
+    pub(crate) fn choose(&mut self, limits: Limits) -> Choice {
         let mut filling = Filling::new(limits);
-        let mut chosen = Vec::new();
+        let mut choice = Choice::default();
         let mut leaving = Vec::new();
-        let mut full = false;
-        for (seq, item) in &self.ready {
-            let key = item.stored.event.key;
-            let parked = self.parked.get(&key).is_some_and(|first| seq >= first);
-            let unscanned = self.freed.get(&key).is_some_and(|from| seq >= from);
-            if parked || unscanned {
-                leaving.push((*seq, key, false));
-                continue;
-            }
-            if self.in_hand.contains_key(&key) {
-                leaving.push((*seq, key, true));
+        for item in self.ready.items() {
+            let (key, seq) = (item.stored.event.key, item.stored.seq);
+            if self.hand.keys.is_unread(key, seq) || self.hand.keys.is_busy(key) {
+                leaving.push((seq, key));
                 continue;
             }
             match filling.offer(&item.stored.event) {
-                Offer::Added => chosen.push(*seq),
+                Offer::Added => choice.seqs.push(seq),
                 Offer::Waits => {}
-                Offer::Full => full = true,
+                Offer::Full => choice.is_full = true,
             }
-            if full || filling.is_full() {
-                full = true;
+            choice.is_full |= filling.is_full();
+            if choice.is_full {
                 break;
             }
         }
-        for (seq, key, to_park) in leaving {
-            if !to_park || self.park(key, seq) {
-                self.remove(seq);
+        for (seq, key) in leaving {
+            if self.hand.keys.is_unread(key, seq) || self.park(key, seq) {
+                self.ready.remove(seq);
             }
         }
-        (chosen, full)
+        choice
     }
 
     /// The event of a probe: of the keys' first events the one that was sent least often, so that a
     /// key whose probe fails does not keep the others from theirs.
     pub(crate) fn probe(&mut self) -> Vec<Seq> {
         let every_key = Limits { max_events: usize::MAX, max_bytes: usize::MAX, one_per_key: true };
-        let (chosen, _) = self.choose(every_key);
-        chosen.into_iter().min_by_key(|seq| self.ready[seq].attempts).into_iter().collect()
+        let chosen = self.choose(every_key).seqs;
+        chosen
+            .into_iter()
+            .min_by_key(|seq| self.ready.item(*seq).map(|item| item.attempts))
+            .into_iter()
+            .collect()
     }
 
     /// Takes chosen events in hand.
     pub(crate) fn take(&mut self, chosen: &[Seq]) -> Vec<Item> {
-        let items: Vec<Item> = chosen.iter().filter_map(|seq| self.remove(*seq)).collect();
-        for item in &items {
-            *self.in_hand.entry(item.stored.event.key).or_default() += 1;
-        }
-        self.lift(&items);
+        let items: Vec<Item> = chosen.iter().filter_map(|seq| self.ready.remove(*seq)).collect();
+        self.hand.fly(&items);
         items
-    }
-
-    fn lift(&mut self, items: &[Item]) {
-        for item in items {
-            *self.flying.entry(item.stored.event.key).or_default() += 1;
-        }
-    }
-
-    fn land(&mut self, items: &[Item]) {
-        for item in items {
-            decrement(&mut self.flying, item.stored.event.key);
-        }
     }
 
     /// Whether suspects may go now.
     pub(crate) fn has_due_suspects(&self, now: Mono) -> bool {
-        self.due_suspects(now).is_some()
-    }
-
-    fn due_suspects(&self, now: Mono) -> Option<usize> {
-        let mut earlier: HashSet<Key> = HashSet::new();
-        self.suspects.iter().position(|suspects| {
-            let blocked = suspects.due > now
-                || suspects.items.iter().any(|item| {
-                    let key = &item.stored.event.key;
-                    self.flying.contains_key(key) || self.waiting.contains_key(key) || earlier.contains(key)
-                });
-            earlier.extend(suspects.items.iter().map(|item| item.stored.event.key));
-            !blocked
-        })
+        self.hand.due_suspects(now).is_some()
     }
 
     /// The first suspects that may go now; with `single`, only one event of them.
     pub(crate) fn take_suspects(&mut self, now: Mono, single: bool) -> Option<Vec<Item>> {
-        let position = self.due_suspects(now)?;
-        let mut suspects = self.suspects.remove(position)?;
-        if single && suspects.items.len() > 1 {
-            let rest = suspects.items.split_off(1);
-            self.suspects.insert(position, Suspects { items: rest, due: suspects.due });
-        }
-        self.lift(&suspects.items);
-        Some(suspects.items)
+        self.hand.take_suspects(now, single)
     }
 
-    /// Flying events come back to be sent with any others.
-    pub(crate) fn give_back(&mut self, items: Vec<Item>) {
-        self.land(&items);
-        let (alone, shared): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| {
+    /// Takes in hand events that could leave now and were accepted before `oldest_ms`, `most` of the ready ones. Later
+    /// events of their keys wait until these are settled, as behind any others.
+    pub(crate) fn take_expired(&mut self, oldest_ms: i64, most: usize, now: Mono) -> Vec<Item> {
+        let is_old = |item: &Item| item.stored.event.accepted_at_ms < oldest_ms;
+        let suspects = self.hand.take_of_suspects(now, is_old);
+        if !suspects.is_empty() {
+            return suspects;
+        }
+        let may_leave = |item: &Item| {
             let key = item.stored.event.key;
-            !self.waiting.contains_key(&key)
-                && !self.suspects.iter().any(|s| s.items.iter().any(|other| other.stored.event.key == key))
-        });
-        self.release(alone);
-        if !shared.is_empty() {
-            self.suspects.push_front(Suspects { items: shared, due: Mono::default() });
-        }
+            !self.hand.keys.is_busy(key) && !self.hand.keys.is_unread(key, item.stored.seq)
+        };
+        let expired = self.ready.items().filter(|item| is_old(item) && may_leave(item));
+        let expired: Vec<Seq> = expired.map(|item| item.stored.seq).take(most).collect();
+        self.take(&expired)
     }
 
-    fn release(&mut self, items: Vec<Item>) {
-        for item in items {
-            decrement(&mut self.in_hand, item.stored.event.key);
-            self.insert(item);
-        }
+    /// Flying events come back to be sent with any others, or as suspects where others of their key are.
+    pub(crate) fn give_back(&mut self, items: Vec<Item>) {
+        self.hand.land(&items);
+        let (shared, alone): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| {
+            let state = self.hand.keys.state(item.stored.event.key);
+            state.is_some_and(|state| state.waiting.is_some() || state.suspects > 0)
+        });
+        alone.into_iter().for_each(|item| self.ready.insert(item));
+        self.hand.push_suspects(SuspectGroup { items: shared, due: Mono::default() });
     }
 
     /// A flying event's key waits until `due`.
     pub(crate) fn wait(&mut self, item: Item, due: Mono) {
-        self.land(std::slice::from_ref(&item));
-        let waiting =
-            self.waiting.entry(item.stored.event.key).or_insert_with(|| Waiting { items: Vec::new(), due });
-        waiting.due = waiting.due.max(due);
-        waiting.items.push(item);
-        waiting.items.sort_by_key(|item| item.stored.seq);
+        self.hand.wait(item, due);
     }
 
     /// Flying events are to be sent in these groups, in this order, before other events of their keys.
-    pub(crate) fn suspect(&mut self, groups: Vec<Suspects>) {
+    pub(crate) fn suspect(&mut self, groups: Vec<SuspectGroup>) {
         for group in groups.into_iter().rev() {
-            self.land(&group.items);
-            if !group.items.is_empty() {
-                self.suspects.push_front(group);
-            }
+            self.hand.land(&group.items);
+            self.hand.push_suspects(group);
         }
     }
 
     /// Flying events are settled on stable storage: their keys are free unless others are in hand.
     pub(crate) fn settled(&mut self, events: impl Iterator<Item = Key>) {
-        for key in events {
-            decrement(&mut self.flying, key);
-            if !decrement(&mut self.in_hand, key) {
-                continue;
-            }
-            if let Some(seq) = self.parked.remove(&key) {
-                self.freed.insert(key, seq);
-                self.cursor = Some(self.cursor.map_or(seq, |cursor| cursor.min(seq)));
-            }
+        for seq in events.filter_map(|key| self.hand.settled(key)) {
+            self.cursor = Some(self.cursor.map_or(seq, |cursor| cursor.min(seq)));
         }
     }
 
     /// Lets keys whose wait is over go on.
     pub(crate) fn wake(&mut self, now: Mono, lane_is_let_in: bool) {
-        let due: Vec<Key> =
-            self.waiting.iter().filter(|(_, waiting)| waiting.due <= now).map(|(key, _)| *key).collect();
-        for key in due {
-            let Some(waiting) = self.waiting.remove(&key) else { continue };
-            let alone = lane_is_let_in && waiting.items.iter().any(|item| item.held);
-            if alone || self.in_hand.get(&key).copied().unwrap_or(0) > waiting.items.len() {
-                self.line_up(key, waiting.items);
-            } else {
-                self.release(waiting.items);
-            }
-        }
+        let free = self.hand.wake(now, lane_is_let_in);
+        free.into_iter().for_each(|item| self.ready.insert(item));
     }
 
     /// The lane runs again: events whose own probe failed do not stand with others.
     pub(crate) fn isolate_held(&mut self, now: Mono) {
-        let held: Vec<Seq> = self.ready.iter().filter(|(_, item)| item.held).map(|(seq, _)| *seq).collect();
-        let items = self.take(&held);
-        self.suspect(items.into_iter().map(|item| Suspects { items: vec![item], due: now }).collect());
+        let held: Vec<Seq> =
+            self.ready.items().filter(|item| item.held).map(|item| item.stored.seq).collect();
+        for seq in held.into_iter().rev() {
+            let items = self.ready.remove(seq).into_iter().collect();
+            self.hand.push_suspects(SuspectGroup { items, due: now });
+        }
     }
 
     /// Keys that wait because their own probe failed.
     pub(crate) fn keys_held(&self) -> usize {
-        self.waiting.values().filter(|waiting| waiting.items.iter().any(|item| item.held)).count()
-    }
-
-    /// Other events of the key stand among the suspects, earlier or later: all of them go one by one.
-    fn line_up(&mut self, key: Key, mut items: Vec<Item>) {
-        for group in &mut self.suspects {
-            items.extend(group.items.extract_if(.., |item| item.stored.event.key == key));
-        }
-        self.suspects.retain(|group| !group.items.is_empty());
-        items.sort_by_key(|item| item.stored.seq);
-        for item in items.into_iter().rev() {
-            self.suspects.push_front(Suspects { items: vec![item], due: Mono::default() });
-        }
+        self.hand.keys_held()
     }
 
     /// When the next key or suspect is due.
     pub(crate) fn next_due(&self, now: Mono) -> Option<Mono> {
-        let waits = self.waiting.values().map(|waiting| waiting.due);
-        let suspects = self.suspects.iter().map(|suspects| suspects.due).filter(|due| *due > now);
-        waits.chain(suspects).min()
+        self.hand.next_due(now)
+    }
+
+    /// Where the unsettled event `seq` is.
+    pub(crate) fn place(&self, seq: Seq, key: Key, now: Mono) -> Place {
+        let waiting = self.hand.keys.state(key).and_then(|state| state.waiting.as_ref());
+        if let Some(waiting) = waiting
+            && let Some(item) = waiting.items.iter().find(|item| item.stored.seq == seq)
+        {
+            return Place::Again { after: waiting.due.since(now), attempts: item.attempts };
+        }
+        if let Some(item) = self.hand.suspect(seq) {
+            return Place::Suspect { attempts: item.attempts };
+        }
+        if self.hand.keys.is_unread(key, seq) {
+            return Place::BehindItsKey;
+        }
+        match (self.ready.item(seq).is_some(), self.hand.keys.is_busy(key)) {
+            (true, true) => Place::BehindItsKey,
+            (true, false) => Place::Next,
+            (false, _) if seq >= self.next => Place::BehindOthers,
+            (false, _) => Place::UnderWay,
+        }
     }
 }

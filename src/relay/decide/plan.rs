@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use super::breaker::Fault;
 use super::item::Item;
 use crate::clock::Mono;
 use crate::event::Key;
@@ -19,7 +20,7 @@ const TELLING: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     /// To be settled; keys stay busy until that is synced.
-    pub(crate) settle: Vec<(Item, Outcome)>,
+    pub(crate) settle: Vec<Ended>,
     /// Their keys wait.
     pub(crate) wait: Vec<Item>,
     /// To be sent in these groups before others of their keys.
@@ -34,6 +35,13 @@ pub(crate) struct Plan {
     pub(crate) reordered: u64,
 }
 
+/// An event and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) item: Item,
+    pub(crate) outcome: Outcome,
+}
+
 /// What an answer does to its lane.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) enum Effect {
@@ -41,9 +49,9 @@ pub(crate) enum Effect {
     #[default]
     Served,
     /// It waits.
-    Failed(LaneState, String),
+    Failed(Fault),
     /// It is held; somebody must do something.
-    Held(LaneState, String),
+    Held(Fault),
     /// It runs; the one key of the request stays held.
     KeyHeld,
 }
@@ -60,34 +68,34 @@ pub(crate) struct GiveUpPolicy {
 }
 
 /// Decides on `items`, which stood in one request.
-pub(crate) fn plan(mut items: Vec<Item>, answer: &Answer, patience: GiveUpPolicy, now: Mono) -> Plan {
+pub(crate) fn plan(mut items: Vec<Item>, answer: &Answer, policy: GiveUpPolicy, now: Mono) -> Plan {
     for item in &mut items {
         item.attempts += 1;
     }
     match &answer.verdict {
-        Verdict::Taken { errors } => taken(items, errors, patience, now),
+        Verdict::Taken { errors } => taken(items, errors, policy, now),
         Verdict::NotTheApi => {
             let reason = "the answer is not the API's: a proxy or another server stands in between";
-            back(items, Effect::Failed(LaneState::BackingOff, reason.to_owned()))
+            back(items, failed(LaneState::BackingOff, reason))
         }
-        Verdict::Invalid { message, hints, .. } => split(items, (message, hints), DeadReason::InvalidAlone),
-        Verdict::TooLarge { message } => split(items, (message, &[]), DeadReason::TooLarge),
+        Verdict::Invalid { message, hints, .. } => split(items, message, hints, DeadReason::InvalidAlone),
+        Verdict::TooLarge { message } => split(items, message, &[], DeadReason::TooLarge),
         Verdict::Conflict { message } => {
             let mut plan = Plan::default();
             for item in items {
-                refuse(item, message, patience, now, &mut plan);
+                refuse(item, message, policy, now, &mut plan);
             }
             plan
         }
-        Verdict::Unauthorized { reason } => {
-            back(items, Effect::Failed(LaneState::Unauthorized, reason.clone()))
-        }
-        Verdict::Forbidden { reason } => held(items, LaneState::Forbidden, reason, patience),
-        Verdict::Misconfigured { reason } => held(items, LaneState::Misconfigured, reason, patience),
-        Verdict::Unavailable { reason, .. } => {
-            back(items, Effect::Failed(LaneState::BackingOff, reason.clone()))
-        }
+        Verdict::Unauthorized { reason } => back(items, failed(LaneState::Unauthorized, reason)),
+        Verdict::Forbidden { reason } => held(items, LaneState::Forbidden, reason, policy),
+        Verdict::Misconfigured { reason } => held(items, LaneState::Misconfigured, reason, policy),
+        Verdict::Unavailable { reason, .. } => back(items, failed(LaneState::BackingOff, reason)),
     }
+}
+
+fn failed(state: LaneState, reason: &str) -> Effect {
+    Effect::Failed(Fault { state, reason: reason.to_owned() })
 }
 
 /// A held event stays alone: with the others it would hold them all.
@@ -98,10 +106,10 @@ fn back(items: Vec<Item>, effect: Effect) -> Plan {
 }
 
 /// A probe's key waits its turn, so that the next probe is another key's.
-fn held(mut items: Vec<Item>, state: LaneState, reason: &str, patience: GiveUpPolicy) -> Plan {
-    let mut effect = Effect::Held(state, reason.to_owned());
+fn held(mut items: Vec<Item>, state: LaneState, reason: &str, policy: GiveUpPolicy) -> Plan {
+    let mut effect = Effect::Held(Fault { state, reason: reason.to_owned() });
     if let [item] = items.as_mut_slice() {
-        if item.held && patience.lane_is_let_in {
+        if item.held && policy.lane_is_let_in {
             effect = Effect::KeyHeld;
         }
         item.held = true;
@@ -110,7 +118,7 @@ fn held(mut items: Vec<Item>, state: LaneState, reason: &str, patience: GiveUpPo
     back(items, effect)
 }
 
-fn taken(items: Vec<Item>, errors: &[EventError], patience: GiveUpPolicy, now: Mono) -> Plan {
+fn taken(items: Vec<Item>, errors: &[EventError], policy: GiveUpPolicy, now: Mono) -> Plan {
     let mut by_id: HashMap<String, &EventError> = HashMap::new();
     let mut strangers = Vec::new();
     let ids: HashSet<String> = items.iter().map(|item| item.stored.event.event_id.to_string()).collect();
@@ -133,56 +141,52 @@ fn taken(items: Vec<Item>, errors: &[EventError], patience: GiveUpPolicy, now: M
             }
             Some(error) if error.retryable => {
                 again.insert(key);
-                refuse(item, &error.message, patience, now, &mut plan);
+                refuse(item, &error.message, policy, now, &mut plan);
             }
-            Some(error) => plan.settle.push((item, dead(DeadReason::Rejected, &error.message))),
+            Some(error) => {
+                plan.settle.push(Ended { item, outcome: dead(DeadReason::Rejected, &error.message) })
+            }
         }
     }
     if let Some(stranger) = strangers.first() {
         plan.reordered = 0;
-        unattributed((unnamed, total), stranger, patience, now, &mut plan);
+        if total > 1 {
+            plan.groups = if unnamed.len() > 1 { halves(unnamed) } else { vec![unnamed] };
+        } else {
+            unattributed(unnamed, stranger, policy, now, &mut plan);
+        }
     } else {
-        plan.settle.extend(unnamed.into_iter().map(|item| (item, Outcome::Delivered)));
+        plan.settle.extend(unnamed.into_iter().map(|item| Ended { item, outcome: Outcome::Delivered }));
     }
     if total >= TELLING && plan.wait.len() * 2 > total {
         let reason = "more than half of a request's events are called retryable";
-        plan.effect = Effect::Failed(LaneState::BackingOff, reason.to_owned());
+        plan.effect = failed(LaneState::BackingOff, reason);
     }
     plan
 }
 
-/// An error that names no event of the request: it is found by halving, and alone it is the one. The last that was not
+/// An error that names no event of the request is found by halving, and alone it is the one. The last that was not
 /// named stood with others: the error may be one of theirs.
-fn unattributed(
-    (unnamed, total): (Vec<Item>, usize),
-    error: &EventError,
-    patience: GiveUpPolicy,
-    now: Mono,
-    plan: &mut Plan,
-) {
-    if total > 1 {
-        plan.groups = if unnamed.len() > 1 { halves(unnamed) } else { vec![unnamed] };
-        return;
-    }
+fn unattributed(unnamed: Vec<Item>, error: &EventError, policy: GiveUpPolicy, now: Mono, plan: &mut Plan) {
     for item in unnamed {
         if error.retryable {
-            refuse(item, &error.message, patience, now, plan);
+            refuse(item, &error.message, policy, now, plan);
         } else {
-            plan.settle.push((item, dead(DeadReason::Rejected, &error.message)));
+            plan.settle.push(Ended { item, outcome: dead(DeadReason::Rejected, &error.message) });
         }
     }
 }
 
 /// The API asks for the event again: it waits, or it has been asked for often and long enough.
-fn refuse(mut item: Item, message: &str, patience: GiveUpPolicy, now: Mono, plan: &mut Plan) {
+fn refuse(mut item: Item, message: &str, policy: GiveUpPolicy, now: Mono, plan: &mut Plan) {
     item.held = false;
     plan.retryable += 1;
     item.asked = item.asked.saturating_add(1);
-    if !patience.lane_is_unwell {
+    if !policy.lane_is_unwell {
         item.refusals += 1;
         let since = *item.refused_since.get_or_insert(now);
-        if item.refusals >= ATTEMPTS && now.since(since) >= patience.retry_for {
-            plan.settle.push((item, dead(DeadReason::Attempts, message)));
+        if item.refusals >= ATTEMPTS && now.since(since) >= policy.retry_for {
+            plan.settle.push(Ended { item, outcome: dead(DeadReason::Attempts, message) });
             return;
         }
     }
@@ -194,10 +198,10 @@ fn dead(reason: DeadReason, message: &str) -> Outcome {
 }
 
 /// The request is wrong: suspects that the answer names stand alone, else halves; alone it is dead.
-fn split(items: Vec<Item>, (message, hints): (&str, &[String]), reason: DeadReason) -> Plan {
+fn split(items: Vec<Item>, message: &str, hints: &[String], reason: DeadReason) -> Plan {
     let mut plan = Plan::default();
     if items.len() == 1 {
-        plan.settle = items.into_iter().map(|item| (item, dead(reason, message))).collect();
+        plan.settle = items.into_iter().map(|item| Ended { item, outcome: dead(reason, message) }).collect();
         return plan;
     }
     let named = |item: &Item| {

@@ -1,0 +1,49 @@
+//! Events in memory that nothing holds but their key, in rising order of sequence.
+
+use std::collections::BTreeMap;
+
+use crate::queue::Seq;
+use crate::relay::decide::item::Item;
+
+/// Ready events and what they take of memory.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    items: BTreeMap<Seq, Item>,
+    bytes: usize,
+}
+
+impl Ready {
+    pub(super) fn insert(&mut self, item: Item) {
+        let bytes = item.stored.event.body.len();
+        if self.items.insert(item.stored.seq, item).is_none() {
+            self.bytes += bytes;
+        }
+    }
+
+    pub(super) fn remove(&mut self, seq: Seq) -> Option<Item> {
+        let item = self.items.remove(&seq)?;
+        self.bytes -= item.stored.event.body.len();
+        Some(item)
+    }
+
+    pub(super) fn item(&self, seq: Seq) -> Option<&Item> {
+        self.items.get(&seq)
+    }
+
+    pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
+        self.items.values()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Bytes of the events' bodies.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}

@@ -1,0 +1,78 @@
+//! The starts of the last minute: no more than the configured number in any 60 s, spread evenly.
+//!
+//! With a backlog a burst is paid back evenly over the minute after it: otherwise all lanes would stand still at
+//! the minute's end, two seconds of each with a burst of 10.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::MINUTE;
+use crate::clock::Mono;
+
+/// Slack over 60 s, for a server whose clock runs a little fast.
+const SLACK: Duration = Duration::from_millis(1);
+
+/// The starts of the last minute.
+#[derive(Debug)]
+pub(super) struct Window {
+    per_minute: NonZeroU32,
+    burst: NonZeroU32,
+    starts: VecDeque<Mono>,
+    /// Starts without a pause before them.
+    run: u32,
+    even_at: Mono,
+}
+
+impl Window {
+    pub(super) fn new(per_minute: NonZeroU32, burst: NonZeroU32, now: Mono) -> Self {
+        Self { per_minute, burst, starts: VecDeque::new(), run: 0, even_at: now }
+    }
+
+    /// Keeps to another rate; what has started counts on.
+    pub(super) fn configure(&mut self, per_minute: NonZeroU32, burst: NonZeroU32, now: Mono) {
+        let surplus = self.starts.len().saturating_sub(per_minute.get() as usize);
+        self.starts.drain(..surplus);
+        let starts = std::mem::take(&mut self.starts);
+        *self = Self { starts, ..Self::new(per_minute, burst, now) };
+    }
+
+    /// The earliest instant at which a request might start.
+    pub(super) fn free_at(&self) -> Mono {
+        match self.starts.front() {
+            Some(oldest) if self.is_full() => self.even_at.max(oldest.plus(MINUTE + SLACK)),
+            _ => self.even_at,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.starts.len() >= self.per_minute.get() as usize
+    }
+
+    /// A request starts now.
+    pub(super) fn started(&mut self, now: Mono) {
+        let own = MINUTE / self.per_minute.get();
+        let is_pause = self.starts.back().is_none_or(|last| now.since(*last) > own * 2);
+        self.run = if is_pause { 1 } else { self.run.saturating_add(1) };
+        if self.is_full() {
+            self.starts.pop_front();
+        }
+        self.starts.push_back(now);
+        if self.run > self.burst.get() {
+            self.even_at = now.plus(self.spacing(now));
+        }
+    }
+
+    /// The spacing at which what the last minute leaves lasts until its starts no longer count.
+    fn spacing(&self, now: Mono) -> Duration {
+        let ends = self.starts.iter().map(|at| at.plus(MINUTE + SLACK)).filter(|end| *end > now);
+        let counting = ends.clone().count();
+        let left = (self.per_minute.get() as usize).saturating_sub(counting);
+        // Until the nth of them ends, counted from none, n more than what is left may start; and one as it ends.
+        let spacings = ends.enumerate().filter_map(|(nth, end)| {
+            let starts = u32::try_from(left + nth + 1).ok()?;
+            Some(end.since(now) / starts)
+        });
+        spacings.max().unwrap_or_default()
+    }
+}

@@ -1,0 +1,51 @@
+//! How the worker carries out what is asked of it.
+
+use super::command::{Command, Question, Settings};
+use super::worker::Worker;
+use crate::event::Lane;
+use crate::queue::Backlog;
+use crate::relay::decide::backoff::Backoff;
+use crate::upstream::Upstream;
+
+impl<B: Backlog, U: Upstream> Worker<B, U> {
+    pub(super) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Pause(lane) => self.pause(lane, true),
+            Command::Resume(lane) => self.pause(lane, false),
+            Command::Withhold(reason) => {
+                self.lanes.iter_mut().for_each(|run| run.withheld = Some(reason.clone()));
+            }
+            Command::Release => self.lanes.iter_mut().for_each(|run| run.withheld = None),
+            Command::TryNow => self.lanes.iter_mut().for_each(|run| run.breaker.try_now()),
+            Command::ForgetLimits => self.pace.forget_server(self.deps.clock.mono()),
+            Command::Configure(settings) => self.configure(*settings),
+            Command::Ping(answer) => {
+                // Who asked may have given up waiting.
+                let _ = answer.send(());
+            }
+            Command::Locate(Question { lane, seq, key, answer }) => {
+                let now = self.deps.clock.mono();
+                let _ = answer.send(self.lanes[lane.index()].order.place(seq, key, now));
+            }
+        }
+    }
+
+    fn pause(&mut self, lane: Option<Lane>, paused: bool) {
+        for run in self.lanes.iter_mut().filter(|run| lane.is_none_or(|lane| lane == run.lane)) {
+            run.paused = paused;
+        }
+    }
+
+    fn configure(&mut self, settings: Settings) {
+        let Settings { relay, grace, drain } = settings;
+        let now = self.deps.clock.mono();
+        let before = &self.deps.config;
+        if (before.requests_per_minute, before.burst) != (relay.requests_per_minute, relay.burst) {
+            self.pace.configure(relay.requests_per_minute, relay.burst, now);
+        }
+        self.backoff = Backoff { initial: relay.retry_initial, max: relay.retry_max };
+        self.lanes.iter_mut().for_each(|run| run.configure(&relay, before));
+        self.deps.config = relay;
+        (self.deps.grace, self.deps.drain) = (grace, drain);
+    }
+}
