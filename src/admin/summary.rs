@@ -8,6 +8,8 @@ use crate::relay::{LaneState, RelayStatus};
 
 /// A quiet that is worth a word, where there were producers before.
 const QUIET: u64 = 3_600;
+/// A wait that is longer than any backoff of ours.
+const LONG_WAIT: u64 = 60;
 /// Skew on which telephony reports break.
 const SKEW_MAX_SECONDS: u64 = 30;
 /// Room left that is worth a word.
@@ -46,6 +48,9 @@ pub(super) fn of(report: &Report, is_stopping: bool) -> Vec<String> {
         words.push(waiting);
     }
     for (name, lane) in &report.lanes {
+        if let Some(reason) = lane.reason.as_ref().filter(|_| lane.state == "running") {
+            words.push(format!("{name}: {reason}{}", next_attempt(lane)));
+        }
         if lane.keys_held > 0 && lane.state == "running" {
             words.push(format!(
                 "{name}: {} held, each is tried every minute",
@@ -105,9 +110,17 @@ fn trouble(group: &[(&str, &LaneReport)]) -> String {
     let since = since.map_or_else(|| " since the start".to_owned(), |since| format!(" since {since}"));
     match first.state.as_str() {
         "paused" => format!("paused: {names}{since}; resume with `trunkline resume`"),
-        "backing_off" => format!("waiting to deliver {names}: {reason}{since}"),
+        "backing_off" => format!("waiting to deliver {names}: {reason}{since}{}", next_attempt(first)),
         _ => format!("holding {names}: {reason}{since}"),
     }
+}
+
+/// When it is tried again, if that is long.
+fn next_attempt(lane: &LaneReport) -> String {
+    let wait = lane.next_attempt_seconds.filter(|seconds| *seconds > LONG_WAIT);
+    wait.map_or_else(String::new, |seconds| {
+        format!("; next attempt in {}, or with `trunkline resume`", span(seconds))
+    })
 }
 
 /// Nobody gives us events: nothing of ours is wrong, and calls are missing all the same.

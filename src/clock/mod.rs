@@ -36,6 +36,12 @@ impl Mono {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// The point `by` earlier; boot if that is later.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Mono {
+        Mono(self.0.saturating_sub(by))
+    }
+
     /// The point `by` later; the end of time if that overflows.
     #[must_use]
     pub fn plus(self, by: Duration) -> Mono {

@@ -65,6 +65,7 @@ impl Start {
 struct Opened {
     client: upstream::Client,
     queue: Queue,
+    pacer: relay::Pacer,
     paused: [bool; Lane::ALL.len()],
     /// The account that events are accepted for; with its organisation if an earlier run was told.
     owner: Owner,
@@ -140,6 +141,7 @@ impl Daemon {
         let relay = relay::Deps {
             backlog: opened.queue.reader(),
             upstream: opened.client,
+            pacer: opened.pacer,
             config: config.relay,
             clock,
             metrics: metrics.clone(),
@@ -178,6 +180,7 @@ impl Opened {
         let queue = open_queue(config, clock, &metrics).await?;
         let paused = admin::read_paused(&config.queue.dir)
             .map_err(|source| StartError::Paused { path: config.queue.dir.join("paused"), source })?;
+        let pacer = open_pacer(config, clock).await?;
         let configured = owner(&config.upstream);
         let withheld = queue.claim(&configured)?;
         let remembered = queue.ownership().owner().filter(|before| before.is_same_client(&configured));
@@ -188,6 +191,7 @@ impl Opened {
         Ok(Self {
             client,
             queue,
+            pacer,
             paused,
             owner: remembered.unwrap_or(configured),
             withheld,
@@ -259,6 +263,12 @@ async fn open_queue(config: &Config, clock: &Clock, metrics: &Arc<Metrics>) -> R
         Ok(queue) => Ok(queue?),
         Err(_) => Err(OpenError::Storage(Panicked.to_string()).into()),
     }
+}
+
+async fn open_pacer(config: &Config, clock: &Clock) -> Result<relay::Pacer, StartError> {
+    let (relay, clock, dir) = (config.relay.clone(), clock.clone(), config.queue.dir.clone());
+    let opening = tokio::task::spawn_blocking(move || relay::Pacer::open(&relay, clock, &dir));
+    opening.await.map_err(|error| OpenError::Storage(error.to_string()).into())
 }
 
 /// Looks at everything between us and the API, and changes nothing.

@@ -4,58 +4,75 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::lane::LaneRun;
+use super::lane::{LaneRun, SentSize};
 use super::settling;
 use super::worker::Worker;
 use crate::event::Lane;
 use crate::metrics::LaneLabel;
 use crate::queue::Backlog;
 use crate::relay::decide::RoundTrip;
+use crate::relay::decide::backoff::AskedWait;
 use crate::relay::decide::breaker::{Told, Trouble};
 use crate::relay::decide::item::Item;
 use crate::relay::decide::order::SuspectGroup;
 use crate::relay::decide::plan::{Effect, Plan, plan};
+use crate::relay::decide::size::HalfOf;
 use crate::upstream::{Answer, Upstream};
 
 /// Wait of a key whose own probe failed: it comes again when the others have had their turn.
 const HELD_WAIT: Duration = Duration::from_secs(60);
 
 impl<B: Backlog, U: Upstream> Worker<B, U> {
-    pub(super) fn answered(&mut self, lane: Lane, items: Vec<Item>, answer: &Answer, trip: RoundTrip) {
+    pub(super) fn answered(
+        &mut self,
+        lane: Lane,
+        items: Vec<Item>,
+        sent: SentSize,
+        answer: &Answer,
+        trip: RoundTrip,
+    ) {
         let now = trip.ended;
         settling::count_request(&self.deps.metrics, lane, answer, now.since(trip.started));
-        self.pace.take_in(answer, trip.started, now);
+        let lowered = self.deps.pacer.pace().take_in(answer, trip.started, now);
+        if let Some(lowered) = lowered {
+            let requests_per_minute = lowered.per_minute;
+            let is_lowest = lowered.is_floor;
+            tracing::warn!(%lane, requests_per_minute, is_lowest, "the API's rate limit is used up: slower for now");
+        }
         let total = items.len();
         let run = &mut self.lanes[lane.index()];
-        run.answered(total, answer.status);
+        run.traffic.answered(total, answer.status);
         let policy = run.give_up_policy(self.deps.config.event_retry_for);
         let plan = plan(items, answer, policy, now);
-        run.remember(now, total, plan.retryable);
-        if total > 1 {
-            run.learn_size(&answer.verdict, total);
-        }
-        self.apply(lane, plan, answer, trip);
+        run.recent.push(now, total, plan.retryable);
+        let half_of = run.learn_size(&answer.verdict, &sent, now);
+        self.apply(lane, plan, half_of, answer, trip);
     }
 
-    fn apply(&mut self, lane: Lane, plan: Plan, answer: &Answer, trip: RoundTrip) {
+    fn apply(&mut self, lane: Lane, plan: Plan, half_of: Option<HalfOf>, answer: &Answer, trip: RoundTrip) {
         let now = trip.ended;
         let is_held = matches!(plan.effect, Effect::Held(_) | Effect::KeyHeld);
         self.change_state(lane, plan.effect, answer, trip);
         let labels = LaneLabel { lane: lane.name() };
+        let run = &mut self.lanes[lane.index()];
         if plan.reordered > 0 {
             self.deps.metrics.events_reordered.get_or_create(&labels).inc_by(plan.reordered);
+            run.keep_apart(now);
         }
-        let run = &mut self.lanes[lane.index()];
+        let asked = AskedWait::of(answer);
         for item in plan.wait {
             let roll = rand::rng().random();
             let wait = if is_held {
                 HELD_WAIT
             } else {
-                self.backoff.wait(item.asked.max(1), roll, answer.retry_after)
+                self.backoff.wait(item.asked.max(1), roll, asked.map(|asked| asked.wait))
             };
             run.order.wait(item, now.plus(wait));
         }
-        run.order.suspect(plan.groups.into_iter().map(|items| SuspectGroup { items, due: now }).collect());
+        // Groups around suspects that the answer names are no halves.
+        let half_of = half_of.filter(|_| plan.groups.len() == 2);
+        let group = |items| SuspectGroup { items, due: now, half_of };
+        run.order.suspect(plan.groups.into_iter().map(group).collect());
         run.order.give_back(plan.back);
         self.settle(lane, plan.settle, Some(answer));
     }
@@ -89,7 +106,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                 let roll = rand::rng().random();
                 let state = fault.state.name();
                 let reason = fault.reason.clone();
-                match breaker.failed(fault, self.backoff, roll, answer.retry_after, trip) {
+                match breaker.failed(fault, self.backoff, roll, AskedWait::of(answer), trip) {
                     Told::Known => {}
                     Told::News => {
                         tracing::warn!(%lane, state, reason, status, correlation_id, "not delivering");

@@ -15,13 +15,13 @@ use crate::relay::decide::order::Place;
 pub enum Command {
     /// Sends nothing of this lane, or of any.
     Pause(Option<Lane>),
-    /// Sends again.
+    /// Sends again, and at once: whatever is waited for, the lane tries now.
     Resume(Option<Lane>),
     /// Sends nothing, for this reason, until [`Command::Release`].
     Withhold(Arc<str>),
     /// Sends what was withheld.
     Release,
-    /// Credentials or address are new: lanes that wait for better ones try at once.
+    /// Credentials or address are new: what waits for better ones is tried at once.
     TryNow,
     /// The account is another: what the API said of the limits of the one before is void.
     ForgetLimits,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::command::Command;
+use super::pacer::Pacer;
 use super::status::RelayStatus;
 use crate::clock::Clock;
 use crate::config;
@@ -20,6 +21,8 @@ pub struct Deps<B, U> {
     pub backlog: B,
     /// Where they go.
     pub upstream: U,
+    /// When requests may start.
+    pub pacer: Pacer,
     /// `[relay]`
     pub config: config::RelayConfig,
     /// Both clocks.

@@ -1,23 +1,22 @@
-//! One lane of the worker: its order, its breaker, its limits and its memory of the last minute.
-//!
-//! What is in flight and what is being settled is counted by `began`, `answered`, `settling`, `not_settled` and
-//! `settled`, and changes in no other way.
+//! One lane of the worker: its order, its breaker, its limits, what it has in flight and its memory of the last minute.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::settling::Unsettled;
 use super::status::{LaneState, LaneStatus};
+use super::traffic::Traffic;
 use crate::clock::Mono;
 use crate::config;
 use crate::event::Lane;
-use crate::queue::{Page, QueueError};
+use crate::queue::{Page, Stored};
 use crate::relay::decide::batch::Limits;
 use crate::relay::decide::breaker::{LaneBreaker, SendPermit};
 use crate::relay::decide::item::Item;
 use crate::relay::decide::order::{Order, ReadPlan};
 use crate::relay::decide::plan::GiveUpPolicy;
+use crate::relay::decide::recent::RecentRequests;
+use crate::relay::decide::size::{HalfOf, Size, SizeLimit};
 use crate::upstream::Verdict;
 
 /// Ready events below which more are read. With one read more and the suspects four lanes stay under 20,000.
@@ -32,7 +31,8 @@ const SEARCH_MAX: usize = 1_000;
 const SETTLING_MAX: usize = 12_000;
 /// The API's code for more events than it takes in a request.
 const BATCH_TOO_LARGE: &str = "max.batch.size.surpassed";
-const MINUTE: Duration = Duration::from_secs(60);
+/// How long no two events of a key share a request after the API broke their order. Source: interface.
+const APART_FOR: Duration = Duration::from_secs(600);
 
 /// One lane of the worker.
 #[derive(Debug)]
@@ -40,28 +40,23 @@ pub(super) struct LaneRun {
     pub(super) lane: Lane,
     pub(super) order: Order,
     pub(super) breaker: LaneBreaker,
-    pub(super) limits: Limits,
+    size: SizeLimit,
+    one_per_key: bool,
+    /// The API broke the order within a request: until then no two events of a key share one.
+    apart_until: Option<Mono>,
     pub(super) paused: bool,
     /// Why nothing may leave until an operator releases it.
     pub(super) withheld: Option<Arc<str>>,
     is_reading: bool,
     /// All that is stored has been read.
     at_end: bool,
-    requests: usize,
-    events_in_flight: usize,
-    /// Groups of outcomes that are not on stable storage yet.
-    settling: usize,
-    /// Events in them.
-    events_settling: usize,
-    /// Those of the groups that wait for room in the dead letters.
-    waiting_for_room: usize,
-    last_status: Option<u16>,
+    pub(super) traffic: Traffic,
     last_delivered_ms: Option<i64>,
     last_start: Option<Mono>,
     /// The last request was of suspects.
     suspects_last: bool,
     linger: Duration,
-    recent: VecDeque<RecentAnswer>,
+    pub(super) recent: RecentRequests,
 }
 
 /// What a lane would send now.
@@ -72,12 +67,19 @@ pub(super) enum NextAction {
     Send,
 }
 
-/// How many of a request's events the API called retryable.
-#[derive(Debug)]
-struct RecentAnswer {
-    at: Mono,
-    events: usize,
-    retryable: usize,
+/// What one request is made of.
+pub(super) struct Batch {
+    pub(super) items: Vec<Item>,
+    /// They are half of a request that was too large.
+    pub(super) half_of: Option<HalfOf>,
+}
+
+/// How large a request was.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SentSize {
+    pub(super) size: Size,
+    /// It was half of one that was too large.
+    pub(super) half_of: Option<HalfOf>,
 }
 
 impl LaneRun {
@@ -86,39 +88,37 @@ impl LaneRun {
             lane,
             order: Order::default(),
             breaker: LaneBreaker::default(),
-            limits: Limits {
-                max_events: config.batch_max_events,
-                max_bytes: config.batch_max_size,
-                one_per_key: config.one_per_key,
-            },
+            size: SizeLimit::new(configured_size(config)),
+            one_per_key: config.one_per_key,
+            apart_until: None,
             paused,
             withheld,
             is_reading: false,
             at_end: false,
-            requests: 0,
-            events_in_flight: 0,
-            settling: 0,
-            events_settling: 0,
-            waiting_for_room: 0,
-            last_status: None,
+            traffic: Traffic::default(),
             last_delivered_ms: None,
             last_start: None,
             suspects_last: false,
             linger: config.batch_linger,
-            recent: VecDeque::new(),
+            recent: RecentRequests::default(),
         }
     }
 
-    /// Keeps to new settings. What the API taught about sizes is learnt anew if the operator changes them.
-    pub(super) fn configure(&mut self, config: &config::RelayConfig, before: &config::RelayConfig) {
+    /// Keeps to new settings.
+    pub(super) fn configure(&mut self, config: &config::RelayConfig) {
         self.linger = config.batch_linger;
-        self.limits.one_per_key = config.one_per_key;
-        if config.batch_max_events != before.batch_max_events {
-            self.limits.max_events = config.batch_max_events;
-        }
-        if config.batch_max_size != before.batch_max_size {
-            self.limits.max_bytes = config.batch_max_size;
-        }
+        self.one_per_key = config.one_per_key;
+        self.size.configure(configured_size(config));
+    }
+
+    /// Bounds of the next request.
+    fn limits(&self) -> Limits {
+        self.size.limits(self.one_per_key || self.apart_until.is_some())
+    }
+
+    /// Events of a request at most.
+    pub(super) fn max_events(&self) -> usize {
+        self.limits().max_events
     }
 
     /// The read that is wanted now.
@@ -139,11 +139,12 @@ impl LaneRun {
         self.is_reading = true;
     }
 
-    /// Takes in what was read. `true` if from now on it is time to wait for what is stored next.
-    pub(super) fn read(&mut self, plan: ReadPlan, page: Page, now: Mono) -> bool {
+    /// Takes in what was read; `accepted` says when an event was. `true` if from now on it is time to wait for what is
+    /// stored next.
+    pub(super) fn read(&mut self, plan: ReadPlan, page: Page, accepted: impl Fn(&Stored) -> Mono) -> bool {
         self.is_reading = false;
         let is_end = page.at_end && matches!(plan, ReadPlan::Frontier(_));
-        self.order.take_in(plan, page, now);
+        self.order.take_in(plan, page, accepted);
         self.at_end |= is_end;
         is_end
     }
@@ -155,20 +156,23 @@ impl LaneRun {
 
     /// Whether a request of this lane should start.
     pub(super) fn next_action(&mut self, now: Mono) -> NextAction {
-        let is_held = self.paused || self.withheld.is_some() || self.waiting_for_room > 0;
-        if is_held || self.events_settling >= SETTLING_MAX {
+        let is_held = self.paused || self.withheld.is_some() || self.traffic.waits_for_room();
+        if is_held || self.traffic.events_settling() >= SETTLING_MAX {
             return NextAction::Nothing;
         }
-        let single = match self.breaker.permit(now) {
+        match self.breaker.permit(now) {
             SendPermit::NotBefore(at) => return NextAction::At(at),
-            SendPermit::OneEvent | SendPermit::OneRequest if self.requests > 0 => return NextAction::Nothing,
-            SendPermit::OneEvent => true,
-            _ => false,
-        };
+            SendPermit::OneEvent | SendPermit::OneRequest if self.traffic.requests() > 0 => {
+                return NextAction::Nothing;
+            }
+            SendPermit::OneEvent if self.order.has_probe(now) => return NextAction::Send,
+            SendPermit::OneEvent => return NextAction::Nothing,
+            SendPermit::OneRequest | SendPermit::Free => {}
+        }
         if self.order.has_due_suspects(now) {
             return NextAction::Send;
         }
-        match self.batch_due(now, single) {
+        match self.batch_due(now) {
             None => NextAction::Nothing,
             Some(due) if due <= now => NextAction::Send,
             Some(due) => NextAction::At(due),
@@ -176,75 +180,48 @@ impl LaneRun {
     }
 
     /// When the next batch of events that are not suspects should leave; `None` without any.
-    fn batch_due(&mut self, now: Mono, single: bool) -> Option<Mono> {
-        let choice = self.order.choose(self.limits);
-        if choice.seqs.is_empty() {
+    fn batch_due(&mut self, now: Mono) -> Option<Mono> {
+        let choice = self.order.choose(self.limits());
+        let since = choice.since?;
+        let quiet_since = self.last_start.map_or(now, |start| start.plus(self.linger));
+        let due = since.plus(self.linger).min(since.max(quiet_since));
+        Some(if choice.is_full || self.last_start.is_none() { now } else { due })
+    }
+
+    /// Takes the next request's events in hand; `None` if there are none.
+    pub(super) fn take(&mut self, now: Mono) -> Option<Batch> {
+        let batch = if self.breaker.permit(now) == SendPermit::OneEvent {
+            Batch { items: self.order.take_probe(now).into_iter().collect(), half_of: None }
+        } else {
+            self.take_batch(now)
+        };
+        if batch.items.is_empty() {
             return None;
         }
-        let seen = self.order.oldest_seen().unwrap_or(now);
-        let quiet_since = self.last_start.map_or(now, |start| start.plus(self.linger));
-        let due = seen.plus(self.linger).min(seen.max(quiet_since));
-        Some(if choice.is_full || single || self.last_start.is_none() { now } else { due })
+        self.last_start = Some(now);
+        Some(batch)
     }
 
-    /// Takes the next request's events in hand.
-    pub(super) fn take(&mut self, now: Mono) -> Vec<Item> {
-        let single = self.breaker.permit(now) == SendPermit::OneEvent;
+    fn take_batch(&mut self, now: Mono) -> Batch {
         // Finding a culprit takes at most every second request: the others' events go on.
-        let others_turn = self.suspects_last
-            && !single
+        let is_others_turn = self.suspects_last
             && self.order.suspect_events() < SEARCH_MAX
-            && self.batch_due(now, false).is_some_and(|due| due <= now);
-        let suspects = if others_turn { None } else { self.order.take_suspects(now, single) };
+            && self.batch_due(now).is_some_and(|due| due <= now);
+        let limits = self.limits();
+        let suspects = if is_others_turn { None } else { self.order.take_suspects(now, limits.one_per_key) };
         self.suspects_last = suspects.is_some();
-        let items = match suspects {
-            Some(items) => items,
+        match suspects {
+            Some(group) => Batch { items: group.items, half_of: group.half_of },
             None => {
-                let chosen = if single { self.order.probe() } else { self.order.choose(self.limits).seqs };
-                self.order.take(&chosen)
+                let chosen = self.order.choose(limits).seqs;
+                Batch { items: self.order.take(&chosen), half_of: None }
             }
-        };
-        if !items.is_empty() {
-            self.last_start = Some(now);
         }
-        items
-    }
-
-    /// A request with so many events has started.
-    pub(super) fn began(&mut self, events: usize) {
-        self.requests += 1;
-        self.events_in_flight += events;
-    }
-
-    /// A request with so many events has its answer.
-    pub(super) fn answered(&mut self, events: usize, status: Option<u16>) {
-        self.requests -= 1;
-        self.events_in_flight -= events;
-        self.last_status = status;
-    }
-
-    /// The outcomes of so many events are being written down.
-    pub(super) fn settling(&mut self, events: usize) {
-        self.settling += 1;
-        self.events_settling += events;
-    }
-
-    /// Outcomes could not be written down and will be again. `true` if the lane holds from now on, for want of room in
-    /// the dead letters.
-    pub(super) fn not_settled(&mut self, unsettled: &mut Unsettled) -> bool {
-        let is_full = matches!(unsettled.fault, Some((QueueError::DeadLettersFull, _)));
-        let is_news = is_full && self.waiting_for_room == 0;
-        self.waiting_for_room += usize::from(is_full);
-        self.waiting_for_room -= usize::from(unsettled.waits_for_room);
-        unsettled.waits_for_room = is_full;
-        is_news
     }
 
     /// Outcomes are on stable storage: the keys of their events are free.
     pub(super) fn settled(&mut self, done: &Unsettled) {
-        self.settling -= 1;
-        self.events_settling -= done.settlements.len();
-        self.waiting_for_room -= usize::from(done.waits_for_room);
+        self.traffic.settled(done);
         self.order.settled(done.keys.iter().copied());
         if self.is_empty() {
             self.breaker.rest();
@@ -255,24 +232,30 @@ impl LaneRun {
         self.last_delivered_ms = Some(now_ms);
     }
 
-    /// Requests in flight.
-    pub(super) fn requests(&self) -> usize {
-        self.requests
-    }
-
-    /// Requests in flight, or outcomes that are not on stable storage yet.
-    pub(super) fn has_open_ends(&self) -> bool {
-        self.requests > 0 || self.settling > 0
-    }
-
     /// Lets keys whose wait is over go on.
     pub(super) fn wake(&mut self, now: Mono) {
+        self.recover(now);
         self.order.wake(now, self.is_let_in());
+    }
+
+    /// When something of the lane ends by itself: a wait, or what was lowered for a while.
+    pub(super) fn next_due(&self, now: Mono) -> Option<Mono> {
+        [self.order.next_due(now), self.size.grows_at(), self.apart_until].into_iter().flatten().min()
+    }
+
+    /// Whatever is waited for: the next attempt is now.
+    pub(super) fn try_now(&mut self, now: Mono) {
+        self.breaker.try_now();
+        self.order.try_now(now);
     }
 
     /// When events that the API keeps calling retryable are given up, as the lane is now.
     pub(super) fn give_up_policy(&self, retry_for: Duration) -> GiveUpPolicy {
-        GiveUpPolicy { retry_for, lane_is_unwell: self.is_unwell(), lane_is_let_in: self.is_let_in() }
+        GiveUpPolicy {
+            retry_for,
+            lane_is_unwell: self.recent.are_mostly_retryable(),
+            lane_is_let_in: self.is_let_in(),
+        }
     }
 
     /// The lane itself is not held, though it may wait.
@@ -280,42 +263,54 @@ impl LaneRun {
         !matches!(self.breaker.state(), LaneState::Forbidden | LaneState::Misconfigured)
     }
 
-    /// Remembers for a minute how many of a request's events were called retryable.
-    pub(super) fn remember(&mut self, now: Mono, events: usize, retryable: usize) {
-        self.recent.push_back(RecentAnswer { at: now, events, retryable });
-        while self.recent.front().is_some_and(|oldest| now.since(oldest.at) > MINUTE) {
-            self.recent.pop_front();
-        }
-    }
-
-    /// Sends smaller requests from now on if the API called one of `events` too large.
-    pub(super) fn learn_size(&mut self, verdict: &Verdict, events: usize) {
+    /// Learns from an answer how large requests may be. Marks for the halves of a request that was too large.
+    pub(super) fn learn_size(&mut self, verdict: &Verdict, sent: &SentSize, now: Mono) -> Option<HalfOf> {
         let lane = self.lane;
         match verdict {
-            Verdict::TooLarge { .. } => {
-                self.limits.max_bytes = (self.limits.max_bytes / 2).max(50_000);
-                let max_bytes = self.limits.max_bytes;
-                tracing::warn!(%lane, max_bytes, "a request was too large; smaller ones from now on");
+            Verdict::TooLarge { .. } if sent.size.events > 1 => return Some(self.size.split(sent.half_of)),
+            Verdict::Taken { .. } => {
+                if self.size.passed(sent.half_of, sent.size.bytes, now) {
+                    let max_bytes = self.limits().max_bytes;
+                    tracing::warn!(%lane, max_bytes, "a request was too large, its halves were not; smaller ones for now");
+                }
+                return None;
             }
-            Verdict::Invalid { code, .. } if code == BATCH_TOO_LARGE => {
-                self.limits.max_events = (events / 2).max(1);
-                let max_events = self.limits.max_events;
-                tracing::warn!(%lane, max_events, "a request had too many events; fewer from now on");
+            Verdict::Invalid { code, .. } if code == BATCH_TOO_LARGE && sent.size.events > 1 => {
+                if self.size.too_many(sent.size.events, now) {
+                    let max_events = self.limits().max_events;
+                    tracing::warn!(%lane, max_events, "a request had too many events; fewer for now");
+                }
             }
             _ => {}
         }
+        self.size.forget(sent.half_of);
+        None
     }
 
-    /// Over half of the last minute's events, and not just of a few, were called retryable.
-    pub(super) fn is_unwell(&self) -> bool {
-        let events: usize = self.recent.iter().map(|answer| answer.events).sum();
-        let retryable: usize = self.recent.iter().map(|answer| answer.retryable).sum();
-        events >= 10 && retryable * 2 > events
+    /// The API took a later event of a key and called an earlier one of the same request retryable: for a while no two
+    /// events of a key share a request.
+    pub(super) fn keep_apart(&mut self, now: Mono) {
+        if !self.one_per_key && self.apart_until.is_none() {
+            let lane = self.lane;
+            tracing::warn!(%lane, "the API took a later event and called an earlier one of its key retryable; one event a key and request for ten minutes");
+        }
+        self.apart_until = Some(now.plus(APART_FOR));
+    }
+
+    /// What was lowered for a while comes back.
+    fn recover(&mut self, now: Mono) {
+        let lane = self.lane;
+        if self.size.grow(now) {
+            tracing::info!(%lane, "requests are as large as configured again");
+        }
+        if self.apart_until.take_if(|until| *until <= now).is_some() {
+            tracing::info!(%lane, "events of a key may share a request again");
+        }
     }
 
     /// Nothing of the lane is unread, in memory or under way.
     pub(super) fn is_empty(&self) -> bool {
-        self.at_end && !self.is_reading && self.order.is_empty() && !self.has_open_ends()
+        self.at_end && !self.is_reading && self.order.is_empty() && !self.traffic.has_open_ends()
     }
 
     pub(super) fn status(&self, now: Mono) -> LaneStatus {
@@ -323,24 +318,42 @@ impl LaneRun {
             (LaneState::Paused, Some("paused by an operator".to_owned()))
         } else if let Some(reason) = &self.withheld {
             (LaneState::Misconfigured, Some(reason.to_string()))
-        } else if self.waiting_for_room > 0 {
+        } else if self.traffic.waits_for_room() {
             (LaneState::BackingOff, Some("the dead letters have used a quarter of queue.max_size".to_owned()))
-        } else if self.events_settling >= SETTLING_MAX {
+        } else if self.traffic.events_settling() >= SETTLING_MAX {
             (LaneState::BackingOff, Some("outcomes cannot be written to the queue".to_owned()))
         } else if let (LaneState::Running, Some(why)) = (self.breaker.state(), self.order.backpressure()) {
             (LaneState::BackingOff, Some(why.to_owned()))
         } else {
-            (self.breaker.state(), self.breaker.reason().map(str::to_owned))
+            let reason = self.breaker.reason().map(str::to_owned);
+            (self.breaker.state(), reason.or_else(|| self.restriction()))
         };
         LaneStatus {
             state,
             reason,
-            in_flight: self.events_in_flight,
-            last_status: self.last_status,
+            in_flight: self.traffic.events_in_flight(),
+            last_status: self.traffic.last_status(),
             next_attempt: self.breaker.until(now).map(|until| until.since(now)),
             last_delivered_ms: self.last_delivered_ms,
             keys_held: self.order.keys_held(),
             since_ms: None,
         }
     }
+
+    /// What of the lane is less than configured although it runs.
+    fn restriction(&self) -> Option<String> {
+        if self.apart_until.is_some() {
+            return Some(
+                "one event a key and request for ten minutes: the API broke the order of two".to_owned(),
+            );
+        }
+        let Size { events, bytes } = self.size.lowered()?;
+        Some(format!(
+            "requests of {events} events and {bytes} bytes at most for now: the API called larger ones too large"
+        ))
+    }
+}
+
+fn configured_size(config: &config::RelayConfig) -> Size {
+    Size { events: config.batch_max_events, bytes: config.batch_max_size }
 }

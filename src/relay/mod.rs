@@ -23,13 +23,17 @@ mod deps;
 mod lane;
 mod log_throttle;
 mod obey;
+mod pacer;
 mod publish;
 mod settling;
+mod start_log;
 mod status;
+mod traffic;
 mod worker;
 
 pub use command::{Command, Question, Settings};
 pub use decide::order::Place;
 pub use deps::Deps;
+pub use pacer::Pacer;
 pub use status::{LaneState, LaneStatus, RelayStatus};
 pub use worker::run;

@@ -5,19 +5,24 @@ use super::worker::Worker;
 use crate::event::Lane;
 use crate::queue::Backlog;
 use crate::relay::decide::backoff::Backoff;
+use crate::relay::decide::host_breaker::HostBreaker;
 use crate::upstream::Upstream;
 
 impl<B: Backlog, U: Upstream> Worker<B, U> {
     pub(super) fn obey(&mut self, command: Command) {
         match command {
             Command::Pause(lane) => self.pause(lane, true),
-            Command::Resume(lane) => self.pause(lane, false),
+            Command::Resume(lane) => {
+                self.pause(lane, false);
+                self.deps.pacer.pace().forget_server(self.deps.clock.mono());
+                self.try_now(lane);
+            }
             Command::Withhold(reason) => {
                 self.lanes.iter_mut().for_each(|run| run.withheld = Some(reason.clone()));
             }
             Command::Release => self.lanes.iter_mut().for_each(|run| run.withheld = None),
-            Command::TryNow => self.lanes.iter_mut().for_each(|run| run.breaker.try_now()),
-            Command::ForgetLimits => self.pace.forget_server(self.deps.clock.mono()),
+            Command::TryNow => self.try_now(None),
+            Command::ForgetLimits => self.deps.pacer.pace().forget_server(self.deps.clock.mono()),
             Command::Configure(settings) => self.configure(*settings),
             Command::Ping(answer) => {
                 // Who asked may have given up waiting.
@@ -36,15 +41,25 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         }
     }
 
+    /// Whatever is waited for, the next attempt is now.
+    fn try_now(&mut self, lane: Option<Lane>) {
+        let now = self.deps.clock.mono();
+        // It opens again if the host does not answer.
+        self.host = HostBreaker::default();
+        for run in self.lanes.iter_mut().filter(|run| lane.is_none_or(|lane| lane == run.lane)) {
+            run.try_now(now);
+        }
+    }
+
     fn configure(&mut self, settings: Settings) {
         let Settings { relay, grace, drain } = settings;
         let now = self.deps.clock.mono();
         let before = &self.deps.config;
         if (before.requests_per_minute, before.burst) != (relay.requests_per_minute, relay.burst) {
-            self.pace.configure(relay.requests_per_minute, relay.burst, now);
+            self.deps.pacer.pace().configure(relay.requests_per_minute, relay.burst, now);
         }
         self.backoff = Backoff { initial: relay.retry_initial, max: relay.retry_max };
-        self.lanes.iter_mut().for_each(|run| run.configure(&relay, before));
+        self.lanes.iter_mut().for_each(|run| run.configure(&relay));
         self.deps.config = relay;
         (self.deps.grace, self.deps.drain) = (grace, drain);
     }

@@ -3,25 +3,28 @@
 use tokio::sync::watch;
 
 use super::lane::LaneRun;
+use super::pacer::Pacer;
 use super::status::{LaneState, RelayStatus};
 use crate::clock::Clock;
 use crate::event::Lane;
 use crate::metrics::{LaneLabel, Metrics};
-use crate::relay::decide::pace::Pace;
 
 /// Shows what the lanes do now.
 pub(super) fn publish(
     metrics: &Metrics,
     shown: &watch::Sender<RelayStatus>,
     lanes: &[LaneRun; Lane::ALL.len()],
-    pace: &Pace,
+    pacer: &Pacer,
     clock: &Clock,
 ) {
     let (now, now_ms) = (clock.mono(), clock.unix_ms());
-    let budget = pace.budget(now);
+    let (budget, limited_for) = {
+        let pace = pacer.pace();
+        (pace.budget(now), pace.limited_for(now))
+    };
     metrics.rate_budget.set(budget);
     let mut next = RelayStatus { lanes: Lane::ALL.map(|lane| lanes[lane.index()].status(now)), budget };
-    if let Some(wait) = pace.limited_for(now) {
+    if let Some(wait) = limited_for {
         for (run, status) in lanes.iter().zip(&mut next.lanes) {
             // It runs as far as it goes: the limit is the client's and ends by itself.
             if status.state == LaneState::Running && !run.is_empty() {

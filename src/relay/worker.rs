@@ -6,24 +6,23 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::deps::Deps;
-use super::lane::{LaneRun, NextAction};
+use super::lane::{Batch, LaneRun, NextAction, SentSize};
 use super::log_throttle::LogThrottle;
 use super::publish::publish;
 use super::settling::{self, Unsettled};
 use super::status::LaneState;
 use crate::clock::Mono;
 use crate::event::{Key, Lane};
-use crate::queue::{Backlog, DeadReason, Outcome, Page, QueueError};
+use crate::queue::{Backlog, DeadReason, Outcome, Page, QueueError, Stored};
 use crate::relay::decide::RoundTrip;
 use crate::relay::decide::backoff::Backoff;
 use crate::relay::decide::batch;
-use crate::relay::decide::expiry::{Expiry, Look};
 use crate::relay::decide::host_breaker::HostBreaker;
 use crate::relay::decide::item::Item;
 use crate::relay::decide::order::ReadPlan;
-use crate::relay::decide::pace::Pace;
 use crate::relay::decide::plan::Ended;
 use crate::relay::decide::share::Share;
+use crate::relay::decide::size::Size;
 use crate::upstream::{Answer, Outbound, Upstream};
 
 /// Events of one read of the backlog at most.
@@ -36,7 +35,7 @@ const READ_AGAIN: Duration = Duration::from_secs(5);
 enum Event {
     Read { lane: Lane, plan: ReadPlan, page: Result<Page, QueueError> },
     Stored { lane: Lane },
-    Answered { lane: Lane, items: Vec<Item>, answer: Answer, started: Mono },
+    Answered { lane: Lane, items: Vec<Item>, sent: SentSize, answer: Answer, started: Mono },
     Settled(Box<Unsettled>),
     NotSettled(Box<Unsettled>),
 }
@@ -57,11 +56,9 @@ pub async fn run<B: Backlog, U: Upstream>(deps: Deps<B, U>) {
 pub(super) struct Worker<B, U> {
     pub(super) deps: Deps<B, U>,
     pub(super) lanes: [LaneRun; Lane::ALL.len()],
-    pub(super) pace: Pace,
     share: Share,
     pub(super) backoff: Backoff,
     pub(super) host: HostBreaker,
-    expiry: Expiry,
     log_throttle: LogThrottle,
     tasks: JoinSet<Event>,
 }
@@ -69,15 +66,12 @@ pub(super) struct Worker<B, U> {
 impl<B: Backlog, U: Upstream> Worker<B, U> {
     fn new(deps: Deps<B, U>) -> Self {
         let config = &deps.config;
-        let now = deps.clock.mono();
         Self {
             lanes: Lane::ALL
                 .map(|lane| LaneRun::new(lane, config, deps.withheld.clone(), deps.paused[lane.index()])),
-            pace: Pace::new(config.requests_per_minute, config.burst, now),
             share: Share::default(),
             backoff: Backoff { initial: config.retry_initial, max: config.retry_max },
             host: HostBreaker::default(),
-            expiry: Expiry::new(now, deps.clock.unix_ms()),
             log_throttle: LogThrottle::default(),
             tasks: JoinSet::new(),
             deps,
@@ -92,7 +86,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         }
         let grace = tokio::time::sleep(self.deps.grace);
         tokio::pin!(grace);
-        while self.lanes.iter().any(LaneRun::has_open_ends) {
+        while self.lanes.iter().any(|run| run.traffic.has_open_ends()) {
             tokio::select! {
                 Some(event) = self.tasks.join_next() => self.handle(event),
                 () = &mut grace => break,
@@ -108,7 +102,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                 return;
             }
             let mut wake = self.advance(now);
-            publish(&self.deps.metrics, &self.deps.status, &self.lanes, &self.pace, &self.deps.clock);
+            publish(&self.deps.metrics, &self.deps.status, &self.lanes, &self.deps.pacer, &self.deps.clock);
             if let Some(until) = until {
                 wake = Some(wake.map_or(until, |wake| wake.min(until)));
             }
@@ -155,7 +149,8 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             if self.expire(lane, now) {
                 continue;
             }
-            if let Err(at) = self.pace.start(now) {
+            let start = self.deps.pacer.pace().start(now);
+            if let Err(at) = start {
                 wake_at(at);
                 break;
             }
@@ -163,7 +158,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             self.send(lane, now);
         }
         for lane in &self.lanes {
-            if let Some(at) = lane.order.next_due(now) {
+            if let Some(at) = lane.next_due(now) {
                 wake_at(at);
             }
             // Parking on the way made room: the read it allows starts in the next turn.
@@ -179,14 +174,14 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
     /// one that runs still tries its own: that it fails too is not known.
     fn has_slot(&self, lane: Lane) -> bool {
         let run = &self.lanes[lane.index()];
-        let has_none = |run: &&LaneRun| run.requests() == 0;
+        let has_none = |run: &&LaneRun| run.traffic.requests() == 0;
         if self.host.is_open() {
             let runs = |run: &LaneRun| run.breaker.state() == LaneState::Running;
-            let probes = self.lanes.iter().any(|other| other.requests() > 0 && !runs(other));
-            return run.requests() == 0 && (runs(run) || !probes);
+            let probes = self.lanes.iter().any(|other| other.traffic.requests() > 0 && !runs(other));
+            return run.traffic.requests() == 0 && (runs(run) || !probes);
         }
-        let in_flight: usize = self.lanes.iter().map(LaneRun::requests).sum();
-        let kept = if run.requests() == 0 { 0 } else { self.lanes.iter().filter(has_none).count() };
+        let in_flight: usize = self.lanes.iter().map(|run| run.traffic.requests()).sum();
+        let kept = if run.traffic.requests() == 0 { 0 } else { self.lanes.iter().filter(has_none).count() };
         in_flight + kept < self.deps.config.max_in_flight
     }
 
@@ -204,38 +199,30 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
 
     fn send(&mut self, lane: Lane, now: Mono) {
         let run = &mut self.lanes[lane.index()];
-        let items = run.take(now);
-        if items.is_empty() {
-            return;
-        }
-        run.began(items.len());
+        let Some(Batch { items, half_of }) = run.take(now) else { return };
+        run.traffic.began(items.len());
         self.deps.metrics.batch_events.observe(count_f64(items.len()));
         self.deps.metrics.sums.events_in_requests.inc_by(items.len() as u64);
         let body = batch::body(items.iter().map(|item| &item.stored.event));
-        let upstream = self.deps.upstream.clone();
+        let sent = SentSize { size: Size { events: items.len(), bytes: body.len() }, half_of };
+        let (upstream, pacer) = (self.deps.upstream.clone(), self.deps.pacer.clone());
         self.tasks.spawn(async move {
+            pacer.write_down(now).await;
             let answer = upstream.send(Outbound { lane, body }).await;
-            Event::Answered { lane, items, answer, started: now }
+            Event::Answered { lane, items, sent, answer, started: now }
         });
     }
 
     /// Settles what is too old to leave, which costs no request. Whether there was any.
     fn expire(&mut self, lane: Lane, now: Mono) -> bool {
         let max_age = self.deps.config.event_max_age[lane.index()];
-        let wall_ms = self.deps.clock.unix_ms();
-        match self.expiry.look(now, wall_ms) {
-            Look::Suspended(seconds) => {
-                tracing::warn!(
-                    seconds,
-                    "the system's clock has jumped: no event expires until it fits again"
-                );
-            }
-            Look::Resumed => tracing::info!("the system's clock fits again: events expire"),
-            Look::Same => {}
+        if max_age.is_zero() {
+            return false;
         }
-        let Some(oldest_ms) = self.expiry.oldest_ms(max_age, wall_ms) else { return false };
+        let ages = self.deps.clock.ages();
+        let is_old = |item: &Item| ages.of(item.stored.event.accepted_at_ms) > max_age;
         let run = &mut self.lanes[lane.index()];
-        let expired = run.order.take_expired(oldest_ms, run.limits.max_events, now);
+        let expired = run.order.take_expired(is_old, run.max_events(), now);
         if expired.is_empty() {
             return false;
         }
@@ -251,15 +238,19 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         match event {
             Ok(Event::Read { lane, plan, page }) => self.take_in(lane, plan, page, now),
             Ok(Event::Stored { lane }) => self.lanes[lane.index()].stored(),
-            Ok(Event::Answered { lane, items, answer, started }) => {
-                self.answered(lane, items, &answer, RoundTrip { started, ended: now });
+            Ok(Event::Answered { lane, items, sent, answer, started }) => {
+                self.answered(lane, items, sent, &answer, RoundTrip { started, ended: now });
             }
             Ok(Event::Settled(done)) => {
                 self.lanes[done.lane.index()].settled(&done);
                 self.log_throttle.dead_letters(done.lane, &done.settlements, now);
             }
             Ok(Event::NotSettled(unsettled)) => self.settle_again(*unsettled),
-            Err(error) => tracing::error!(%error, "a task of the relay failed"),
+            // What it held is not known any more: only a new start finds it again.
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => tracing::error!(%error, "a task of the relay was cancelled"),
+            },
         }
     }
 
@@ -270,7 +261,9 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             return;
         };
         let run = &mut self.lanes[lane.index()];
-        if run.read(plan, page, now) {
+        let ages = self.deps.clock.ages();
+        let accepted = |stored: &Stored| now.minus(ages.of(stored.event.accepted_at_ms));
+        if run.read(plan, page, accepted) {
             let (backlog, from) = (self.deps.backlog.clone(), run.order.frontier());
             self.tasks.spawn(async move {
                 backlog.wait_for(lane, from).await;
@@ -291,13 +284,13 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         }
         let keys: Vec<Key> = ended.iter().map(|ended| ended.item.stored.event.key).collect();
         let settlements = settling::settlements(ended, answer);
-        run.settling(settlements.len());
+        run.traffic.settling(settlements.len());
         self.write_down(Unsettled { lane, settlements, keys, now_ms, waits_for_room: false, fault: None });
     }
 
     fn settle_again(&mut self, mut unsettled: Unsettled) {
         let lane = unsettled.lane;
-        if self.lanes[lane.index()].not_settled(&mut unsettled) {
+        if self.lanes[lane.index()].traffic.not_settled(&mut unsettled) {
             tracing::error!(%lane, "dead letters are full: the lane holds until some are replayed, exported or discarded");
         }
         self.write_down(unsettled);

@@ -29,4 +29,4 @@ pub use client::{Client, Prepared, TokenOwner};
 pub use fault::ClientError;
 pub use gate::{AccountInUse, SendGate, Standing};
 pub use probe::{Finding, probe};
-pub use types::{Answer, EventError, LoginStatus, Outbound, RateWindow, Upstream, Verdict};
+pub use types::{Answer, EventError, LoginStatus, Outbound, RateLimiter, RateWindow, Upstream, Verdict};

@@ -44,12 +44,18 @@ pub(super) enum Body<'a> {
 /// What this response means at the wall time `now_ms`.
 pub(super) fn answer(status: u16, headers: &HeaderMap, body: Body<'_>, now_ms: i64) -> Answer {
     let correlation_id = text(headers, "inin-correlation-id").map(Arc::from);
+    let error = match body {
+        Body::Whole(bytes) => ApiErrorBody::parse(bytes),
+        Body::TooLong | Body::Broken(_) => ApiErrorBody::default(),
+    };
+    let by_api = correlation_id.is_some() || error.is_apis();
     Answer {
-        verdict: verdict(status, correlation_id.is_some(), body),
+        verdict: verdict(status, correlation_id.is_some(), error, body),
         status: Some(status),
         correlation_id,
         retry_after: retry_after(headers, now_ms),
         rate: rate_window(headers),
+        by_api,
     }
 }
 
@@ -82,26 +88,21 @@ pub(super) fn code_like(text: &str) -> Option<&str> {
     fits.then_some(text)
 }
 
-fn verdict(status: u16, correlated: bool, body: Body<'_>) -> Verdict {
-    let error = match body {
-        Body::Whole(bytes) => ApiErrorBody::parse(bytes),
-        Body::TooLong => ApiErrorBody::default(),
-        // These statuses mean nothing without their body: a cut 400 may have been a network fault.
-        Body::Broken(words) if matches!(status, 200..=299 | 400 | 422) => {
-            return Verdict::Unavailable {
-                reason: format!("{status}, its body broke off: {words}"),
-                maybe_taken: status < 300,
-            };
-        }
-        Body::Broken(_) => ApiErrorBody::default(),
-    };
+fn verdict(status: u16, correlated: bool, error: ApiErrorBody, body: Body<'_>) -> Verdict {
+    // These statuses mean nothing without their body: a cut 400 may have been a network fault.
+    if let Body::Broken(words) = body
+        && matches!(status, 200..=299 | 400 | 422)
+    {
+        let reason = format!("{status}, its body broke off: {words}");
+        return Verdict::Unavailable { reason, maybe_taken: status < 300 };
+    }
     match status {
         200..=299 => taken(correlated, body),
         400 | 422 if error.code == "client.failed.request" => {
             Verdict::Unavailable { reason: error.reason(status), maybe_taken: true }
         }
-        // Whoever wrote it, it was not the API: a proxy's page must not condemn events.
-        400 | 422 if !correlated && error.is_empty() => Verdict::NotTheApi,
+        // Whoever wrote it, it was not the API: a gateway's answer must not condemn events.
+        400 | 409 | 422 if !correlated && !error.is_apis() => Verdict::NotTheApi,
         400 | 422 => Verdict::Invalid { message: error.words(status), code: error.code, hints: error.hints },
         401 => Verdict::Unauthorized { reason: error.code_or(status) },
         403 => Verdict::Forbidden { reason: missing(&error).unwrap_or_else(|| error.code_or(status)) },
@@ -153,6 +154,7 @@ struct ApiErrorBody {
     code: String,
     message: String,
     hints: Vec<String>,
+    has_status: bool,
 }
 
 impl ApiErrorBody {
@@ -167,12 +169,13 @@ impl ApiErrorBody {
                 collect_texts(value, &mut hints);
             }
         }
-        Self { code: field("code"), message: field("message"), hints }
+        let has_status = object.get("status").is_some_and(Value::is_number);
+        Self { code: field("code"), message: field("message"), hints, has_status }
     }
 
-    /// The body is no `ApiErrorBody`.
-    fn is_empty(&self) -> bool {
-        self.code.is_empty() && self.message.is_empty() && self.hints.is_empty()
+    /// It has what the API's errors have and a gateway's have not: `{"message":"Bad Request"}` is anybody's.
+    fn is_apis(&self) -> bool {
+        !self.code.is_empty() && self.has_status
     }
 
     /// For the dead letter: the API's words, else its code, else the status.

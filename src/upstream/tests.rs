@@ -353,11 +353,19 @@ fn pauses_between_refused_logins_grow_to_a_minute() {
 fn a_400_that_the_api_did_not_write_condemns_nothing() {
     let headers = HeaderMap::new();
 
-    let page = response::answer(400, &headers, Body::Whole(b"<html>Bad Request</html>"), 0).verdict;
-    let empty = response::answer(422, &headers, Body::Whole(b""), 0).verdict;
-    let ours =
-        response::answer(400, &headers, Body::Whole(br#"{"message":"no","code":"bad.request"}"#), 0).verdict;
+    let foreign =
+        ["<html>Bad Request</html>", "", r#"{"message":"Bad Request"}"#, r#"{"code":"x","message":"y"}"#];
+    let ours = r#"{"message":"no","code":"bad.request","status":400}"#;
 
-    assert_eq!((page, empty), (Verdict::NotTheApi, Verdict::NotTheApi));
-    assert!(matches!(ours, Verdict::Invalid { .. }), "{ours:?}");
+    let of = |status, body: &str| response::answer(status, &headers, Body::Whole(body.as_bytes()), 0);
+
+    for body in foreign {
+        for status in [400, 409, 422] {
+            let found = of(status, body);
+            assert_eq!((found.verdict, found.by_api), (Verdict::NotTheApi, false), "{status} {body}");
+        }
+        assert!(!of(413, body).by_api && !of(429, body).by_api, "{body}");
+    }
+    let found = of(400, ours);
+    assert!(matches!(found.verdict, Verdict::Invalid { .. }) && found.by_api, "{found:?}");
 }

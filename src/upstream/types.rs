@@ -1,5 +1,7 @@
 //! What goes to the API and what comes back, free of HTTP.
 
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,12 +31,15 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// `inin-ratelimit-*`, if the response had them.
     pub rate: Option<RateWindow>,
+    /// It bears the API's marks: the correlation id, or `code` and `status` in its body. Without them it may be
+    /// anybody's on the way there.
+    pub by_api: bool,
 }
 
 impl Answer {
     /// There was no response, or no request.
     pub(super) fn without_response(verdict: Verdict) -> Self {
-        Self { verdict, status: None, correlation_id: None, retry_after: None, rate: None }
+        Self { verdict, status: None, correlation_id: None, retry_after: None, rate: None, by_api: false }
     }
 }
 
@@ -68,7 +73,8 @@ pub enum Verdict {
         /// The events it did not take.
         errors: Vec<EventError>,
     },
-    /// 2xx in another shape (a proxy's page): nothing was delivered.
+    /// 2xx in another shape (a proxy's page), or 400, 409 or 422 without the API's marks: nothing was delivered, and
+    /// nothing is wrong with the request.
     NotTheApi,
     /// 400 or 422: the request is wrong.
     Invalid {
@@ -84,7 +90,7 @@ pub enum Verdict {
         /// The API's words, for the dead letter.
         message: String,
     },
-    /// 413.
+    /// 413. Without the API's marks it is about something on the way.
     TooLarge {
         /// The API's words, for the dead letter.
         message: String,
@@ -120,6 +126,12 @@ pub struct LoginStatus {
     pub expires_at_ms: Option<i64>,
     /// Why there is no token, fit for log and status.
     pub fault: Option<String>,
+}
+
+/// Says when a request may start: all requests of a process keep to one pace, whoever makes them.
+pub trait RateLimiter: fmt::Debug + Send + Sync {
+    /// Returns when one may start, and counts it.
+    fn acquire(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 /// The API as the relay sees it. Cheap to clone.

@@ -12,7 +12,8 @@ use trunkline::relay::{Command, LaneState};
 use trunkline::upstream::{Answer, EventError, Verdict};
 
 use crate::kit::{
-    Entry, Harness, START_MS, answer, check_order, config, event, invalid, soon, taken, unavailable, weather,
+    Entry, Harness, START_MS, answer, check_order, config, event, forbidden, invalid, soon, taken, too_large,
+    unavailable, weather,
 };
 
 const LANE: Lane = Lane::Conversations;
@@ -21,10 +22,6 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 fn in_lane(lane: Lane, event: Envelope) -> Envelope {
     Envelope { lane, ..event }
-}
-
-fn forbidden() -> Answer {
-    answer(403, Verdict::Forbidden { reason: "missing permission a:b:c".into() })
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +79,6 @@ async fn suspects_named_in_a_400_stand_alone_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_413_halves_and_alone_it_is_too_large() {
-    let too_large = || answer(413, Verdict::TooLarge { message: "big".into() });
     let harness = Harness::start(config(), (1..=8).map(|id| event(id, id as u64)), move |sent| {
         soon(if sent.ids.contains(&5) { too_large() } else { taken(&[]) })
     });

@@ -13,7 +13,7 @@ use trunkline::config;
 use trunkline::event::{Array, Door, Envelope, Key, Lane};
 use trunkline::metrics::Metrics;
 use trunkline::queue::{Backlog, LaneDepth, Page, QueueError, Seq, Settlement, Stored};
-use trunkline::relay::{Deps, RelayStatus, run};
+use trunkline::relay::{Deps, Pacer, RelayStatus, run};
 use trunkline::shutdown::Shutdown;
 use trunkline::upstream::{Answer, Outbound, Upstream, Verdict};
 use uuid::Uuid;
@@ -33,6 +33,7 @@ struct Row {
 }
 
 struct World {
+    clock: Clock,
     rows: [Mutex<Row>; 4],
     ends: [watch::Sender<usize>; 4],
     is_down: AtomicBool,
@@ -48,6 +49,7 @@ struct Fake(Arc<World>);
 impl Fake {
     fn new() -> Self {
         Self(Arc::new(World {
+            clock: Clock::tokio(START_MS),
             rows: Default::default(),
             ends: Default::default(),
             is_down: AtomicBool::default(),
@@ -68,7 +70,7 @@ impl Fake {
                 event_id,
                 key: Key(nth % keys),
                 event_time_ms: START_MS + nth.cast_signed(),
-                accepted_at_ms: START_MS,
+                accepted_at_ms: self.0.clock.unix_ms(),
                 door: Door::Stream,
                 uid: 0,
                 body: Bytes::from_static(b"{}"),
@@ -157,6 +159,7 @@ impl Upstream for Fake {
                 correlation_id: None,
                 retry_after: Some(Duration::from_secs(10)),
                 rate: None,
+                by_api: true,
             };
         }
         let (status, verdict) = if self.0.is_down.load(Ordering::SeqCst) {
@@ -164,7 +167,14 @@ impl Upstream for Fake {
         } else {
             (200, Verdict::Taken { errors: Vec::new() })
         };
-        Answer { verdict, status: Some(status), correlation_id: None, retry_after: None, rate: None }
+        Answer {
+            verdict,
+            status: Some(status),
+            correlation_id: None,
+            retry_after: None,
+            rate: None,
+            by_api: true,
+        }
     }
 }
 
@@ -178,11 +188,13 @@ fn start(fake: &Fake) -> (Shutdown, mpsc::Sender<trunkline::relay::Command>, tok
     let (status, _) = watch::channel(RelayStatus::default());
     let (commands_tx, commands) = mpsc::channel(1);
     let shutdown = Shutdown::default();
+    let clock = fake.0.clock.clone();
     let task = tokio::spawn(run(Deps {
         backlog: fake.clone(),
         upstream: fake.clone(),
         config: config(),
-        clock: Clock::tokio(START_MS),
+        pacer: Pacer::new(&config(), clock.clone()),
+        clock,
         metrics: Arc::new(Metrics::new()),
         status,
         commands,

@@ -15,7 +15,7 @@ use trunkline::config;
 use trunkline::event::{Array, Door, Envelope, Key, Lane};
 use trunkline::metrics::Metrics;
 use trunkline::queue::{Backlog, DeadReason, LaneDepth, Outcome, Page, QueueError, Seq, Settlement, Stored};
-use trunkline::relay::{Command, Deps, LaneStatus, RelayStatus, run};
+use trunkline::relay::{Command, Deps, LaneStatus, Pacer, RelayStatus, run};
 use trunkline::shutdown::Shutdown;
 use trunkline::upstream::{Answer, EventError, Outbound, Upstream, Verdict};
 use uuid::Uuid;
@@ -180,7 +180,14 @@ pub(crate) fn event(id: u128, key: u64) -> Envelope {
 }
 
 pub(crate) fn answer(status: u16, verdict: Verdict) -> Answer {
-    Answer { verdict, status: Some(status), correlation_id: None, retry_after: None, rate: None }
+    Answer {
+        verdict,
+        status: Some(status),
+        correlation_id: None,
+        retry_after: None,
+        rate: None,
+        by_api: true,
+    }
 }
 
 /// 200 with these events listed, and whether they are retryable.
@@ -201,6 +208,19 @@ pub(crate) fn unavailable(status: u16) -> Answer {
     answer(status, Verdict::Unavailable { reason: status.to_string(), maybe_taken: false })
 }
 
+/// The same without the API's marks, as from something on the way.
+pub(crate) fn foreign(answer: Answer) -> Answer {
+    Answer { by_api: false, ..answer }
+}
+
+pub(crate) fn forbidden() -> Answer {
+    answer(403, Verdict::Forbidden { reason: "missing permission a:b:c".into() })
+}
+
+pub(crate) fn too_large() -> Answer {
+    answer(413, Verdict::TooLarge { message: "big".into() })
+}
+
 /// An answer that takes 10 ms.
 pub(crate) fn soon(answer: Answer) -> (Duration, Answer) {
     (Duration::from_millis(10), answer)
@@ -212,6 +232,7 @@ pub(crate) struct Harness {
     pub(crate) commands: mpsc::Sender<Command>,
     status: watch::Receiver<RelayStatus>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     task: JoinHandle<()>,
     _alive: std::sync::mpsc::Sender<()>,
@@ -253,12 +274,15 @@ impl Harness {
         });
         let (status_tx, status) = watch::channel(RelayStatus::default());
         let (commands, commands_rx) = mpsc::channel(16);
+        let (clock, pace) = (Clock::tokio(START_MS), config.clone());
+        clock.confirm(START_MS);
         let (shutdown, metrics) = (Shutdown::default(), Arc::new(Metrics::new()));
         let task = tokio::spawn(run(Deps {
             backlog: FakeBacklog(world.clone()),
             upstream: FakeUpstream(world.clone()),
             config,
-            clock: Clock::tokio(START_MS),
+            pacer: Pacer::new(&pace, clock.clone()),
+            clock: clock.clone(),
             metrics: metrics.clone(),
             status: status_tx,
             commands: commands_rx,
@@ -268,7 +292,7 @@ impl Harness {
             grace: Duration::from_secs(10),
             drain: Duration::ZERO,
         }));
-        let harness = Self { world, commands, status, shutdown, metrics, task, _alive: alive };
+        let harness = Self { world, commands, status, shutdown, clock, metrics, task, _alive: alive };
         events.into_iter().for_each(|event| harness.append(event));
         harness
     }
@@ -313,6 +337,11 @@ impl Harness {
         self.shutdown.stop.cancel();
         self.task.await.unwrap();
         self.world.log.lock().unwrap().clone()
+    }
+
+    /// Returns when a task of the relay has panicked and taken the relay with it.
+    pub(crate) async fn panicked(self) -> bool {
+        self.task.await.is_err_and(|error| error.is_panic())
     }
 
     pub(crate) fn sent(&self) -> Vec<Sent> {

@@ -7,4 +7,5 @@ mod bisect;
 mod day;
 mod holds;
 mod kit;
+mod limits;
 mod sick;

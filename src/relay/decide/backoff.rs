@@ -2,11 +2,34 @@
 
 use std::time::Duration;
 
+use crate::upstream::Answer;
+
 /// Longest `Retry-After` that counts. Source: interface, answers table.
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// Longest `Retry-After` that counts if the API did not write the answer: a gateway's error page must not stop a lane
+/// for a day. Source: interface, answers table.
+const FOREIGN_RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
+
 /// Doublings after which the exponential no longer grows; keeps the shift from overflowing.
 const DOUBLINGS_MAX: u32 = 20;
+
+/// A wait that an answer asks for, as far as it is believed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AskedWait {
+    pub(crate) wait: Duration,
+    /// It is the API that asks.
+    pub(crate) by_api: bool,
+}
+
+impl AskedWait {
+    /// By the answer's `Retry-After`.
+    pub(crate) fn of(answer: &Answer) -> Option<Self> {
+        let by_api = answer.by_api;
+        let most = if by_api { RETRY_AFTER_MAX } else { FOREIGN_RETRY_AFTER_MAX };
+        answer.retry_after.map(|wait| Self { wait: wait.min(most), by_api })
+    }
+}
 
 /// First and longest wait.
 #[derive(Clone, Copy, Debug)]

@@ -8,12 +8,14 @@
 use std::time::Duration;
 
 use super::RoundTrip;
-use super::backoff::Backoff;
+use super::backoff::{AskedWait, Backoff};
 use crate::clock::Mono;
 use crate::relay::status::LaneState;
 
 /// Time between probes of a lane that somebody must mend. Source: the answers table.
 const PROBE_EVERY: Duration = Duration::from_secs(60);
+/// Shorter waits that an answer asks for are usual.
+const TELLING_WAIT: Duration = Duration::from_secs(5);
 /// Faults in a row after which one request at a time is sent.
 const BREAKER: u32 = 2;
 
@@ -128,16 +130,23 @@ impl LaneBreaker {
         fault: Fault,
         backoff: Backoff,
         roll: f64,
-        retry_after: Option<Duration>,
+        asked: Option<AskedWait>,
         trip: RoundTrip,
     ) -> Told {
         // Requests that left together fail together: that is one fault, not many.
         if self.since.is_none_or(|since| trip.started >= since) {
             self.failures += 1;
         }
-        let wait = backoff.wait(self.failures, roll, retry_after);
-        self.floor = self.floor.max(retry_after.map(|least| trip.ended.plus(least)));
-        self.enter(fault, trip.ended.plus(wait), trip.ended)
+        let wait = backoff.wait(self.failures, roll, asked.map(|asked| asked.wait));
+        self.floor = self.floor.max(asked.map(|asked| trip.ended.plus(asked.wait)));
+        let reason = match asked.filter(|asked| asked.wait > TELLING_WAIT) {
+            Some(AskedWait { by_api: true, .. }) => format!("{} (the API asked to wait)", fault.reason),
+            Some(AskedWait { by_api: false, .. }) => {
+                format!("{} (asked to wait, though not by the API)", fault.reason)
+            }
+            None => fault.reason,
+        };
+        self.enter(Fault { reason, ..fault }, trip.ended.plus(wait), trip.ended)
     }
 
     /// The host answers again after a time in which it did not for anybody, to a request that started at

@@ -3,7 +3,7 @@
 //! ```text
 //! order (which events may leave) ──> batch (which of them together)
 //! breaker, host_breaker (may this lane send) · share (whose turn) · pace (when)
-//! plan (what an answer does) · backoff, expiry (when again, when no more)
+//! plan (what an answer does) · backoff (when again) · size (how large requests may be)
 //! ```
 //!
 //! Not here: requests, reads and settlements (`worker`).
@@ -11,13 +11,14 @@
 pub(crate) mod backoff;
 pub(crate) mod batch;
 pub(crate) mod breaker;
-pub(crate) mod expiry;
 pub(crate) mod host_breaker;
 pub(crate) mod item;
 pub(crate) mod order;
 pub(crate) mod pace;
 pub(crate) mod plan;
+pub(crate) mod recent;
 pub(crate) mod share;
+pub(crate) mod size;
 
 use crate::clock::Mono;
 

@@ -19,13 +19,15 @@ mod place;
 mod ready;
 mod suspects;
 
+use std::collections::HashSet;
+
 use self::in_hand::InHand;
-use self::keys::Unread;
+use self::keys::{Unread, Until};
 pub use self::place::Place;
 use self::ready::Ready;
 pub(crate) use self::suspects::SuspectGroup;
 use super::batch::{Filling, Limits, Offer};
-use super::item::Item;
+use super::item::{Item, Turn};
 use crate::clock::Mono;
 use crate::event::Key;
 use crate::queue::{Page, Seq, Stored};
@@ -51,6 +53,8 @@ pub(crate) enum ReadPlan {
 pub(crate) struct Choice {
     /// In rising order.
     pub(crate) seqs: Vec<Seq>,
+    /// Since when the one that has waited longest has; `None` without any.
+    pub(crate) since: Option<Mono>,
     /// It can hold no more.
     pub(crate) is_full: bool,
 }
@@ -62,22 +66,19 @@ pub(crate) struct Order {
     hand: InHand,
     cursor: Option<Seq>,
     next: Seq,
+    probes: u64,
 }
 
 impl Order {
-    /// Events ready in memory.
+    /// Events ready in memory. Those whose own probe failed leave room for the others to be read, of which none would
+    /// be tried otherwise.
     pub(crate) fn ready_events(&self) -> usize {
-        self.ready.len()
+        self.ready.not_held()
     }
 
     /// Bytes of their bodies.
     pub(crate) fn ready_bytes(&self) -> usize {
         self.ready.bytes()
-    }
-
-    /// When the oldest ready event was first seen.
-    pub(crate) fn oldest_seen(&self) -> Option<Mono> {
-        self.ready.items().map(|item| item.seen).next()
     }
 
     /// Nothing in memory, in hand or parked.
@@ -112,48 +113,52 @@ impl Order {
         self.backpressure().is_none().then_some(ReadPlan::Frontier(self.next))
     }
 
-    /// Takes in what `plan` read. A rescan during which the cursor went back is void: events before
-    /// the page would be passed over.
-    pub(crate) fn take_in(&mut self, plan: ReadPlan, page: Page, now: Mono) {
+    /// Takes in what `plan` read; `accepted` is when an event was accepted, as far as that is known. A rescan during
+    /// which the cursor went back is void: events before the page would be passed over.
+    pub(crate) fn take_in(&mut self, plan: ReadPlan, page: Page, accepted: impl Fn(&Stored) -> Mono) {
         match plan {
             ReadPlan::Frontier(_) => {
                 for stored in page.events {
-                    self.meet_new(stored, now);
+                    let since = accepted(&stored);
+                    self.meet_new(stored, since);
                 }
                 self.next = self.next.max(page.next);
             }
-            ReadPlan::Rescan(from) if self.cursor == Some(from) => self.rescan(page, now),
+            ReadPlan::Rescan(from) if self.cursor == Some(from) => self.rescan(page, accepted),
             ReadPlan::Rescan(_) => {}
         }
     }
 
-    fn meet_new(&mut self, stored: Stored, now: Mono) {
+    fn meet_new(&mut self, stored: Stored, since: Mono) {
         let key = stored.event.key;
         if self.hand.keys.unread(key).is_some() {
             return;
         }
-        if self.hand.keys.is_busy(key) && self.park(key, stored.seq) {
+        if self.hand.keys.is_busy(key) && self.park(key, stored.seq, since) {
             return;
         }
-        self.ready.insert(Item::new(stored, now));
+        self.ready.insert(Item::new(stored, since));
     }
 
-    fn rescan(&mut self, page: Page, now: Mono) {
+    fn rescan(&mut self, page: Page, accepted: impl Fn(&Stored) -> Mono) {
         for stored in page.events {
             let (key, seq) = (stored.event.key, stored.seq);
             if seq >= self.next {
                 break;
             }
-            match self.hand.keys.unread(key) {
-                Some(Unread::Rescan(from)) if seq >= from => {}
-                _ => continue,
+            let sought = self.hand.keys.unread(key).filter(|unread| unread.until == Until::Found);
+            let Some(unread) = sought.filter(|unread| seq >= unread.from) else { continue };
+            let is_busy = self.hand.keys.is_busy(key);
+            let next = match is_busy {
+                true => Unread { from: seq, until: Until::Settled, ..unread },
+                false => Unread { from: seq + 1, ..unread },
+            };
+            self.hand.keys.change(key, |state| state.unread = Some(next));
+            if !is_busy {
+                // What was parked has waited, whatever the wall clock says.
+                let since = accepted(&stored).min(unread.since);
+                self.ready.insert(Item::new(stored, since));
             }
-            if self.hand.keys.is_busy(key) {
-                self.hand.keys.change(key, |state| state.unread = Some(Unread::Parked(seq)));
-                continue;
-            }
-            self.hand.keys.change(key, |state| state.unread = Some(Unread::Rescan(seq + 1)));
-            self.ready.insert(Item::new(stored, now));
         }
         self.cursor = Some(page.next);
         if page.next >= self.next || self.hand.keys.rescans() == 0 || page.at_end {
@@ -162,20 +167,30 @@ impl Order {
         }
     }
 
-    /// Marks the key's events from `seq` on as not in memory. `false` at the limit.
-    fn park(&mut self, key: Key, seq: Seq) -> bool {
+    /// Marks the key's events from `seq` on, which have waited since then, as not in memory. `false` at the limit.
+    fn park(&mut self, key: Key, seq: Seq, since: Mono) -> bool {
         let has_room = self.hand.keys.parked() < PARKED_KEYS_MAX;
-        self.hand.keys.change(key, |state| match state.unread {
-            Some(Unread::Parked(first)) => {
-                state.unread = Some(Unread::Parked(seq.min(first)));
-                true
+        self.hand.keys.change(key, |state| {
+            let before = state.unread;
+            let is_parked = before.is_some_and(|unread| unread.until == Until::Settled);
+            if !is_parked && !has_room {
+                return false;
             }
-            _ if has_room => {
-                state.unread = Some(Unread::Parked(seq));
-                true
-            }
-            _ => false,
+            let from = before.map_or(seq, |unread| unread.from.min(seq));
+            let since = before.map_or(since, |unread| unread.since.min(since));
+            state.unread = Some(Unread { from, since, until: Until::Settled });
+            true
         })
+    }
+
+    /// Lets the key's ready events leave memory.
+    fn park_ready(&mut self, key: Key) {
+        let of_key = self.ready.items().filter(|item| item.stored.event.key == key);
+        for (seq, since) in of_key.map(|item| (item.stored.seq, item.since)).collect::<Vec<_>>() {
+            if self.park(key, seq, since) {
+                self.ready.remove(seq);
+            }
+        }
     }
 
     /// What the next batch would hold. Events of busy keys that are met on the way leave memory.
@@ -186,11 +201,14 @@ impl Order {
         for item in self.ready.items() {
             let (key, seq) = (item.stored.event.key, item.stored.seq);
             if self.hand.keys.is_unread(key, seq) || self.hand.keys.is_busy(key) {
-                leaving.push((seq, key));
+                leaving.push((seq, key, item.since));
                 continue;
             }
             match filling.offer(&item.stored.event) {
-                Offer::Added => choice.seqs.push(seq),
+                Offer::Added => {
+                    choice.seqs.push(seq);
+                    choice.since = Some(choice.since.map_or(item.since, |since| since.min(item.since)));
+                }
                 Offer::Waits => {}
                 Offer::Full => choice.is_full = true,
             }
@@ -199,24 +217,40 @@ impl Order {
                 break;
             }
         }
-        for (seq, key) in leaving {
-            if self.hand.keys.is_unread(key, seq) || self.park(key, seq) {
+        for (seq, key, since) in leaving {
+            if self.hand.keys.is_unread(key, seq) || self.park(key, seq, since) {
                 self.ready.remove(seq);
             }
         }
         choice
     }
 
-    /// The event of a probe: of the keys' first events the one that was sent least often, so that a
-    /// key whose probe fails does not keep the others from theirs.
-    pub(crate) fn probe(&mut self) -> Vec<Seq> {
-        let every_key = Limits { max_events: usize::MAX, max_bytes: usize::MAX, one_per_key: true };
-        let chosen = self.choose(every_key).seqs;
-        chosen
-            .into_iter()
-            .min_by_key(|seq| self.ready.item(*seq).map(|item| item.attempts))
-            .into_iter()
-            .collect()
+    /// The event of the next probe: the first event of the key whose turn it is, among suspects and ready ones.
+    fn next_probe(&self, now: Mono) -> Option<Seq> {
+        let keys = &self.hand.keys;
+        let mut seen = HashSet::new();
+        let ready = self.ready.items().filter(|item| {
+            let (key, seq) = (item.stored.event.key, item.stored.seq);
+            seen.insert(key) && !keys.is_busy(key) && !keys.is_unread(key, seq)
+        });
+        ready.chain(self.hand.probes(now)).min_by_key(|item| item.turn).map(|item| item.stored.seq)
+    }
+
+    /// Whether there is an event to probe with.
+    pub(crate) fn has_probe(&self, now: Mono) -> bool {
+        self.next_probe(now).is_some()
+    }
+
+    /// Takes the event of the next probe in hand; its key goes to the end of the line.
+    pub(crate) fn take_probe(&mut self, now: Mono) -> Option<Item> {
+        let seq = self.next_probe(now)?;
+        let mut item = match self.hand.take_suspect(seq) {
+            Some(item) => item,
+            None => self.take(&[seq]).pop()?,
+        };
+        self.probes += 1;
+        item.turn = Turn::after_probe(self.next, self.probes);
+        Some(item)
     }
 
     /// Takes chosen events in hand.
@@ -231,15 +265,19 @@ impl Order {
         self.hand.due_suspects(now).is_some()
     }
 
-    /// The first suspects that may go now; with `single`, only one event of them.
-    pub(crate) fn take_suspects(&mut self, now: Mono, single: bool) -> Option<Vec<Item>> {
-        self.hand.take_suspects(now, single)
+    /// The first suspects that may go now; with `one_per_key`, up to the second of a key.
+    pub(crate) fn take_suspects(&mut self, now: Mono, one_per_key: bool) -> Option<SuspectGroup> {
+        self.hand.take_suspects(now, one_per_key)
     }
 
-    /// Takes in hand events that could leave now and were accepted before `oldest_ms`, `most` of the ready ones. Later
+    /// Takes in hand events that could leave now and are too old, `most` of the ready ones. Later
     /// events of their keys wait until these are settled, as behind any others.
-    pub(crate) fn take_expired(&mut self, oldest_ms: i64, most: usize, now: Mono) -> Vec<Item> {
-        let is_old = |item: &Item| item.stored.event.accepted_at_ms < oldest_ms;
+    pub(crate) fn take_expired(
+        &mut self,
+        is_old: impl Fn(&Item) -> bool + Copy,
+        most: usize,
+        now: Mono,
+    ) -> Vec<Item> {
         let suspects = self.hand.take_of_suspects(now, is_old);
         if !suspects.is_empty() {
             return suspects;
@@ -261,12 +299,22 @@ impl Order {
             state.is_some_and(|state| state.waiting.is_some() || state.suspects > 0)
         });
         alone.into_iter().for_each(|item| self.ready.insert(item));
-        self.hand.push_suspects(SuspectGroup { items: shared, due: Mono::default() });
+        self.hand.push_suspects(SuspectGroup::of(shared, Mono::default()));
     }
 
-    /// A flying event's key waits until `due`.
+    /// A flying event's key waits until `due`. If its own probe failed, its other events make room for other keys': they
+    /// would not be tried otherwise.
     pub(crate) fn wait(&mut self, item: Item, due: Mono) {
+        let held = item.held.then_some(item.stored.event.key);
         self.hand.wait(item, due);
+        if let Some(key) = held {
+            self.park_ready(key);
+        }
+    }
+
+    /// Keys that wait go on at once.
+    pub(crate) fn try_now(&mut self, now: Mono) {
+        self.hand.try_now(now);
     }
 
     /// Flying events are to be sent in these groups, in this order, before other events of their keys.
@@ -296,7 +344,7 @@ impl Order {
             self.ready.items().filter(|item| item.held).map(|item| item.stored.seq).collect();
         for seq in held.into_iter().rev() {
             let items = self.ready.remove(seq).into_iter().collect();
-            self.hand.push_suspects(SuspectGroup { items, due: now });
+            self.hand.push_suspects(SuspectGroup::of(items, now));
         }
     }
 

@@ -12,6 +12,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use self::limiter::Limiter;
+pub(crate) use self::server_limit::Lowered;
 use self::server_limit::ServerLimit;
 use self::window::Window;
 use crate::clock::Mono;
@@ -44,6 +45,11 @@ impl Pace {
         }
     }
 
+    /// Counts starts of an earlier process, in rising order.
+    pub(crate) fn restore(&mut self, starts: &[Mono]) {
+        self.window.restore(starts);
+    }
+
     /// Keeps to another rate from now on. What started within the last minute counts on, and the burst
     /// as spent, so that the change itself never lets more start.
     pub(crate) fn configure(&mut self, requests_per_minute: u32, burst: u32, now: Mono) {
@@ -69,14 +75,19 @@ impl Pace {
         Ok(())
     }
 
+    /// Counts a start for a request that is not the relay's, and says when it may start: as soon as the minute has room.
+    pub(crate) fn reserve(&mut self, now: Mono) -> Mono {
+        self.window.reserve(now)
+    }
+
     /// The earliest instant at which a request might start.
-    pub(crate) fn free_at(&self) -> Mono {
+    fn free_at(&self) -> Mono {
         self.limiter.free_at().max(self.window.free_at()).max(self.server.free_at())
     }
 
     /// Takes in what an answer to a request that started at `started` says about the rate.
-    pub(crate) fn take_in(&mut self, answer: &Answer, started: Mono, now: Mono) {
-        self.server.take_in(answer, started, now);
+    pub(crate) fn take_in(&mut self, answer: &Answer, started: Mono, now: Mono) -> Option<Lowered> {
+        self.server.take_in(answer, started, now)
     }
 
     /// What the server said does not bind any more, as when the account is another with limits of its own.
@@ -170,6 +181,37 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn starts_of_others_and_of_an_earlier_process_count_too(
+            per_minute in 1u32..40,
+            is_others in proptest::collection::vec(proptest::bool::weighted(0.2), 150),
+            restarts_at in 0usize..150,
+        ) {
+            let mut now = Mono::from_duration(Duration::from_secs(1000));
+            let mut pace = Pace::new(per_minute, 10, now);
+            let mut starts = Vec::new();
+            for (nth, is_others) in is_others.into_iter().enumerate() {
+                if nth == restarts_at {
+                    pace = Pace::new(per_minute, 10, now);
+                    starts.sort();
+                    pace.restore(&starts);
+                }
+                if is_others {
+                    starts.push(pace.reserve(now));
+                    continue;
+                }
+                while let Err(at) = pace.start(now) {
+                    now = at;
+                }
+                starts.push(now);
+            }
+
+            starts.sort();
+            for window in starts.windows(per_minute as usize + 1) {
+                prop_assert!(window[per_minute as usize].since(window[0]) > MINUTE);
+            }
+        }
+
         #[test]
         fn a_change_of_the_rate_never_lets_more_start_than_the_greater_of_both(
             rates in proptest::collection::vec(1u32..60, 2..5),

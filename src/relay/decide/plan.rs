@@ -13,6 +13,9 @@ use crate::upstream::{Answer, EventError, Verdict};
 
 /// Attempts before an event that the API keeps calling retryable may be dead. Source: interface.
 const ATTEMPTS: u32 = 20;
+/// Bytes of an event's body below which a 413 that the API did not write does not make it a dead letter. Source: the
+/// smallest limit of a body that usual proxies and firewalls come with is 64 kB.
+const FOREIGN_TOO_LARGE: usize = 64_000;
 /// Events in a request from which on "more than half are retryable" speaks of the lane.
 const TELLING: usize = 4;
 
@@ -76,10 +79,13 @@ pub(crate) fn plan(mut items: Vec<Item>, answer: &Answer, policy: GiveUpPolicy, 
         Verdict::Taken { errors } => taken(items, errors, policy, now),
         Verdict::NotTheApi => {
             let reason = "the answer is not the API's: a proxy or another server stands in between";
-            back(items, failed(LaneState::BackingOff, reason))
+            let refusal = answer.status.filter(|status| *status >= 300);
+            let reason = refusal.map_or_else(|| reason.to_owned(), |status| format!("{status}: {reason}"));
+            back(items, failed(LaneState::BackingOff, &reason))
         }
         Verdict::Invalid { message, hints, .. } => split(items, message, hints, DeadReason::InvalidAlone),
-        Verdict::TooLarge { message } => split(items, message, &[], DeadReason::TooLarge),
+        Verdict::TooLarge { message } if answer.by_api => split(items, message, &[], DeadReason::TooLarge),
+        Verdict::TooLarge { message } => foreign_too_large(items, message, policy),
         Verdict::Conflict { message } => {
             let mut plan = Plan::default();
             for item in items {
@@ -116,6 +122,18 @@ fn held(mut items: Vec<Item>, state: LaneState, reason: &str, policy: GiveUpPoli
         return Plan { wait: items, effect, ..Plan::default() };
     }
     back(items, effect)
+}
+
+/// Something on the way takes no requests of this size. An event that any of them has to take is not to blame: its key
+/// is held until somebody has mended that.
+fn foreign_too_large(items: Vec<Item>, message: &str, policy: GiveUpPolicy) -> Plan {
+    match items.as_slice() {
+        [item] if item.stored.event.body.len() < FOREIGN_TOO_LARGE => {
+            let reason = "413, not from the API: something on the way takes no request of this size";
+            held(items, LaneState::Misconfigured, reason, policy)
+        }
+        _ => split(items, message, &[], DeadReason::TooLarge),
+    }
 }
 
 fn taken(items: Vec<Item>, errors: &[EventError], policy: GiveUpPolicy, now: Mono) -> Plan {

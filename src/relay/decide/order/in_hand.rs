@@ -2,7 +2,9 @@
 //!
 //! Invariant: what `keys` counts of flying events and suspects is what was taken and what stands in the queue.
 
-use super::keys::{KeyState, Keys, Unread, Waiting};
+use std::collections::HashSet;
+
+use super::keys::{KeyState, Keys, Until, Waiting};
 use super::suspects::{SuspectGroup, SuspectQueue};
 use crate::clock::Mono;
 use crate::event::Key;
@@ -38,12 +40,29 @@ impl InHand {
         self.suspects.first_due(now, |key| self.keys.state(key).is_some_and(KeyState::blocks_suspects))
     }
 
-    /// The first suspects that may go now leave in a request; with `single`, only one event of them.
-    pub(super) fn take_suspects(&mut self, now: Mono, single: bool) -> Option<Vec<Item>> {
+    /// The first suspects that may go now leave in a request; with `one_per_key`, up to the second of a key.
+    pub(super) fn take_suspects(&mut self, now: Mono, one_per_key: bool) -> Option<SuspectGroup> {
         let position = self.due_suspects(now)?;
-        let items = self.suspects.take(position, single);
+        let group = self.suspects.take(position, one_per_key)?;
+        self.suspects_fly(&group.items);
+        Some(group)
+    }
+
+    /// Suspects that a probe may be made of: the first of each key.
+    pub(super) fn probes(&self, now: Mono) -> impl Iterator<Item = &Item> {
+        let mut seen = HashSet::new();
+        let due = self.suspects.groups().filter(move |group| group.due <= now);
+        due.flat_map(|group| &group.items).filter(move |item| {
+            let key = item.stored.event.key;
+            seen.insert(key) && !self.keys.state(key).is_some_and(KeyState::blocks_suspects)
+        })
+    }
+
+    /// The suspect at `seq` leaves alone.
+    pub(super) fn take_suspect(&mut self, seq: Seq) -> Option<Item> {
+        let items = self.suspects.extract(None, |item| item.stored.seq == seq);
         self.suspects_fly(&items);
-        Some(items)
+        items.into_iter().next()
     }
 
     /// Of the first suspects that may go now, those that `is_meant` names.
@@ -93,6 +112,17 @@ impl InHand {
         });
     }
 
+    /// Ends all waits.
+    pub(super) fn try_now(&mut self, now: Mono) {
+        for key in self.keys.waiting().map(|(key, _)| key).collect::<Vec<Key>>() {
+            self.keys.change(key, |state| {
+                if let Some(waiting) = &mut state.waiting {
+                    waiting.due = now;
+                }
+            });
+        }
+    }
+
     /// Ends the waits that are over. Events of keys that are busy besides, and held ones with `held_alone`, line up
     /// among the suspects; the others come back.
     pub(super) fn wake(&mut self, now: Mono, held_alone: bool) -> Vec<Item> {
@@ -116,7 +146,7 @@ impl InHand {
         items.extend(others);
         items.sort_by_key(|item| item.stored.seq);
         for item in items.into_iter().rev() {
-            self.push_suspects(SuspectGroup { items: vec![item], due: Mono::default() });
+            self.push_suspects(SuspectGroup::of(vec![item], Mono::default()));
         }
     }
 
@@ -125,13 +155,12 @@ impl InHand {
     pub(super) fn settled(&mut self, key: Key) -> Option<Seq> {
         self.keys.change(key, |state| {
             state.flying -= 1;
-            match state.unread {
-                Some(Unread::Parked(seq)) if !state.is_busy() => {
-                    state.unread = Some(Unread::Rescan(seq));
-                    Some(seq)
-                }
-                _ => None,
+            if state.is_busy() {
+                return None;
             }
+            let unread = state.unread.as_mut().filter(|unread| unread.until == Until::Settled)?;
+            unread.until = Until::Found;
+            Some(unread.from)
         })
     }
 

@@ -21,21 +21,24 @@ pub(super) struct Waiting {
     pub(super) due: Mono,
 }
 
-/// From where on a key's events are not in memory.
+/// A key's events that are not in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unread {
-    /// An earlier event of the key is not settled yet: nothing is read until it is.
-    Parked(Seq),
-    /// The key was set free: the rescan has yet to look from here on.
-    Rescan(Seq),
+pub(super) struct Unread {
+    /// All from here on.
+    pub(super) from: Seq,
+    /// Since when the first of them has waited to be sent.
+    pub(super) since: Mono,
+    /// When they will be.
+    pub(super) until: Until,
 }
 
-impl Unread {
-    fn from(self) -> Seq {
-        match self {
-            Unread::Parked(from) | Unread::Rescan(from) => from,
-        }
-    }
+/// What unread events of a key wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// An earlier event of the key is not settled yet: nothing is read until it is.
+    Settled,
+    /// The key was set free: the rescan will find them.
+    Found,
 }
 
 /// One key. Idle keys, of which all events are ready, have no state.
@@ -71,11 +74,11 @@ impl KeyState {
     }
 
     fn is_parked(&self) -> bool {
-        matches!(self.unread, Some(Unread::Parked(_)))
+        self.unread.is_some_and(|unread| unread.until == Until::Settled)
     }
 
     fn is_rescanned(&self) -> bool {
-        matches!(self.unread, Some(Unread::Rescan(_)))
+        self.unread.is_some_and(|unread| unread.until == Until::Found)
     }
 }
 
@@ -125,7 +128,7 @@ impl Keys {
 
     /// Whether the event at `seq` belongs to what is not in memory.
     pub(super) fn is_unread(&self, key: Key, seq: Seq) -> bool {
-        self.unread(key).is_some_and(|unread| seq >= unread.from())
+        self.unread(key).is_some_and(|unread| seq >= unread.from)
     }
 
     /// An event of the key is in hand or unread.

@@ -10,19 +10,23 @@ use crate::relay::decide::item::Item;
 pub(super) struct Ready {
     items: BTreeMap<Seq, Item>,
     bytes: usize,
+    held: usize,
 }
 
 impl Ready {
     pub(super) fn insert(&mut self, item: Item) {
         let bytes = item.stored.event.body.len();
+        let is_held = item.held;
         if self.items.insert(item.stored.seq, item).is_none() {
             self.bytes += bytes;
+            self.held += usize::from(is_held);
         }
     }
 
     pub(super) fn remove(&mut self, seq: Seq) -> Option<Item> {
         let item = self.items.remove(&seq)?;
         self.bytes -= item.stored.event.body.len();
+        self.held -= usize::from(item.held);
         Some(item)
     }
 
@@ -34,8 +38,9 @@ impl Ready {
         self.items.values()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.items.len()
+    /// Events whose own probe has not failed.
+    pub(super) fn not_held(&self) -> usize {
+        self.items.len() - self.held
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -5,6 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use crate::clock::Mono;
 use crate::event::Key;
 use crate::relay::decide::item::Item;
+use crate::relay::decide::size::HalfOf;
 
 /// Events that stand in one request, and no others with them.
 #[derive(Clone, Debug)]
@@ -13,6 +14,14 @@ pub(crate) struct SuspectGroup {
     pub(crate) items: Vec<Item>,
     /// Not before.
     pub(crate) due: Mono,
+    /// It is half of a request that was too large.
+    pub(crate) half_of: Option<HalfOf>,
+}
+
+impl SuspectGroup {
+    pub(crate) fn of(items: Vec<Item>, due: Mono) -> Self {
+        Self { items, due, half_of: None }
+    }
 }
 
 /// The groups in the order in which they are sent. A group waits for earlier ones that share a key with it.
@@ -22,6 +31,10 @@ pub(super) struct SuspectQueue(VecDeque<SuspectGroup>);
 impl SuspectQueue {
     pub(super) fn events(&self) -> usize {
         self.0.iter().map(|group| group.items.len()).sum()
+    }
+
+    pub(super) fn groups(&self) -> impl Iterator<Item = &SuspectGroup> {
+        self.0.iter()
     }
 
     pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
@@ -45,12 +58,17 @@ impl SuspectQueue {
         })
     }
 
-    /// Takes out the group at `position`; with `single`, only its first event.
-    pub(super) fn take(&mut self, position: usize, single: bool) -> Vec<Item> {
-        if single && self.0[position].items.len() > 1 {
-            return vec![self.0[position].items.remove(0)];
+    /// Takes out the group at `position`; with `one_per_key`, as far as no key comes again.
+    pub(super) fn take(&mut self, position: usize, one_per_key: bool) -> Option<SuspectGroup> {
+        let mut group = self.0.remove(position)?;
+        let mut keys = HashSet::new();
+        let again = group.items.iter().position(|item| !keys.insert(item.stored.event.key));
+        if let Some(at) = again.filter(|_| one_per_key) {
+            let rest = SuspectGroup::of(group.items.split_off(at), group.due);
+            self.0.insert(position, rest);
+            group.half_of = None;
         }
-        self.0.remove(position).map(|group| group.items).unwrap_or_default()
+        Some(group)
     }
 
     /// Takes out the events that `is_meant` names: of the group at `position`, or of all.
@@ -59,8 +77,14 @@ impl SuspectQueue {
         position: Option<usize>,
         is_meant: impl Fn(&Item) -> bool + Copy,
     ) -> Vec<Item> {
-        let groups = self.0.iter_mut().enumerate().filter(|(at, _)| position.is_none_or(|only| only == *at));
-        let found = groups.flat_map(|(_, group)| group.items.extract_if(.., |item| is_meant(item))).collect();
+        let mut found = Vec::new();
+        for (at, group) in self.0.iter_mut().enumerate() {
+            if position.is_none_or(|only| only == at) {
+                let before = found.len();
+                found.extend(group.items.extract_if(.., |item| is_meant(item)));
+                group.half_of.take_if(|_| found.len() > before);
+            }
+        }
         self.0.retain(|group| !group.items.is_empty());
         found
     }

@@ -4,11 +4,16 @@ use std::time::Duration;
 
 use super::MINUTE;
 use crate::clock::Mono;
-use crate::relay::decide::backoff::RETRY_AFTER_MAX;
+use crate::relay::decide::backoff::AskedWait;
 use crate::upstream::Answer;
 
 /// Part of the configured rate that comes back each minute after a 429: ten minutes to the full rate.
 const RISE_PER_MINUTE: f64 = 0.1;
+
+/// Requests a minute below which 429s never lower the rate, and the part of the configured rate, whichever is more.
+/// Below it a client that shares its limit with others would not be served at all. Source: issue of delivery.
+const FLOOR: f64 = 1.0;
+const FLOOR_PART: f64 = 0.1;
 
 /// Wait after a 429 that brings no `Retry-After`.
 const LIMITED_WAIT: Duration = Duration::from_secs(3);
@@ -19,6 +24,15 @@ const RESET_MAX: Duration = Duration::from_secs(3 * 60);
 
 /// Shorter waits for the server are the pace at work, and no news.
 const TELLING_WAIT: Duration = Duration::from_secs(5);
+
+/// The rate was lowered after a 429.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Lowered {
+    /// Requests a minute from now on.
+    pub(crate) per_minute: f64,
+    /// It will not be lowered any further.
+    pub(crate) is_floor: bool,
+}
 
 /// A spacing of starts that the API's window asks for until it ends.
 #[derive(Clone, Copy, Debug)]
@@ -89,18 +103,31 @@ impl ServerLimit {
         self.risen_at = now;
     }
 
-    /// Takes in what an answer to a request that started at `started` says about the rate.
-    pub(super) fn take_in(&mut self, answer: &Answer, started: Mono, now: Mono) {
+    /// Takes in what an answer to a request that started at `started` says about the rate. What the API did not write
+    /// says nothing about that: it is for its lane alone.
+    pub(super) fn take_in(&mut self, answer: &Answer, started: Mono, now: Mono) -> Option<Lowered> {
         self.rise(now);
-        if answer.status == Some(429) {
-            let wait = answer.retry_after.unwrap_or(LIMITED_WAIT).min(RETRY_AFTER_MAX);
-            self.limit(now.plus(wait));
+        let mut lowered = None;
+        if answer.status == Some(429) && answer.by_api {
+            self.limit(now.plus(AskedWait::of(answer).map_or(LIMITED_WAIT, |asked| asked.wait)));
             // Requests that were under way when the rate fell tell nothing about the new one.
             if self.lowered_at.is_none_or(|lowered| started >= lowered) {
-                self.rate = (self.rate / 2.0).max(1.0);
-                self.lowered_at = Some(now);
+                lowered = self.lower(now);
             }
         }
+        self.take_in_window(answer, now);
+        lowered
+    }
+
+    fn lower(&mut self, now: Mono) -> Option<Lowered> {
+        let floor = (self.full * FLOOR_PART).max(FLOOR).min(self.full);
+        let before = self.rate;
+        self.rate = (before / 2.0).max(floor);
+        self.lowered_at = Some(now);
+        (self.rate < before).then_some(Lowered { per_minute: self.rate, is_floor: self.rate <= floor })
+    }
+
+    fn take_in_window(&mut self, answer: &Answer, now: Mono) {
         let Some(window) = answer.rate else { return };
         let reset = window.reset.min(RESET_MAX);
         let until = now.plus(reset);
@@ -138,5 +165,40 @@ impl ServerLimit {
             Some(interval) => MINUTE.as_secs_f64() / interval.as_secs_f64().max(0.001),
             None => self.full,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::Verdict;
+
+    fn limited(by_api: bool) -> Answer {
+        let verdict = Verdict::Unavailable { reason: "429".to_owned(), maybe_taken: false };
+        Answer { verdict, status: Some(429), correlation_id: None, retry_after: None, rate: None, by_api }
+    }
+
+    #[test]
+    fn however_many_429s_come_the_rate_keeps_a_tenth_and_one_a_minute_and_tells_of_each_step() {
+        for (full, floor) in [(300, 30.0), (5, 1.0), (1, 1.0)] {
+            let mut limit = ServerLimit::new(full, Mono::default());
+            let mut told = Vec::new();
+            for second in 1..=60 {
+                let now = Mono::from_duration(Duration::from_secs(second));
+                told.extend(limit.take_in(&limited(true), now, now));
+            }
+
+            assert!((floor..floor * 1.1).contains(&limit.rate), "{} of {full}", limit.rate);
+            assert_eq!(told.iter().any(|lowered| lowered.is_floor), full > 1);
+        }
+    }
+
+    #[test]
+    fn a_429_that_the_api_did_not_write_slows_no_other_lane() {
+        let mut limit = ServerLimit::new(300, Mono::default());
+
+        let told = limit.take_in(&limited(false), Mono::default(), Mono::default());
+
+        assert_eq!((told, limit.free_at(), limit.rate), (None, Mono::default(), 300.0));
     }
 }

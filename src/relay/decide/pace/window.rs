@@ -10,8 +10,9 @@ use std::time::Duration;
 use super::MINUTE;
 use crate::clock::Mono;
 
-/// Slack over 60 s, for a server whose clock runs a little fast.
-const SLACK: Duration = Duration::from_millis(1);
+/// How much longer than 60 s a start counts: the request may reach the API that much later than another that started
+/// 60 s after it. Costs a three-hundredth of the rate.
+const SLACK: Duration = Duration::from_millis(200);
 
 /// The starts of the last minute.
 #[derive(Debug)]
@@ -29,6 +30,12 @@ impl Window {
         Self { per_minute, burst, starts: VecDeque::new(), run: 0, even_at: now }
     }
 
+    /// Counts these starts, too, which are in rising order.
+    pub(super) fn restore(&mut self, starts: &[Mono]) {
+        let most = self.per_minute.get() as usize;
+        self.starts.extend(&starts[starts.len().saturating_sub(most)..]);
+    }
+
     /// Keeps to another rate; what has started counts on.
     pub(super) fn configure(&mut self, per_minute: NonZeroU32, burst: NonZeroU32, now: Mono) {
         let surplus = self.starts.len().saturating_sub(per_minute.get() as usize);
@@ -39,10 +46,30 @@ impl Window {
 
     /// The earliest instant at which a request might start.
     pub(super) fn free_at(&self) -> Mono {
+        self.even_at.max(self.room_at())
+    }
+
+    /// When one more may start without too many in a minute.
+    fn room_at(&self) -> Mono {
         match self.starts.front() {
-            Some(oldest) if self.is_full() => self.even_at.max(oldest.plus(MINUTE + SLACK)),
-            _ => self.even_at,
+            Some(oldest) if self.is_full() => oldest.plus(MINUTE + SLACK),
+            _ => Mono::default(),
         }
+    }
+
+    /// Counts a start as soon as there is room for it, and says when that is. Whoever asks after it comes later.
+    pub(super) fn reserve(&mut self, now: Mono) -> Mono {
+        let at = now.max(self.room_at());
+        self.count(at);
+        at
+    }
+
+    fn count(&mut self, at: Mono) {
+        if self.is_full() {
+            self.starts.pop_front();
+        }
+        let later = self.starts.iter().rev().take_while(|start| **start > at).count();
+        self.starts.insert(self.starts.len() - later, at);
     }
 
     fn is_full(&self) -> bool {
@@ -54,10 +81,7 @@ impl Window {
         let own = MINUTE / self.per_minute.get();
         let is_pause = self.starts.back().is_none_or(|last| now.since(*last) > own * 2);
         self.run = if is_pause { 1 } else { self.run.saturating_add(1) };
-        if self.is_full() {
-            self.starts.pop_front();
-        }
-        self.starts.push_back(now);
+        self.count(now);
         if self.run > self.burst.get() {
             self.even_at = now.plus(self.spacing(now));
         }
