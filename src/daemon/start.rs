@@ -181,6 +181,7 @@ impl Opened {
         let paused = admin::read_paused(&config.queue.dir)
             .map_err(|source| StartError::Paused { path: config.queue.dir.join("paused"), source })?;
         let pacer = open_pacer(config, clock).await?;
+        client.keep_to(Arc::new(pacer.clone()));
         let configured = owner(&config.upstream);
         let withheld = queue.claim(&configured)?;
         let remembered = queue.ownership().owner().filter(|before| before.is_same_client(&configured));

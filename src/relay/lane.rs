@@ -83,7 +83,12 @@ pub(super) struct SentSize {
 }
 
 impl LaneRun {
-    pub(super) fn new(lane: Lane, config: &config::RelayConfig, withheld: Option<Arc<str>>, paused: bool) -> Self {
+    pub(super) fn new(
+        lane: Lane,
+        config: &config::RelayConfig,
+        withheld: Option<Arc<str>>,
+        paused: bool,
+    ) -> Self {
         Self {
             lane,
             order: Order::default(),
@@ -276,15 +281,19 @@ impl LaneRun {
                 return None;
             }
             Verdict::Invalid { code, .. } if code == BATCH_TOO_LARGE && sent.size.events > 1 => {
-                if self.size.too_many(sent.size.events, now) {
-                    let max_events = self.limits().max_events;
-                    tracing::warn!(%lane, max_events, "a request had too many events; fewer for now");
-                }
+                self.send_fewer(sent.size.events, now);
             }
             _ => {}
         }
         self.size.forget(sent.half_of);
         None
+    }
+
+    fn send_fewer(&mut self, events: usize, now: Mono) {
+        if self.size.too_many(events, now) {
+            let (lane, max_events) = (self.lane, self.limits().max_events);
+            tracing::warn!(%lane, max_events, "a request had too many events; fewer for now");
+        }
     }
 
     /// The API took a later event of a key and called an earlier one of the same request retryable: for a while no two

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -14,7 +15,7 @@ use super::scrub::scrub;
 use super::secret::Token;
 use super::skew::ClockSkew;
 use super::token::TokenCache;
-use super::types::{Answer, LoginStatus, Outbound, Upstream, Verdict};
+use super::types::{Answer, LoginStatus, Outbound, RateLimiter, Upstream, Verdict};
 use crate::clock::Clock;
 use crate::config;
 
@@ -23,6 +24,9 @@ const IP_NOT_AUTHORIZED: &str = "ip.not.authorized";
 
 /// What was begun for one account is not sent with another's token; whether it may be is decided anew.
 const ACCOUNT_CHANGED: &str = "the account was changed meanwhile";
+
+/// How long after its start the relay's request may leave without being counted anew. Less than the slack of the pace.
+const START_HOLDS: Duration = Duration::from_millis(100);
 
 /// Whose token it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +135,11 @@ impl Client {
         self.login().borrow().clone()
     }
 
+    /// Asks this limiter before each request that the relay did not start.
+    pub fn keep_to(&self, limiter: Arc<dyn RateLimiter>) {
+        self.0.tokens.limiter().keep_to(limiter);
+    }
+
     /// Which account is in use, and whether it may send.
     pub fn gate(&self) -> &SendGate {
         self.0.tokens.gate()
@@ -155,6 +164,7 @@ impl Client {
             Err(fault) => return TokenOwner::Unknown(fault.reason),
         };
         let url = format!("{}/api/v2/tokens/me", target.api_url);
+        tokens.limiter().acquire().await;
         let raw = match target.http.get(&url, token.expose()).await {
             Ok(raw) => raw,
             Err(unsent) => return TokenOwner::Unknown(unsent.words),
@@ -217,6 +227,7 @@ impl fmt::Debug for Client {
 impl Upstream for Client {
     async fn send(&self, request: Outbound) -> Answer {
         let (tokens, target) = (&self.0.tokens, self.target());
+        let started = self.0.clock.mono();
         let epoch = self.gate().account().epoch;
         let token = match tokens.token(&target.http).await {
             Ok(token) if token.epoch() == epoch => token,
@@ -227,6 +238,10 @@ impl Upstream for Client {
             Permit::Granted => {}
             Permit::Replaced => return unsent(ACCOUNT_CHANGED),
             Permit::Withheld => return unsent("whose token this is, is not known yet"),
+        }
+        // The relay counted a start that is over if a login took its time.
+        if self.0.clock.mono().since(started) > START_HOLDS {
+            tokens.limiter().acquire().await;
         }
         let answer = self.post(&target, &request, &token).await;
         let Verdict::Unauthorized { reason } = &answer.verdict else {
@@ -245,6 +260,7 @@ impl Upstream for Client {
             Ok(_) => return answer,
             Err(fault) => return fault.answer(),
         };
+        tokens.limiter().acquire().await;
         let answer = self.post(&target, &request, &fresh).await;
         if answer.status.is_some() && !matches!(answer.verdict, Verdict::Unauthorized { .. }) {
             tokens.taken(&fresh);

@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod gate;
 mod grant;
 mod http;
+mod limiter;
 mod probe;
 mod response;
 mod scrub;

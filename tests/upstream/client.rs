@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use trunkline::clock::Clock;
 use trunkline::config::{self, Credentials, Endpoints};
 use trunkline::event::Lane;
-use trunkline::upstream::{Client, ClientError, Outbound, Standing, Upstream, Verdict};
+use trunkline::upstream::{Client, ClientError, Outbound, RateLimiter, Standing, Upstream, Verdict};
 
 const SECRET: &str = "s3cret-of-the-test";
 const NOW_MS: i64 = 1_795_521_600_000;
@@ -329,6 +329,35 @@ async fn a_401_gets_one_new_token_and_one_retry() {
     let asked = server.api_asked();
     assert_eq!(asked.iter().map(bearer).collect::<Vec<_>>(), ["Bearer token-1", "Bearer token-2"]);
     assert_eq!(server.logins(), 2);
+}
+
+#[derive(Debug, Default)]
+struct CountingLimiter(std::sync::atomic::AtomicUsize);
+
+impl RateLimiter for CountingLimiter {
+    fn acquire(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        })
+    }
+}
+
+#[tokio::test]
+async fn whatever_the_relay_did_not_start_asks_the_pace_first() {
+    let server = Server::start().await.on_api([unauthorized("bad.credentials")]);
+    let client = client(&server.settings());
+    let limiter = Arc::new(CountingLimiter::default());
+    client.keep_to(limiter.clone());
+
+    assert_eq!(verdict(&client).await, taken());
+    let _ = client.token_owner().await;
+
+    // All but the relay's own request: two logins, the repeat, the question whose token it is.
+    assert_eq!(
+        limiter.0.load(std::sync::atomic::Ordering::SeqCst),
+        server.logins() + server.api_asked().len() - 1
+    );
+    assert_eq!((server.logins(), server.api_asked().len()), (2, 3));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use crate::config::{Credentials, Endpoints};
 use crate::upstream::gate::SendGate;
 use crate::upstream::grant::{self, Grant, LoginFault, LoginFaultKind};
 use crate::upstream::http::HttpClient;
+use crate::upstream::limiter::Limiter;
 use crate::upstream::secret::{self, Token};
 use crate::upstream::types::LoginStatus;
 
@@ -20,6 +21,7 @@ use crate::upstream::types::LoginStatus;
 pub(in crate::upstream) struct TokenCache {
     source: Mutex<TokenSource>,
     gate: SendGate,
+    limiter: Limiter,
     clock: Clock,
     /// Held through a login: that is what makes it a single flight.
     login: Arc<tokio::sync::Mutex<LoginMemory>>,
@@ -66,11 +68,17 @@ impl TokenCache {
         Self {
             source: Mutex::new(TokenSource::new(endpoints, credentials)),
             gate: SendGate::default(),
+            limiter: Limiter::default(),
             clock,
             login: Arc::default(),
             state: Mutex::default(),
             published: watch::Sender::default(),
         }
+    }
+
+    /// When requests of ours may start.
+    pub(in crate::upstream) fn limiter(&self) -> &Limiter {
+        &self.limiter
     }
 
     /// Takes other credentials, or the same ones whose secret may have changed in its file. `true` if a
@@ -208,6 +216,7 @@ impl TokenCache {
                     Some(secret) => secret,
                     None => file_secret(secret_files, memory.proven_secret.as_ref()).await?,
                 };
+                self.limiter.acquire().await;
                 let answer = http.request_token(&token_url, &id, &secret).await;
                 let raw = answer.map_err(|words| {
                     LoginFault::new(LoginFaultKind::Unavailable, format!("login host not reachable: {words}"))
