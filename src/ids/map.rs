@@ -136,7 +136,7 @@ pub enum NameRefused {
     /// More than [`MAX_ENTRIES`].
     #[error("more than {MAX_ENTRIES} names; leave out kinds or users that no event speaks of")]
     TooMany,
-    /// More than [`MAX_NAMES_BYTES`].
+    /// More bytes than a map holds.
     #[error("all names together have more than {MAX_NAMES_BYTES} bytes")]
     TooLarge,
 }
