@@ -2,6 +2,7 @@
 //!
 //! Counted, not timed: a busy machine makes processor time dearer, and wakes nobody more often.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,10 +21,15 @@ const WAKE_UPS_MAX: f64 = 25.0;
 /// Most of a core, for a loop that spins and never sleeps. An idle daemon uses a hundredth of this.
 const CORE_MAX: f64 = 0.1;
 
-/// How often all threads together have gone to sleep since they began.
-fn wake_ups(pid: i32) -> u64 {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-    threads.map(|thread| field(thread.path().join("status"), "voluntary_ctxt_switches:")).sum()
+/// How often each thread has gone to sleep since it began.
+fn sleeps(pid: i32) -> BTreeMap<PathBuf, u64> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten().map(|thread| thread.path());
+    threads.map(|thread| (thread.clone(), field(thread.join("status"), "voluntary_ctxt_switches:"))).collect()
+}
+
+/// How often all threads together have gone to sleep since then. Threads come and go.
+fn slept(pid: i32, before: &BTreeMap<PathBuf, u64>) -> u64 {
+    sleeps(pid).iter().map(|(thread, count)| count.saturating_sub(*before.get(thread).unwrap_or(&0))).sum()
 }
 
 /// Seconds of processor time, user and system, all threads.
@@ -43,9 +49,9 @@ fn field(path: PathBuf, name: &str) -> u64 {
 /// Whether next to nothing happens for some seconds: what follows the last event, such as bodies that leave the
 /// disk, is over.
 fn rests(pid: i32) -> bool {
-    let before = wake_ups(pid);
+    let before = sleeps(pid);
     std::thread::park_timeout(REST);
-    wake_ups(pid) - before < 50
+    slept(pid, &before) < 50
 }
 
 fn resident_kb(pid: i32) -> u64 {
@@ -64,14 +70,14 @@ fn a_quiet_daemon_sleeps_and_takes_no_memory() {
     eventually("all is delivered", || sandbox.stat("distinct") == 200);
     assert!((0..30).any(|_| rests(daemon.pid())), "it never comes to rest");
     let clock = Clock::system();
-    let (began, before) = (clock.mono(), (wake_ups(daemon.pid()), processor_seconds(daemon.pid())));
+    let (began, before) = (clock.mono(), (sleeps(daemon.pid()), processor_seconds(daemon.pid())));
     let resident = resident_kb(daemon.pid());
 
     // Nothing is awaited: that nothing happens is what is tried.
     std::thread::park_timeout(WATCHED);
 
     let seconds = clock.mono().since(began).as_secs_f64();
-    let woken = (wake_ups(daemon.pid()) - before.0) as f64 / seconds;
+    let woken = slept(daemon.pid(), &before.0) as f64 / seconds;
     let used = (processor_seconds(daemon.pid()) - before.1) / seconds;
     let now = resident_kb(daemon.pid());
     // It was renewed meanwhile: an event that comes now finds a token that holds.
