@@ -1,9 +1,10 @@
-//! Directories and small files: written so that they survive a power cut, read within a deadline.
+//! Directories and small files: written so that they survive a power cut, read so that a fault is no absence.
 //!
 //! Invariants
-//! - Whoever reads a file here goes on after the deadline: one on a mount that hangs, or a pipe that nobody writes to,
+//! - Whoever reads a file by [`read_within`] goes on after the deadline: one on a mount that hangs, or a pipe that nobody writes to,
 //!   holds up nobody.
 //! - What a function here made or replaced is on stable storage when it returns.
+//! - A file counts as absent only if the directory does not list it.
 //! - A file is replaced as a whole: after a crash the old one is there or the new one.
 //!
 //! Not here: the queue's databases, which sync each commit themselves (`queue::log::store`).
@@ -32,7 +33,7 @@ pub fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// If `content` cannot be read or the file not written; the one before is still there then.
-pub fn replace_from(dir: &Path, name: &str, content: &mut impl Read) -> io::Result<()> {
+pub fn replace_from(dir: &Path, name: &str, content: &mut dyn Read) -> io::Result<()> {
     let new = dir.join(format!("{name}.new"));
     let mut file = File::create(&new)?;
     io::copy(content, &mut file)?;
@@ -40,6 +41,36 @@ pub fn replace_from(dir: &Path, name: &str, content: &mut impl Read) -> io::Resu
     file.sync_all()?;
     fs::rename(&new, dir.join(name))?;
     sync_dir(dir)
+}
+
+/// Opens a file of the directory to read; `None` if there is none. A system that finds no file although
+/// the directory lists it is not believed: that may pass.
+///
+/// # Errors
+/// If it cannot be opened, or the directory not read.
+pub fn open_if_there(dir: &Path, name: &str) -> io::Result<Option<File>> {
+    let error = match File::open(dir.join(name)) {
+        Ok(file) => return Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::NotFound => error,
+        Err(error) => return Err(error),
+    };
+    for entry in fs::read_dir(dir)? {
+        if entry?.file_name() == name {
+            return Err(error);
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a small file of the directory; `None` if there is none.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read_if_there(dir: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let Some(mut file) = open_if_there(dir, name)? else { return Ok(None) };
+    let mut content = Vec::new();
+    file.read_to_end(&mut content)?;
+    Ok(Some(content))
 }
 
 /// Syncs a directory, so that the names in it survive a power cut.

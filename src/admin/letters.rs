@@ -104,8 +104,18 @@ fn pass(
     mut each: impl FnMut(DeadLetter) -> Result<bool, QueueError>,
 ) -> Result<(), QueueError> {
     let (mut after, mut left, end) = (0, filter.limit.unwrap_or(u64::MAX), letters.next_number());
+    let mut unread = None;
     while left > 0 {
-        let Some(letter) = letters.next(after)?.filter(|letter| letter.number < end) else { break };
+        let next = match letters.next(after) {
+            // Those behind them are not in their way; who asked hears of it at the end.
+            Err(QueueError::LettersUnread { resume_at, fault }) => {
+                after = resume_at - 1;
+                unread.get_or_insert(QueueError::LettersUnread { resume_at, fault });
+                continue;
+            }
+            next => next?,
+        };
+        let Some(letter) = next.filter(|letter| letter.number < end) else { break };
         after = letter.number;
         if !filter.takes(&letter) || !fits(&letter) {
             continue;
@@ -115,7 +125,7 @@ fn pass(
             break;
         }
     }
-    Ok(())
+    unread.map_or(Ok(()), Err)
 }
 
 /// Writes the letters that the filter takes, a line each; with `with_events` their events too.

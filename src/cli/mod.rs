@@ -79,6 +79,7 @@ fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
         CliCommand::Emit(options) => emit::command(config, options),
         CliCommand::Queue(QueueCommand::Verify { dir }) => queue::verify(dir, config),
         CliCommand::Queue(QueueCommand::Export(options)) => queue::export(options, config),
+        CliCommand::Queue(QueueCommand::Restore { dir }) => queue::restore(dir, config),
         CliCommand::Adopt => control::adopt(at),
         CliCommand::Config(ConfigCommand::Check { online: false }) => say(&config::check(config)?),
         CliCommand::Config(ConfigCommand::Check { online: true }) => config::check_online(config),

@@ -1,4 +1,4 @@
-//! `trunkline queue verify|export` and `adopt`: a stopped daemon's directory.
+//! `trunkline queue verify|export|restore` and `adopt`: a stopped daemon's directory.
 
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::{self, Need};
 use crate::daemon;
 use crate::event::{Lane, one_line};
-use crate::queue::{self, Inspection};
+use crate::queue::{self, Inspection, RestoreOutcome, RestoredPart};
 
 use super::args::ExportArgs;
 use super::locate::contact;
@@ -25,7 +25,7 @@ fn directory(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Result<Path
     }
 }
 
-/// Reads every chunk and says what is there; [`Exit::Storage`] on damage.
+/// Reads every chunk and says what is there; [`Exit::Storage`] on damage, and if something cannot be read.
 pub(super) fn verify(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Result<Exit> {
     let dir = directory(dir, config)?;
     let found = Inspection::of(&dir)?;
@@ -33,26 +33,28 @@ pub(super) fn verify(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Res
         "{:<14} {:>9} {:>9} {:>11} {:>11} {:>14}\n",
         "", "segments", "chunks", "records", "unsettled", "bytes on disk"
     );
-    for row in found.reports() {
-        let unsettled = if row.name == "ledger" { "-".to_owned() } else { row.unsettled.to_string() };
+    for log in found.reports() {
+        let unsettled = if log.name == "ledger" { "-".to_owned() } else { log.unsettled.to_string() };
         let _ = writeln!(
             text,
             "{:<14} {:>9} {:>9} {:>11} {unsettled:>11} {:>14}",
-            row.name, row.segments, row.chunks, row.records, row.bytes
+            log.name, log.segments, log.chunks, log.records, log.bytes
         );
     }
-    for fault in found.faults() {
-        let _ = writeln!(text, "damaged: {fault}");
+    for fault in faults(&found) {
+        let _ = writeln!(text, "{fault}");
     }
-    if found.faults().is_empty() {
+    if is_whole(&found) {
         let _ = writeln!(text, "{}: every chunk is intact", dir.display());
         return say(&text);
     }
     let _ = writeln!(
         text,
-        "{}: {} damaged parts. The daemon still starts, delivers everything intact and quarantines the rest",
+        "{}: {} damaged parts, {} that cannot be read. The daemon delivers everything intact, quarantines what is \
+         damaged and keeps trying to read the rest",
         dir.display(),
-        found.faults().len()
+        found.damaged().len(),
+        found.unread().len()
     );
     say(&text)?;
     Ok(Exit::Storage)
@@ -61,9 +63,7 @@ pub(super) fn verify(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Res
 /// Writes unsettled events, or dead letters, as lines that `send` takes.
 pub(super) fn export(args: ExportArgs, config: Option<&Path>) -> anyhow::Result<Exit> {
     let found = Inspection::of(&directory(args.dir, config)?)?;
-    for fault in found.faults() {
-        complain(&format!("damaged: {fault}"));
-    }
+    faults(&found).for_each(|fault| complain(&fault));
     let since_ms = args.since.map_or(i64::MIN, |since| since.at_ms(Clock::system().unix_ms()));
     let lanes: Vec<Lane> = args.lane.map_or(Lane::ALL.to_vec(), |lane| vec![lane]);
     let mut out = BufWriter::new(io::stdout().lock());
@@ -92,7 +92,38 @@ pub(super) fn export(args: ExportArgs, config: Option<&Path>) -> anyhow::Result<
     if is_read(written).context("cannot write the export")? {
         complain(&format!("{count} exported"));
     }
-    Ok(if found.faults().is_empty() { Exit::Done } else { Exit::Storage })
+    Ok(if is_whole(&found) { Exit::Done } else { Exit::Storage })
+}
+
+fn is_whole(found: &Inspection) -> bool {
+    found.damaged().is_empty() && found.unread().is_empty()
+}
+
+/// What is wrong, a line each.
+fn faults(found: &Inspection) -> impl Iterator<Item = String> {
+    let damaged = found.damaged().iter().map(|fault| format!("damaged: {fault}"));
+    damaged.chain(found.unread().iter().map(|fault| format!("cannot be read: {fault}")))
+}
+
+/// Brings back from the quarantine what can be read again; [`Exit::Failed`] if something still cannot.
+pub(super) fn restore(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Result<Exit> {
+    let dir = directory(dir, config)?;
+    let parts = queue::restore(&dir)?;
+    let mut text = String::new();
+    for RestoredPart { part, outcome } in &parts {
+        let part = part.display();
+        let _ = match outcome {
+            RestoreOutcome::Restored { records } => writeln!(text, "restored: {part}: {records} records"),
+            RestoreOutcome::Unread(fault) => writeln!(text, "cannot be read: {part}: {fault}"),
+            RestoreOutcome::Nothing(why) => writeln!(text, "stays: {part}: {why}"),
+        };
+    }
+    if parts.is_empty() {
+        let _ = writeln!(text, "{}: nothing in quarantine", dir.display());
+    }
+    say(&text)?;
+    let is_unread = |part: &RestoredPart| matches!(part.outcome, RestoreOutcome::Unread(_));
+    Ok(if parts.iter().any(is_unread) { Exit::Failed } else { Exit::Done })
 }
 
 fn write_line(out: &mut impl Write, array: &str, body: &Bytes) -> io::Result<()> {

@@ -100,7 +100,7 @@ pub fn chunks(dir: &Path, within: Range<Seq>) -> io::Result<(Vec<(Range<Seq>, Ve
 /// First number and, if it is closed, the end of the segment of log `log` in `dir`, by its header.
 pub fn header(dir: &Path, log: u8) -> Option<(Seq, Option<Seq>)> {
     match header::read(dir, log) {
-        (Header::Valid { first, .. }, closing) => Some((first, closing.map(|closing| closing.end))),
+        Ok(Header::Valid { first, closing, .. }) => Some((first, closing.map(|closing| closing.end))),
         _ => None,
     }
 }

@@ -139,10 +139,14 @@ impl DeadLetters {
     /// more than a chunk; what is damaged is set aside and passed over.
     ///
     /// # Errors
-    /// On a storage fault, which may pass: what the disk does not give is lost only after 12 looks, 5 seconds apart.
+    /// [`QueueError::LettersUnread`] if it cannot be read now, which may pass: it is looked at again, at
+    /// first after a second, later every minute.
     pub fn next(&self, after: Seq) -> Result<Option<DeadLetter>, QueueError> {
-        let mut dead = self.shared.dead();
-        Ok(dead.at_or_after(after + 1, &self.shared.quarantine)?)
+        let found = self.shared.dead().at_or_after(after + 1, &self.shared.quarantine);
+        found.map_err(|unread| QueueError::LettersUnread {
+            resume_at: unread.resume_at,
+            fault: unread.error.words,
+        })
     }
 
     /// How many letters of the lane there are. Never waits.

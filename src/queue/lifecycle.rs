@@ -62,15 +62,17 @@ impl Queue {
         let quarantine = Arc::new(Quarantine::new(dir.join("quarantine")));
         let (chores, chore_queue) = channel();
         let maintenance = Maintenance::new(chores);
-        let open = |id| open_log(dir, id, config.segment_bytes, &quarantine, maintenance.clone());
+        let open =
+            |id| open_log(dir, id, config.segment_bytes, &quarantine, maintenance.clone(), clock.mono());
         let mut ledger = Ledger::new(open(LogId::Ledger)?);
         ledger.configure(config.keep_ledger, config.keep_ledger_size);
+        // Without it events that were delivered would be sent again.
+        let recovered = ledger.recover().map_err(|error| OpenError::Storage(error.words))?;
         let mut logs = Vec::new();
         for lane in Lane::ALL {
             logs.push(open(LogId::Lane(lane))?);
         }
         logs.push(open(LogId::Dead)?);
-        let recovered = ledger.recover();
         for fault in recovered.apply(&mut logs) {
             tracing::error!(fault, "a part of the queue is gone");
         }
@@ -201,9 +203,12 @@ impl Ownership {
         let owner = Owner::read(&self.shared.dir);
         let events: u64 = Lane::ALL.into_iter().map(|lane| self.shared.depth(lane).events).sum();
         let before = owner.clone();
-        if let Some(owner) = owner.filter(|owner| events > 0 && !owner.fits(current)) {
+        let is_unknown = self.shared.has_unknown();
+        let waits = |owner: &Owner| (events > 0 || is_unknown) && !owner.fits(current);
+        if let Some(owner) = owner.filter(waits) {
+            let more = if is_unknown { " and what cannot be read yet" } else { "" };
             return Ok(Some(format!(
-                "{events} events were accepted for {owner}, and this is {current}: run `trunkline adopt` to \
+                "{events} events{more} were accepted for {owner}, and this is {current}: run `trunkline adopt` to \
                  send them here, or `trunkline queue export` to take them out"
             )));
         }

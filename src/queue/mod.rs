@@ -27,6 +27,7 @@ mod job;
 mod lifecycle;
 mod log;
 mod offline;
+mod restore;
 mod state;
 mod types;
 
@@ -35,6 +36,7 @@ pub use format::letter::DeadLetter;
 pub use handle::{Caretaker, DeadLetters, LedgerReader, Reader, Ticket, Writer};
 pub use lifecycle::{Ownership, Queue, adopt};
 pub use offline::{Inspection, LogReport};
+pub use restore::{RestoreOutcome, RestoredPart, restore};
 pub use state::owner::Owner;
 pub use types::{
     AppendError, Appended, Backlog, DeadReason, LaneDepth, OpenError, Outcome, Page, QueueError, QueueHealth,

@@ -1,8 +1,7 @@
 //! A stopped daemon's directory, looked at from outside: every chunk is read, not a byte is changed.
 
-use std::io;
+use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use crate::event::Lane;
@@ -15,10 +14,9 @@ use crate::queue::format::letter::{self, DeadLetter};
 use crate::queue::log::append::SegmentedLog;
 use crate::queue::log::index::SegmentIndex;
 use crate::queue::log::maintenance::Maintenance;
-use crate::queue::log::raw::RawFile;
+use crate::queue::log::raw::allocated;
 use crate::queue::log::segment::{LogId, Segment};
-use crate::queue::log::source::Source;
-use crate::queue::log::survey::{Found, cut, measure, scan, survey};
+use crate::queue::log::survey::{Entry, Found, Measured, SegmentDir, list, look_at, scan};
 use crate::queue::state::ledger::Ledger;
 
 /// A directory as it was found.
@@ -26,7 +24,7 @@ use crate::queue::state::ledger::Ledger;
 pub struct Inspection {
     /// Lanes in their order, then the dead letters.
     logs: Vec<SegmentedLog>,
-    faults: Vec<String>,
+    faults: Faults,
     reports: Vec<LogReport>,
     _lock: DirLock,
 }
@@ -53,30 +51,42 @@ impl Inspection {
     ///
     /// # Errors
     /// If a daemon uses the directory, it cannot be read, or it is of a newer format. Damage is no
-    /// error: it stands in [`Inspection::faults`].
+    /// error: it stands in [`Inspection::damaged`].
     pub fn of(dir: &Path) -> Result<Self, OpenError> {
         if !dir.join("lanes").is_dir() {
             let reason = "is no queue directory of trunkline: it has no `lanes`".to_owned();
             return Err(OpenError::CannotMake { path: dir.to_path_buf(), reason });
         }
         let lock = DirLock::take_to_read(dir)?;
-        let (mut faults, mut reports, mut logs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut faults, mut reports, mut logs) = (Faults::default(), Vec::new(), Vec::new());
         for id in Lane::ALL.map(LogId::Lane).into_iter().chain([LogId::Dead, LogId::Ledger]) {
             let (log, report) = inspect(dir, id, &mut faults)?;
             logs.push(log);
             reports.push(report);
         }
         let ledger = Ledger::new(logs.pop().expect("the last one pushed"));
-        faults.extend(ledger.recover().apply(&mut logs));
+        match ledger.recover() {
+            Ok(recovered) => faults.damaged.extend(recovered.apply(&mut logs)),
+            Err(error) => {
+                faults
+                    .unread
+                    .push(format!("{error}; what was settled is not known, and counts as unsettled"));
+            }
+        }
         for (log, report) in logs.iter().zip(&mut reports) {
             report.unsettled = log.index.segments().iter().map(Segment::unsettled).sum();
         }
         Ok(Self { logs, faults, reports, _lock: lock })
     }
 
-    /// What does not fit, a line each.
-    pub fn faults(&self) -> &[String] {
-        &self.faults
+    /// What is damaged, a line each.
+    pub fn damaged(&self) -> &[String] {
+        &self.faults.damaged
+    }
+
+    /// What could not be read now, a line each: it may be readable later.
+    pub fn unread(&self) -> &[String] {
+        &self.faults.unread
     }
 
     /// By log: the lanes, the dead letters, the ledger.
@@ -119,100 +129,107 @@ fn is_held(segment: &Segment, seq: Seq) -> bool {
     (segment.first..segment.end).contains(&seq) && !segment.settled.contains(seq)
 }
 
-/// One segment in memory at a time.
+/// One chunk in memory at a time. What cannot be read was told.
 fn each_chunk<E>(
     log: &SegmentedLog,
     mut take: impl FnMut(&Segment, Chunk<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     for segment in log.index.segments().iter().filter(|segment| segment.unsettled() > 0) {
-        let Ok(source) = Source::of(log.id, segment).ready() else { continue };
-        for chunk in source.chunks_from(source.first).filter_map(Result::ok) {
+        let Ok(Some(raw)) = scan(log.id, segment.first, &segment.dir) else { continue };
+        for chunk in raw.chunks().filter_map(Result::ok) {
             take(segment, chunk.chunk())?;
         }
     }
     Ok(())
 }
 
-fn inspect(
-    queue: &Path,
-    id: LogId,
-    faults: &mut Vec<String>,
-) -> Result<(SegmentedLog, LogReport), OpenError> {
+/// What is wrong in a directory.
+#[derive(Debug, Default)]
+struct Faults {
+    damaged: Vec<String>,
+    unread: Vec<String>,
+}
+
+fn inspect(queue: &Path, id: LogId, faults: &mut Faults) -> Result<(SegmentedLog, LogReport), OpenError> {
     let dir = id.dir(queue);
     let mut report =
         LogReport { name: id.name(), segments: 0, chunks: 0, records: 0, unsettled: 0, bytes: 0 };
-    let mut segments = Vec::new();
-    let found = if dir.is_dir() { survey(&dir, id)? } else { Vec::new() };
-    for found in found {
-        match found {
-            Found::Segment(segment, is_closed) => segments.push((segment, is_closed)),
-            Found::Headless(segment, why) => {
-                faults.push(format!("{}: {why}; its chunks can be read", segment.dir.display()));
-                segments.push((segment, false));
-            }
-            Found::Unreadable(path, why) => {
-                faults.push(format!("{}: {why} and no chunk can be read", path.display()));
-            }
-            Found::Foreign(path) => faults.push(format!("{}: an unknown entry", path.display())),
-            Found::Unused(_) => {}
+    let entries = if dir.is_dir() { list(&dir) } else { Ok(Vec::new()) };
+    let mut dirs = Vec::new();
+    for entry in entries.map_err(|error| OpenError::reading(&dir, &error))? {
+        match entry {
+            Entry::Segment(segment) => dirs.push(segment),
+            Entry::Foreign(path) => faults.damaged.push(format!("{}: an unknown entry", path.display())),
+            Entry::Deleted(_) => {}
         }
     }
-    let limits: Vec<Option<Seq>> = (0..segments.len())
-        .map(|at| segments.get(at + 1).and_then(|(after, _)| cut(&segments[at].0, after)))
-        .collect();
-    let mut kept = Vec::new();
-    for ((mut segment, is_closed), limit) in segments.into_iter().zip(limits) {
-        report.segments += 1;
-        report.bytes += crate::queue::log::raw::allocated(&segment.dir);
-        match read_segment(id, &mut segment, is_closed, limit) {
-            Ok(raw) => {
-                report.chunks += raw.places().len();
-                report.records += segment.count();
-                if !raw.is_readable() {
-                    faults.push(format!("{}: the disk does not give all of it", segment.dir.display()));
-                }
-                if let Some(torn) = raw.torn_end().filter(|_| !is_closed && limit.is_none()) {
-                    faults.push(format!(
-                        "{}: numbers {} to {} are not whole: never answered for, or damaged",
-                        segment.dir.display(),
-                        segment.end,
-                        torn - 1
-                    ));
-                }
-                for gap in raw.gaps(segment.first..segment.end) {
-                    report.records -= gap.end - gap.start;
-                    faults.push(format!(
-                        "{}: numbers {} to {} cannot be read",
-                        segment.dir.display(),
-                        gap.start,
-                        gap.end - 1
-                    ));
-                }
-            }
-            Err(error) => faults.push(format!("{}: {error}", segment.dir.display())),
-        }
-        if segment.dir.join("blobs").read_dir().is_ok_and(|mut blobs| blobs.next().is_some()) {
-            faults.push(format!("{}: the store made blobs, which are not synced", segment.dir.display()));
-        }
-        kept.push(segment);
+    let mut segments = Vec::new();
+    for (at, dir) in dirs.iter().enumerate() {
+        let next = dirs.get(at + 1).map(|next| next.path.as_path());
+        segments.extend(inspect_segment(id, dir, next, &mut report, faults)?);
     }
     let (chores, _) = channel();
-    let index = SegmentIndex::new(id, kept);
+    let index = SegmentIndex::new(id, segments);
     Ok((SegmentedLog::new(index, id, dir, 0, u64::MAX, Maintenance::new(chores)), report))
 }
 
-fn read_segment(
+fn inspect_segment(
     id: LogId,
-    segment: &mut Segment,
-    is_closed: bool,
-    limit: Option<Seq>,
-) -> io::Result<Arc<RawFile>> {
-    let no_data = || io::Error::new(io::ErrorKind::NotFound, "its database is missing");
-    let raw = if is_closed {
-        segment.end = segment.end.min(limit.unwrap_or(Seq::MAX)).max(segment.first);
-        scan(id, segment.first, &segment.dir)?.ok_or_else(no_data)?
-    } else {
-        measure(id, segment, limit)?.ok_or_else(no_data)?.raw
+    dir: &SegmentDir,
+    next: Option<&Path>,
+    report: &mut LogReport,
+    faults: &mut Faults,
+) -> Result<Option<Segment>, OpenError> {
+    let path = dir.path.display();
+    let (segment, raw) = match look_at(id, dir, next, |_| true) {
+        Ok(Found::Unused) => return Ok(None),
+        Ok(Found::Empty(fault)) => {
+            faults.damaged.push(format!("{path}: {fault} and no chunk is in it"));
+            return Ok(None);
+        }
+        Ok(Found::Closed(segment)) => {
+            let raw = scan(id, dir.first, &dir.path);
+            (*segment, raw.map_err(|error| error.to_string()))
+        }
+        Ok(Found::Measured(measured)) => {
+            let Measured { segment, raw, header_fault, torn, .. } = *measured;
+            let whole = |fault| format!("{path}: {fault}; its chunks can be read");
+            faults.damaged.extend(header_fault.map(whole));
+            let words = |range: &Range<Seq>| {
+                let (first, last) = (range.start, range.end - 1);
+                format!("{path}: numbers {first} to {last} are not whole: never answered for, or damaged")
+            };
+            faults.damaged.extend(torn.iter().map(words));
+            (segment, Ok(raw))
+        }
+        Err(OpenError::Storage(fault)) => {
+            report.segments += 1;
+            faults.unread.push(fault);
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
     };
-    Ok(Arc::new(raw))
+    report.segments += 1;
+    report.bytes += allocated(&segment.dir);
+    match raw {
+        Ok(Some(raw)) => {
+            report.chunks += raw.places().len();
+            let gaps = segment.unsettled_of(&raw.gaps(segment.first..segment.end));
+            let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
+            report.records += segment.count() - missing;
+            match raw.fault() {
+                Some(fault) => faults.unread.push(format!("{path}: {fault}")),
+                None => faults.damaged.extend(
+                    gaps.iter()
+                        .map(|gap| format!("{path}: numbers {} to {} are damaged", gap.start, gap.end - 1)),
+                ),
+            }
+        }
+        Ok(None) => faults.unread.push(format!("{path}: its database is missing")),
+        Err(fault) => faults.unread.push(format!("{path}: {fault}")),
+    }
+    if segment.dir.join("blobs").read_dir().is_ok_and(|mut blobs| blobs.next().is_some()) {
+        faults.damaged.push(format!("{path}: the store made blobs, which are not synced"));
+    }
+    Ok(Some(segment))
 }

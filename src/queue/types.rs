@@ -200,6 +200,14 @@ pub enum QueueError {
     /// The store's own fault, in its words.
     #[error("storage fault: {0}")]
     Storage(String),
+    /// Dead letters cannot be read now; those from `resume_at` on may be.
+    #[error("dead letters before number {resume_at} cannot be read: {fault}")]
+    LettersUnread {
+        /// The first number behind them.
+        resume_at: Seq,
+        /// Why.
+        fault: String,
+    },
     /// The dead letters have used their part of the directory: replay, export or discard some.
     #[error("dead letters have used a quarter of queue.max_size")]
     DeadLettersFull,
@@ -287,7 +295,9 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// Not allowed to.
-    #[error("{path}: permission denied; the directory must belong to the user that runs the daemon")]
+    #[error(
+        "{path}: permission denied; the directory and all in it must belong to the user that runs the daemon"
+    )]
     Permission {
         /// What was denied.
         path: PathBuf,
@@ -314,6 +324,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// What the system's `error` while reading `path` means: no permission, or a fault that may pass.
+    pub(super) fn reading(path: &Path, error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => OpenError::Permission { path: path.to_path_buf() },
+            _ => OpenError::Storage(format!("{}: {error}", path.display())),
+        }
+    }
+
     /// What the system's `error` about `path` means here.
     pub(super) fn from_io(path: &Path, error: &io::Error) -> Self {
         let path = path.to_path_buf();

@@ -48,6 +48,8 @@ pub(super) struct LaneRun {
     /// Why nothing may leave until an operator releases it.
     pub(super) withheld: Option<Arc<str>>,
     is_reading: bool,
+    /// Why the queue could not be read when it was last tried: nothing after that place leaves.
+    pub(super) unread: Option<String>,
     /// All that is stored has been read.
     at_end: bool,
     pub(super) traffic: Traffic,
@@ -99,6 +101,7 @@ impl LaneRun {
             paused,
             withheld,
             is_reading: false,
+            unread: None,
             at_end: false,
             traffic: Traffic::default(),
             last_delivered_ms: None,
@@ -329,6 +332,8 @@ impl LaneRun {
             (LaneState::Misconfigured, Some(reason.to_string()))
         } else if self.traffic.waits_for_room() {
             (LaneState::BackingOff, Some("the dead letters have used a quarter of queue.max_size".to_owned()))
+        } else if let Some(fault) = &self.unread {
+            (LaneState::BackingOff, Some(format!("the queue cannot be read: {fault}")))
         } else if self.traffic.events_settling() >= SETTLING_MAX {
             (LaneState::BackingOff, Some("outcomes cannot be written to the queue".to_owned()))
         } else if let (LaneState::Running, Some(why)) = (self.breaker.state(), self.order.backpressure()) {

@@ -39,7 +39,7 @@ impl LogThrottle {
         let fails = &mut self.reading_fails[lane.index()];
         match fault {
             Some(error) if !*fails => {
-                tracing::error!(%lane, %error, "cannot read the queue; it is tried every 5 s");
+                tracing::error!(%lane, %error, "cannot read the queue; it is tried again");
             }
             None if *fails => tracing::info!(%lane, "the queue can be read again"),
             _ => {}

@@ -5,18 +5,35 @@ use std::time::Duration;
 
 use trunkline::clock::Clock;
 use trunkline::event::Lane;
-use trunkline::queue::{Outcome, Queue, Stored};
+use trunkline::queue::{Backlog, OpenError, Outcome, Page, Queue, QueueError, Seq, Stored};
 
 use crate::kit::{
-    append, close, copy, dead, event, event_in, files, open, read_all, settings, settle, try_letters,
-    try_open_at, until,
+    append, close, copy, dead, event, event_in, files, files_named, open, read_all, settings, settle,
+    small_segments, try_letters, try_open, try_open_at,
 };
-use crate::layer::bad_reads::{fail, failed, heal};
+use crate::layer::bad_reads::{fail, failed, heal, refuse_opens};
 
 const LANE: Lane = Lane::Conversations;
 const LANE_DIR: &str = "queue/lanes/conversations";
-/// Above what a queue takes to let go of what is settled once nothing comes.
-const REST: Duration = Duration::from_millis(3_500);
+/// As long as two looks are ever apart.
+const A_LOOK: Duration = Duration::from_secs(60);
+/// Looks at a disk that does not give: far more than a minute's.
+const LOOKS: usize = 30;
+/// What a system says when it is short of something, or somebody was careless.
+const PASSING: [i32; 7] =
+    [libc::EIO, libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EACCES, libc::ENOENT, libc::ETIMEDOUT];
+
+fn open_with(dir: &Path, clock: &Clock) -> Queue {
+    try_open_at(&settings(dir, ""), clock.clone()).unwrap()
+}
+
+async fn read_from(queue: &Queue, from: Seq) -> Result<Page, QueueError> {
+    queue.reader().read(LANE, from, 7, 1 << 20).await
+}
+
+fn nothing_in_quarantine(dir: &Path) -> bool {
+    files(&dir.join("queue/quarantine")).is_empty()
+}
 
 /// Thirty events of 3 kB, a commit each, and what a kill leaves of them.
 async fn killed_queue(killed: &Path) -> Vec<Stored> {
@@ -31,58 +48,217 @@ async fn killed_queue(killed: &Path) -> Vec<Stored> {
     stored
 }
 
-async fn open_aside(dir: &Path) -> Queue {
-    let dir = dir.to_path_buf();
-    tokio::task::spawn_blocking(move || open(&dir)).await.unwrap()
+/// Some closed segments of a lane, and one event in another lane.
+async fn closed_segments(dir: &Path) -> Vec<Stored> {
+    let queue = try_open(&small_segments(dir)).unwrap();
+    let mut stored = Vec::new();
+    for _ in 0..20 {
+        stored.extend(append(&queue, (0..3).map(|_| event_in(LANE, vec![b'x'; 4_000])).collect()).await);
+    }
+    append(&queue, vec![event_in(Lane::Presence, "{}")]).await;
+    close(queue).await;
+    stored
 }
 
 #[tokio::test]
-async fn what_the_disk_does_not_give_at_a_start_comes_with_the_next_one() {
-    for range in [40_000..i64::MAX, 20_000..28_000] {
+async fn a_closed_segment_that_cannot_be_opened_or_read_holds_its_lane_for_as_long_as_it_takes() {
+    let home = tempfile::tempdir().unwrap();
+    let stored = closed_segments(home.path()).await;
+    for fault in PASSING.map(Some).into_iter().chain([None]) {
         let dir = tempfile::tempdir().unwrap();
-        let stored = killed_queue(dir.path()).await;
+        copy(home.path(), dir.path());
+        let clock = Clock::manual(1_800_000_000_000);
+        let queue = open_with(dir.path(), &clock);
 
-        fail(&dir.path().join(LANE_DIR), range.clone());
-        let queue = open_aside(dir.path()).await;
-        heal(dir.path());
-        let mut read = read_all(&queue, LANE).await;
-        let at_first = read.len();
-        settle(&queue, &read, Outcome::Delivered).await;
+        for db in files_named(&dir.path().join(LANE_DIR), "db") {
+            match fault {
+                Some(errno) => refuse_opens(db.parent().unwrap(), "db", errno),
+                None => fail(db.parent().unwrap(), 20_000..24_000),
+            }
+        }
+        let mut faults = Vec::new();
+        for _ in 0..LOOKS {
+            faults.push(read_from(&queue, 1).await.map_err(|error| error.to_string()));
+            clock.advance(A_LOOK);
+        }
+        let other = read_all(&queue, Lane::Presence).await;
         let new = append(&queue, vec![event("{\"new\":1}")]).await;
-        settle(&queue, &new, Outcome::Delivered).await;
-        tokio::time::sleep(REST).await;
-        close(queue).await;
-        let kept = files(&dir.path().join("queue/quarantine"));
-        let queue = open_aside(dir.path()).await;
-        read.extend(read_all(&queue, LANE).await);
-        close(queue).await;
+        heal(dir.path());
+        let read = read_all(&queue, LANE).await;
 
-        read.sort_by_key(|stored| stored.seq);
-        assert!((1..30).contains(&at_first), "{range:?}: {at_first} of 30 at first");
-        assert!(read == stored, "{range:?}: {} of 30", read.len());
-        assert!(kept.iter().any(|path| path.ends_with("db")), "{range:?}: {kept:?}");
+        let says_where = |fault: &Result<Page, String>| fault.as_ref().is_err_and(|it| it.contains(LANE_DIR));
+        assert!(faults.iter().all(says_where), "{fault:?}: {faults:?}");
+        assert_eq!(other.len(), 1, "{fault:?}");
+        assert!(read == [&stored[..], &new].concat(), "{fault:?}: {} of 61", read.len());
+        assert!(nothing_in_quarantine(dir.path()), "{fault:?}");
+        close(queue).await;
     }
 }
 
 #[tokio::test]
-async fn a_start_waits_some_seconds_for_a_disk_that_does_not_give() {
+async fn between_two_looks_the_disk_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let stored = killed_queue(dir.path()).await;
+    let stored = closed_segments(dir.path()).await;
+    let clock = Clock::manual(1_800_000_000_000);
+    let queue = open_with(dir.path(), &clock);
 
-    fail(&dir.path().join(LANE_DIR), 40_000..i64::MAX);
-    let healing = async {
-        until("the start finds out", || failed(dir.path()) > 0).await;
-        heal(dir.path());
-    };
-    let (queue, ()) = tokio::join!(open_aside(dir.path()), healing);
+    fail(&dir.path().join(LANE_DIR), 0..i64::MAX);
+    let first = read_from(&queue, 1).await;
+    let reads = failed(dir.path());
+    let too_early = read_from(&queue, 1).await;
+    let reads_after = failed(dir.path());
+    heal(dir.path());
+    clock.advance(Duration::from_secs(1));
+    let read = read_all(&queue, LANE).await;
 
-    assert!(read_all(&queue, LANE).await == stored);
-    assert_eq!(files(&dir.path().join("queue/quarantine")), [] as [std::path::PathBuf; 0]);
+    assert!(first.is_err() && too_early.is_err());
+    assert!(reads > 0 && reads_after == reads, "{reads} reads, then {reads_after}");
+    assert!(read == stored, "{} of 60", read.len());
     close(queue).await;
 }
 
-/// What lies between two looks at letters that the disk does not give.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+#[tokio::test]
+async fn a_header_or_a_database_that_a_start_cannot_read_stays_and_is_looked_at_again() {
+    let home = tempfile::tempdir().unwrap();
+    let stored = killed_queue(home.path()).await;
+    let faults = PASSING.into_iter().filter(|errno| *errno != libc::EACCES);
+    let refused = faults.flat_map(|errno| [("header", Some(errno)), ("db", Some(errno))]);
+    for (name, errno) in refused.chain([("db", None)]) {
+        let dir = tempfile::tempdir().unwrap();
+        copy(home.path(), dir.path());
+        let clock = Clock::manual(1_800_000_000_000);
+
+        match errno {
+            Some(errno) => refuse_opens(&dir.path().join(LANE_DIR), name, errno),
+            None => fail(&dir.path().join(LANE_DIR), 20_000..28_000),
+        }
+        let queue = open_with(dir.path(), &clock);
+        heal_opens_of_new_segments(&dir.path().join(LANE_DIR), name, errno);
+        let new = append(&queue, vec![event("{\"new\":1}")]).await;
+        let mut held = true;
+        for _ in 0..LOOKS {
+            held &= read_from(&queue, 1).await.is_err();
+            clock.advance(A_LOOK);
+        }
+        heal(dir.path());
+        let read = read_all(&queue, LANE).await;
+        settle(&queue, &read, Outcome::Delivered).await;
+        close(queue).await;
+        let queue = open(dir.path());
+        let left = read_all(&queue, LANE).await;
+
+        assert!(held, "{name} {errno:?}");
+        assert!(read == [&stored[..], &new].concat(), "{name} {errno:?}: {} of 31", read.len());
+        assert!(left.is_empty(), "{name} {errno:?}: {} again", left.len());
+        assert!(nothing_in_quarantine(dir.path()), "{name} {errno:?}");
+        close(queue).await;
+    }
+}
+
+/// From here on only the first segment is refused.
+fn heal_opens_of_new_segments(lane: &Path, name: &'static str, errno: Option<i32>) {
+    let Some(errno) = errno else { return };
+    heal(lane);
+    refuse_opens(&lane.join("00000000000001048576"), name, errno);
+}
+
+#[tokio::test]
+async fn a_start_that_is_denied_a_file_is_refused_and_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    killed_queue(dir.path()).await;
+
+    for name in ["header", "db"] {
+        refuse_opens(&dir.path().join(LANE_DIR), name, libc::EACCES);
+        let denied = try_open(&settings(dir.path(), "")).map(drop);
+        heal(dir.path());
+
+        let Err(OpenError::Permission { path }) = denied else { panic!("{name}: {denied:?}") };
+        assert!(path.ends_with(format!("00000000000001048576/{name}")), "{}", path.display());
+    }
+}
+
+#[tokio::test]
+async fn a_start_without_its_ledger_is_refused_and_the_next_one_sends_nothing_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let stored = append(&queue, vec![event("{}"), event("{}")]).await;
+    settle(&queue, &stored[..1], Outcome::Delivered).await;
+    close(queue).await;
+
+    for name in ["header", "db"] {
+        refuse_opens(&dir.path().join("queue/ledger"), name, libc::EIO);
+        let refused = try_open(&settings(dir.path(), "")).map(drop);
+        heal(dir.path());
+
+        assert!(
+            matches!(&refused, Err(OpenError::Storage(fault)) if fault.contains("ledger")),
+            "{refused:?}"
+        );
+    }
+    let queue = open(dir.path());
+    assert!(read_all(&queue, LANE).await == stored[1..]);
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn what_was_settled_in_a_segment_that_a_start_could_not_read_stays_settled() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let queue = open(home.path());
+    let mut stored = Vec::new();
+    for _ in 0..30 {
+        stored.extend(append(&queue, vec![event_in(LANE, vec![b'x'; 3_000])]).await);
+    }
+    settle(&queue, &stored[..20], Outcome::Delivered).await;
+    copy(home.path(), dir.path());
+    close(queue).await;
+
+    fail(&dir.path().join(LANE_DIR), 40_000..i64::MAX);
+    for _ in 0..2 {
+        // Each begins a segment of the ledger, with a snapshot.
+        let queue = open(dir.path());
+        let other = append(&queue, vec![event_in(Lane::Presence, "{}")]).await;
+        settle(&queue, &other, Outcome::Delivered).await;
+        close(queue).await;
+    }
+    heal(dir.path());
+    let queue = open(dir.path());
+
+    assert!(read_all(&queue, LANE).await == stored[20..]);
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn damage_is_given_up_only_once_its_evidence_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let stored = closed_segments(dir.path()).await;
+    let db = files(&dir.path().join(LANE_DIR)).into_iter().find(|path| path.ends_with("db")).unwrap();
+    let mut raw = std::fs::read(&db).unwrap();
+    let bodies = raw.windows(4_000).position(|body| body == [b'x'; 4_000]).unwrap();
+    raw[bodies + 2_000] = b'y';
+    std::fs::write(&db, raw).unwrap();
+    let quarantine = dir.path().join("queue/quarantine");
+    let clock = Clock::manual(1_800_000_000_000);
+    let queue = open_with(dir.path(), &clock);
+    std::fs::write(&quarantine, "no directory").unwrap();
+
+    let mut held = true;
+    for _ in 0..LOOKS {
+        held &= read_from(&queue, 1).await.is_err();
+        clock.advance(A_LOOK);
+    }
+    std::fs::remove_file(&quarantine).unwrap();
+    let read = read_all(&queue, LANE).await;
+
+    assert!(held);
+    assert!(
+        (50..60).contains(&read.len()) && read.iter().all(|event| stored.contains(event)),
+        "{}",
+        read.len()
+    );
+    assert!(files(&quarantine).iter().any(|path| path.ends_with("db")));
+    close(queue).await;
+}
 
 /// A queue that was opened anew over five dead letters.
 async fn with_five_letters(dir: &Path, clock: &Clock) -> Queue {
@@ -103,7 +279,7 @@ async fn dead_letters_that_the_disk_does_not_give_for_a_moment_are_all_there_aft
     fail(&dir.path().join("queue/dead"), 0..i64::MAX);
     let meanwhile: Vec<bool> = (0..20).map(|_| try_letters(&queue).is_err()).collect();
     heal(dir.path());
-    clock.advance(BETWEEN_LOOKS);
+    clock.advance(A_LOOK);
 
     assert_eq!(meanwhile, [true; 20]);
     assert_eq!((try_letters(&queue).unwrap().len(), queue.dead_letters().count(LANE)), (5, 5));
@@ -117,24 +293,54 @@ async fn dead_letters_that_the_disk_does_not_give_for_a_moment_are_all_there_aft
 }
 
 #[tokio::test]
-async fn dead_letters_that_the_disk_never_gives_are_neither_counted_nor_in_the_way_of_others() {
+async fn dead_letters_that_the_disk_does_not_give_stay_and_are_not_in_the_way_of_others() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::manual(1_800_000_000_000);
     let queue = with_five_letters(dir.path(), &clock).await;
     let other = append(&queue, vec![event("{\"other\":1}")]).await;
     settle(&queue, &other, dead("no")).await;
+    let seen = |queue: &Queue, after: Seq| match queue.dead_letters().next(after) {
+        Err(QueueError::LettersUnread { resume_at, .. }) => Err(resume_at),
+        next => Ok(next.unwrap().map(|letter| letter.stored)),
+    };
 
     fail(&dir.path().join("queue/dead/00000000000001048576"), 0..i64::MAX);
-    let mut looks = 1;
-    while try_letters(&queue).is_err() {
-        looks += 1;
-        clock.advance(BETWEEN_LOOKS);
+    for _ in 0..LOOKS {
+        let Err(resume_at) = seen(&queue, 0) else { panic!("read although the disk does not give it") };
+        assert_eq!(seen(&queue, resume_at - 1), Ok(Some(other[0].clone())));
+        clock.advance(A_LOOK);
     }
     heal(dir.path());
 
-    let left: Vec<Stored> = try_letters(&queue).unwrap().into_iter().map(|letter| letter.stored).collect();
-    assert!(left == other && queue.dead_letters().count(LANE) == 1, "{left:?}");
-    assert_eq!(looks, 12);
-    assert!(files(&dir.path().join("queue/quarantine")).iter().any(|path| path.ends_with("db")));
+    assert_eq!(queue.dead_letters().count(LANE), 6);
+    assert_eq!(try_letters(&queue).unwrap().len(), 6);
+    assert!(nothing_in_quarantine(dir.path()));
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn dead_letters_that_a_start_could_not_read_are_counted_once_they_can_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(1_800_000_000_000);
+    let home = tempfile::tempdir().unwrap();
+    let queue = open_with(home.path(), &clock);
+    let stored = append(&queue, (0..5).map(|_| event("{}")).collect()).await;
+    settle(&queue, &stored, dead("no")).await;
+    copy(home.path(), dir.path());
+    close(queue).await;
+
+    fail(&dir.path().join("queue/dead"), 0..i64::MAX);
+    let queue = open_with(dir.path(), &clock);
+    let meanwhile = try_letters(&queue).is_err();
+    heal(dir.path());
+    clock.advance(A_LOOK);
+    let letters = try_letters(&queue).unwrap();
+    queue.dead_letters().discard(letters[..2].to_vec()).unwrap();
+
+    assert!(meanwhile);
+    assert_eq!((letters.len(), queue.dead_letters().count(LANE)), (5, 3));
+    close(queue).await;
+    let queue = open(dir.path());
+    assert_eq!(try_letters(&queue).unwrap().len(), 3);
     close(queue).await;
 }

@@ -347,6 +347,37 @@ fn quarantined() {
 }
 
 #[test]
+fn queue_cannot_be_read() {
+    let sandbox = Sandbox::start(&NO_LIMIT);
+    let home = Home::new(&sandbox.addr, "");
+    let daemon = home.run();
+    home.say(&["pause"]);
+    let mut producer = home.producer();
+    for nth in 0..10 {
+        assert_eq!(producer.ask(&hold_event(Uuid::new_v4(), nth).1), accepted());
+    }
+    daemon.sigterm();
+    daemon.wait();
+    let db = segments(&home.path().join("queue/lanes/conversations")).remove(0);
+    let away = home.path().join("away");
+    std::fs::rename(&db, &away).unwrap();
+    // Opening it fails, whoever asks.
+    std::os::unix::fs::symlink("db", &db).unwrap();
+
+    let _daemon = home.run();
+    home.say(&["resume"]);
+    eventually("the lane says why", || home.say(&["status"]).contains("the queue cannot be read: "));
+    let metric = home.metric("trunkline_lane_state{lane=\"conversations\",state=\"backing_off\"}");
+    std::fs::remove_file(&db).unwrap();
+    std::fs::rename(&away, &db).unwrap();
+
+    eventually("all is delivered", || sandbox.stat("distinct") == 10);
+    assert_eq!(metric, Some(1.0));
+    assert!(home.log().contains("cannot read the queue; it is tried again"), "{}", home.log());
+    assert_eq!(home.metric("trunkline_quarantined_total"), Some(0.0));
+}
+
+#[test]
 fn reload_failed() {
     let sandbox = Sandbox::start(&NO_LIMIT);
     let home = Home::new(&sandbox.addr, "");

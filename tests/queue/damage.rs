@@ -279,6 +279,38 @@ async fn after_any_damage_every_whole_chunk_is_delivered() {
 }
 
 #[tokio::test]
+async fn the_part_of_a_torn_last_append_that_is_missing_is_not_reported_as_lost() {
+    let (home, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let queue = open(home.path());
+    let before = append(&queue, vec![event(LANE, 100)]).await;
+    // More than one chunk.
+    let group = append(&queue, (0..20).map(|_| event(LANE, 4_000)).collect()).await;
+    copy(home.path(), killed.path());
+    queue.close();
+    let db = files_named(&killed.path().join("queue/lanes").join(LANE.name()), "db").remove(0);
+    let mut raw = fs::read(&db).unwrap();
+    for at in (0..raw.len() - 32).filter(|at| raw[*at..].starts_with(&MAGIC)).collect::<Vec<_>>() {
+        if raw[at + 16..at + 24] == group[0].seq.to_le_bytes() {
+            raw[at + 40..at + 400].fill(0);
+        }
+    }
+    fs::write(&db, raw).unwrap();
+
+    for _ in 0..2 {
+        let queue = open(killed.path());
+        let read = read_all(&queue, LANE).await;
+        queue.close();
+
+        let rest = group.iter().position(|stored| *stored == read[1]).unwrap();
+        assert!((1..20).contains(&rest), "{rest}");
+        assert!(read == [&before[..], &group[rest..]].concat(), "{} read", read.len());
+        let why = files_named(&killed.path().join("queue/quarantine"), "why.txt").remove(0);
+        let numbers = format!("numbers {} to {} are not whole", group[0].seq, group[rest].seq - 1);
+        assert_eq!(fs::read_to_string(why).unwrap(), format!("{numbers}: never answered for, or damaged\n"));
+    }
+}
+
+#[tokio::test]
 async fn a_chunk_that_this_build_does_not_understand_is_set_aside_and_the_rest_is_delivered() {
     let home = tempfile::tempdir().unwrap();
     let queue = open(home.path());

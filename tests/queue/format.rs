@@ -75,7 +75,7 @@ async fn a_directory_of_format_1_is_read_whole() {
     let dir = tempfile::tempdir().unwrap();
     copy(&fixture(), dir.path());
     let inspected = Inspection::of(&dir.path().join("queue")).unwrap();
-    let faults = inspected.faults().to_vec();
+    let faults = [inspected.damaged(), inspected.unread()].concat();
     drop(inspected);
 
     for _ in 0..2 {

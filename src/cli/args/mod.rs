@@ -185,7 +185,7 @@ pub(in crate::cli) fn emit_help() -> String {
     emit.render_help().to_string()
 }
 
-/// What to do with a queue directory. The daemon must be stopped; nothing is changed.
+/// What to do with a queue directory. The daemon must be stopped.
 #[derive(Subcommand, Debug)]
 pub(in crate::cli) enum QueueCommand {
     /// Read every chunk and verify its checksum and sequence numbers; exit 74 if anything is damaged
@@ -198,6 +198,13 @@ pub(in crate::cli) enum QueueCommand {
     /// Write undelivered events, or dead letters, as lines for `trunkline send`
     #[command(after_help = "Example: trunkline queue export --lane presence --since 24h >presence.ndjson")]
     Export(ExportArgs),
+    /// Bring back from the quarantine what can be read again; exit 1 if something still cannot
+    #[command(after_help = "Example: trunkline queue restore --dir /var/lib/trunkline")]
+    Restore {
+        /// Directory [default: queue.dir of the configuration]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// What was asked for.

@@ -1,5 +1,7 @@
 //! Which numbers of a segment are settled: one bit each. Pure.
 
+use std::ops::Range;
+
 use crate::queue::types::Seq;
 
 /// A set of numbers at or after `first`.
@@ -14,6 +16,16 @@ impl Bitmap {
     /// Empty, for a segment that begins at `first`.
     pub(crate) fn new(first: Seq) -> Self {
         Self { first, ..Self::default() }
+    }
+
+    /// Least number that there can be in it.
+    pub(crate) fn first(&self) -> Seq {
+        self.first
+    }
+
+    /// One past the greatest number in the set; `first` of an empty one.
+    pub(crate) fn end(&self) -> Seq {
+        self.iter().last().map_or(self.first, |last| last + 1)
     }
 
     /// How many numbers are in the set.
@@ -51,6 +63,36 @@ impl Bitmap {
         }
         rest.count = rest.words.iter().map(|word| u64::from(word.count_ones())).sum();
         rest
+    }
+
+    /// The numbers in the set, in rising order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Seq> {
+        (self.first..).step_by(64).zip(&self.words).flat_map(|(first, &word)| {
+            (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| first + bit)
+        })
+    }
+
+    /// The first number of `within` that is not in the set.
+    pub(crate) fn first_missing(&self, within: Range<Seq>) -> Option<Seq> {
+        let mut seq = within.start;
+        while seq < within.end {
+            let word = self.place(seq).and_then(|(word, _)| self.words.get(word));
+            let Some(word) = word else { return Some(seq) };
+            let offset = (seq - self.first) % 64;
+            let set = u64::from((word >> offset).trailing_ones());
+            if offset + set < 64 {
+                return Some(seq + set).filter(|seq| *seq < within.end);
+            }
+            seq += set;
+        }
+        None
+    }
+
+    /// Adds all of `other`.
+    pub(crate) fn extend(&mut self, other: &Bitmap) {
+        for seq in other.iter() {
+            self.insert(seq);
+        }
     }
 
     /// Bits as bytes, little-endian, without trailing zeros.
@@ -97,6 +139,14 @@ mod tests {
             let mut again = Bitmap::new(100);
             again.merge(&settled.to_bytes(), 300);
             prop_assert!((0..500).all(|seq| again.contains(seq) == (model.contains(&seq) && seq < 300)));
+            prop_assert_eq!(settled.iter().collect::<Vec<_>>(), model.iter().copied().collect::<Vec<_>>());
+            for start in 90..400 {
+                let missing = (start..300).find(|seq| !model.contains(seq));
+                prop_assert_eq!(settled.first_missing(start..300), missing);
+            }
+            let mut both = again.clone();
+            both.extend(&settled);
+            prop_assert_eq!(both.to_bytes(), settled.to_bytes());
             let rest = settled.without(&again);
             prop_assert!((0..500).all(|seq| rest.contains(seq) == (model.contains(&seq) && seq >= 300)));
             prop_assert_eq!(rest.count(), model.range(300..).count() as u64);

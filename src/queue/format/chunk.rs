@@ -1,9 +1,9 @@
 //! Chunks: runs of records as they lie on disk, whatever the records are. Pure.
 //!
 //! ```text
-//! magic 8 · kind 1 · version 1 · reserved 2 · count u32 · first u64 · length u32 · crc32c u32 · records
+//! magic 8 · kind 1 · version 1 · into_append u16 · count u32 · first u64 · length u32 · crc32c u32 · records
 //! ```
-//! Numbers are little-endian. The checksum covers everything before it and the records. Magic and
+//! Numbers are little-endian. `into_append` counts the records that the same append wrote before this chunk. The checksum covers everything before it and the records. Magic and
 //! checksum let a chunk be found in any file, whole or damaged: that is how closed segments are read.
 
 use std::ops::Range;
@@ -18,6 +18,10 @@ pub(crate) const MAGIC: [u8; 8] = [0xF5, b'T', b'R', b'K', b'C', b'H', b'K', 0xF
 pub(crate) const MAX_CHUNK: usize = 48 * 1024;
 /// Bytes before the records.
 pub(crate) const HEAD: usize = 32;
+/// Where the length of the records stands.
+const LENGTH_AT: usize = 24;
+/// Bytes of the largest chunk that there can be.
+const MAX_LENGTH: usize = 4 * 1024 * 1024;
 const VERSION: u8 = 1;
 
 /// What a chunk's records are. Stands on disk.
@@ -74,10 +78,17 @@ pub(crate) struct Chunk<'a> {
     pub(crate) kind: Kind,
     pub(crate) first: Seq,
     pub(crate) count: u32,
+    /// Records of the same append before it; 0 too where that is not known.
+    pub(crate) into_append: u16,
     pub(crate) records: &'a [u8],
 }
 
 impl Chunk<'_> {
+    /// First number of the append that wrote it, as far as that is known.
+    pub(crate) fn append_first(&self) -> Seq {
+        self.first.saturating_sub(Seq::from(self.into_append))
+    }
+
     /// One past its last number.
     pub(crate) fn end(&self) -> Seq {
         self.first + Seq::from(self.count)
@@ -90,14 +101,15 @@ pub(crate) struct ChunkBuf {
     kind: Kind,
     first: Seq,
     count: u32,
+    into_append: u16,
     bytes: Vec<u8>,
 }
 
 impl ChunkBuf {
     /// Checks the chunk that `bytes` are, as [`decode`] does.
     pub(crate) fn new(bytes: Vec<u8>) -> Result<Self, ChunkError> {
-        let Chunk { kind, first, count, .. } = decode(&bytes)?;
-        Ok(Self { kind, first, count, bytes })
+        let Chunk { kind, first, count, into_append, .. } = decode(&bytes)?;
+        Ok(Self { kind, first, count, into_append, bytes })
     }
 
     /// Its numbers.
@@ -106,16 +118,23 @@ impl ChunkBuf {
     }
 
     pub(crate) fn chunk(&self) -> Chunk<'_> {
-        let Self { kind, first, count, .. } = *self;
-        Chunk { kind, first, count, records: &self.bytes[HEAD..] }
+        let Self { kind, first, count, into_append, .. } = *self;
+        Chunk { kind, first, count, into_append, records: &self.bytes[HEAD..] }
     }
 }
 
 /// Wraps records with consecutive numbers from `first` on.
 pub(crate) fn encode(kind: Kind, first: Seq, count: usize, records: &[u8]) -> Vec<u8> {
+    encode_within(kind, first, count, 0, records)
+}
+
+/// As [`encode`], of a chunk that follows `into_append` records of the same append.
+fn encode_within(kind: Kind, first: Seq, count: usize, into_append: usize, records: &[u8]) -> Vec<u8> {
+    let into_append = u16::try_from(into_append).unwrap_or_default();
     let mut out = Vec::with_capacity(HEAD + records.len());
     out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[kind.id(), VERSION, 0, 0]);
+    out.extend_from_slice(&[kind.id(), VERSION]);
+    out.extend_from_slice(&into_append.to_le_bytes());
     out.extend_from_slice(&u32_of(count).to_le_bytes());
     out.extend_from_slice(&first.to_le_bytes());
     out.extend_from_slice(&u32_of(records.len()).to_le_bytes());
@@ -135,7 +154,8 @@ pub(crate) fn decode(raw: &[u8]) -> Result<Chunk<'_>, ChunkError> {
     if cursor.take(8)? != MAGIC {
         return Err(ChunkError::Magic);
     }
-    let [kind, version, _, _] = cursor.array()?;
+    let [kind, version] = cursor.array()?;
+    let into_append = u16::from_le_bytes(cursor.array()?);
     let count = u32::from_le_bytes(cursor.array()?);
     let first = u64::from_le_bytes(cursor.array()?);
     let length = u32::from_le_bytes(cursor.array()?) as usize;
@@ -148,18 +168,25 @@ pub(crate) fn decode(raw: &[u8]) -> Result<Chunk<'_>, ChunkError> {
         return Err(ChunkError::Version(version));
     }
     let kind = Kind::from_id(kind).filter(|_| has_end(first, count)).ok_or(ChunkError::Record)?;
-    Ok(Chunk { kind, first, count, records })
+    Ok(Chunk { kind, first, count, into_append, records })
 }
 
 /// What the head of a chunk says whose records or sum do not fit.
 pub(crate) fn head(raw: &[u8]) -> Option<Chunk<'_>> {
     let mut cursor = Cursor(raw.strip_prefix(&MAGIC)?);
-    let [kind, version, _, _] = cursor.array().ok()?;
+    let [kind, version] = cursor.array().ok()?;
+    let into_append = u16::from_le_bytes(cursor.array().ok()?);
     let count = u32::from_le_bytes(cursor.array().ok()?);
     let first = u64::from_le_bytes(cursor.array().ok()?);
     let is_likely = version == VERSION && count < MAX_CHUNK as u32 && has_end(first, count);
     let kind = Kind::from_id(kind).filter(|_| is_likely)?;
-    Some(Chunk { kind, first, count, records: &[] })
+    Some(Chunk { kind, first, count, into_append, records: &[] })
+}
+
+/// How long the chunk at the start of `raw` is by its head, if that can be.
+pub(crate) fn length(raw: &[u8]) -> Option<usize> {
+    let length = raw.get(LENGTH_AT..)?.first_chunk().map(|length| u32::from_le_bytes(*length) as usize)?;
+    length.checked_add(HEAD).filter(|length| *length <= MAX_LENGTH)
 }
 
 fn has_end(first: Seq, count: u32) -> bool {
@@ -220,7 +247,7 @@ pub(crate) fn pack(
     let (mut chunks, mut at) = (Vec::new(), 0);
     for count in runs_that_fit(sizes) {
         let first = first + at as Seq;
-        let bytes = self::encode(kind, first, count, &encode(at..at + count));
+        let bytes = encode_within(kind, first, count, at, &encode(at..at + count));
         chunks.push(EncodedChunk { first, count, bytes });
         at += count;
     }
@@ -277,6 +304,18 @@ mod tests {
             prop_assert!(decode(&damaged).is_err());
 
             prop_assert_eq!(decode(&whole).map(|chunk| chunk.end()), Ok(10));
+        }
+
+        #[test]
+        fn a_chunk_says_how_long_it_is_and_where_its_append_began(sizes in proptest::collection::vec(1_usize..60_000, 1..20)) {
+            let chunks = pack(Kind::Letters, 50, sizes.iter().copied(), |range| {
+                vec![7; sizes[range].iter().sum()]
+            });
+
+            for chunk in &chunks {
+                prop_assert_eq!(length(&chunk.bytes), Some(chunk.bytes.len()));
+                prop_assert_eq!(decode(&chunk.bytes).map(|chunk| chunk.append_first()), Ok(50));
+            }
         }
 
         #[test]

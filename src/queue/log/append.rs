@@ -10,6 +10,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::header::{self, TimeRange};
 use super::ids::IdEntry;
@@ -177,7 +178,7 @@ impl SegmentedLog {
         let first = self.next_slot();
         let previous_end = match self.index.newest() {
             // It may reach further than could be read, and none of that was refused.
-            Some(newest) if newest.is_short => header::UNKNOWN_END,
+            Some(newest) if newest.is_unknown => header::UNKNOWN_END,
             Some(newest) => newest.end.saturating_sub(1),
             None => 0,
         };
@@ -225,6 +226,7 @@ impl SegmentedLog {
         let Some(live) = newest.live.take() else { return };
         let is_leaving = has_successor && newest.is_settled();
         let closing = newest.closing();
+        newest.is_closing.store(true, Ordering::Release);
         self.maintenance.ask(Chore::Close(Box::new(Closed {
             dir: newest.dir.clone(),
             first: newest.first,
@@ -233,6 +235,7 @@ impl SegmentedLog {
             ids: live.ids,
             store: live.store,
             disk: newest.disk.clone(),
+            is_closing: newest.is_closing.clone(),
         })));
     }
 

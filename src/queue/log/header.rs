@@ -7,7 +7,7 @@
 //! The file has its full size from the start: closing a segment needs no space, and a write that tears
 //! hits one of the two halves only.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -33,13 +33,14 @@ pub(crate) const UNKNOWN_END: Seq = Seq::MAX;
 /// What a header file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Header {
-    /// The segment's first number, and the last one synced in the segment before.
-    Valid { first: Seq, previous_end: Seq },
+    /// The segment's first number, the last one synced in the segment before, and what it holds if it is
+    /// closed.
+    Valid { first: Seq, previous_end: Seq, closing: Option<Closing> },
     /// Written by a newer build.
     Newer(u32),
-    /// Not readable as a header.
+    /// Read whole, and no header.
     Damaged,
-    /// No file.
+    /// There is no file.
     Missing,
 }
 
@@ -115,16 +116,19 @@ fn seal(out: &mut Vec<u8>) {
 }
 
 /// Reads the header of a segment of the log `log`, and its closing if there is a whole one.
-pub(crate) fn read(dir: &Path, log: u8) -> (Header, Option<Closing>) {
-    let raw = match fs::read(dir.join(FILE)) {
-        Ok(raw) => raw,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return (Header::Missing, None),
-        Err(_) => return (Header::Damaged, None),
-    };
+///
+/// # Errors
+/// If the file cannot be read: what it says is not known then, and may be known later.
+pub(crate) fn read(dir: &Path, log: u8) -> io::Result<Header> {
+    let Some(raw) = files::read_if_there(dir, FILE)? else { return Ok(Header::Missing) };
     let header = raw.get(..36).map_or(Header::Damaged, |part| read_header(part, log));
-    let Header::Valid { first, .. } = header else { return (header, None) };
-    let closing = raw.get(CLOSING_AT..CLOSING_AT + 60).and_then(|part| read_closing(part, first));
-    (header, closing)
+    Ok(match header {
+        Header::Valid { first, previous_end, .. } => {
+            let closing = raw.get(CLOSING_AT..CLOSING_AT + 60).and_then(|part| read_closing(part, first));
+            Header::Valid { first, previous_end, closing }
+        }
+        other => other,
+    })
 }
 
 fn checked<'a>(raw: &'a [u8], magic: &[u8; 8]) -> Option<Cursor<'a>> {
@@ -145,7 +149,7 @@ fn read_header(raw: &[u8], log: u8) -> Header {
     match parsed {
         None => Header::Damaged,
         Some((version, ..)) if version > VERSION => Header::Newer(version),
-        Some((_, first, previous_end)) => Header::Valid { first, previous_end },
+        Some((_, first, previous_end)) => Header::Valid { first, previous_end, closing: None },
     }
 }
 
@@ -161,6 +165,8 @@ fn read_closing(raw: &[u8], first: Seq) -> Option<Closing> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const CLOSING: Closing =
@@ -171,13 +177,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
 
         write(dir.path(), 2, 100, 99).unwrap();
-        let before = read(dir.path(), 2);
+        let before = read(dir.path(), 2).unwrap();
         close(dir.path(), 100, &CLOSING).unwrap();
 
-        let header = Header::Valid { first: 100, previous_end: 99 };
-        assert_eq!(before, (header, None));
-        assert_eq!(read(dir.path(), 2), (header, Some(CLOSING)));
-        assert_eq!(read(dir.path(), 1).0, Header::Damaged);
+        let header = |closing| Header::Valid { first: 100, previous_end: 99, closing };
+        assert_eq!(before, header(None));
+        assert_eq!(read(dir.path(), 2).unwrap(), header(Some(CLOSING)));
+        assert_eq!(read(dir.path(), 1).unwrap(), Header::Damaged);
         assert_eq!(fs::metadata(dir.path().join("header")).unwrap().len(), 1024);
     }
 
@@ -192,8 +198,9 @@ mod tests {
             let mut raw = whole.clone();
             raw[bit / 8] ^= 1 << (bit % 8);
             fs::write(dir.path().join("header"), &raw).unwrap();
-            let (header, closing) = read(dir.path(), 2);
-            assert!(header == Header::Damaged || closing.is_none(), "bit {bit}");
+            let header = read(dir.path(), 2).unwrap();
+            let is_seen = matches!(header, Header::Damaged | Header::Valid { closing: None, .. });
+            assert!(is_seen, "bit {bit}");
         }
     }
 }

@@ -4,7 +4,8 @@
 //! - Segments rise by their first number and share none; only the newest may be live.
 //! - A segment leaves only when its owner says so, the newest never; until its directory is gone,
 //!   snapshots go on to say that all of it is settled.
-//! - What is lost counts as settled here, and never in a snapshot: another start may be able to read it.
+//! - What is damaged counts as settled here once its evidence is kept, and never in a snapshot.
+//! - What could not be read is neither settled nor passed over: it is looked at again.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,15 +16,15 @@ use parking_lot::Mutex;
 
 use super::quarantine::Quarantine;
 use super::raw::{self, RawFile};
-use super::segment::{LogId, Segment};
-use super::source::Source;
+use super::segment::{LogId, SLOT, Segment, Unread};
+use super::source::{Looked, Source, words};
+use crate::clock::Mono;
+use crate::queue::format::bitmap::Bitmap;
 use crate::queue::format::snapshot::SegmentSnapshot;
-use crate::queue::types::Seq;
+use crate::queue::types::{Seq, StoreError};
 
 /// Closed segments of a log whose chunks' places are kept in memory.
 const KEPT_RAW: usize = 2;
-/// Looks at a file that the disk does not give, one every few seconds, before what is missing is lost.
-const LOOKS: u32 = 12;
 
 /// Segments that are settled and whose directories are not deleted yet, by first number.
 #[derive(Clone, Debug, Default)]
@@ -83,78 +84,121 @@ impl SegmentIndex {
         self.segments.iter_mut().find(|segment| segment.first == first)
     }
 
-    /// The segment whose records reach `seq`, or the first one after it.
+    /// The segment that may hold `seq`, or the first one after it.
     fn reaching(&self, seq: Seq) -> Option<usize> {
-        let at = self.segments.partition_point(|segment| segment.end <= seq);
+        let at = self.segments.partition_point(|segment| segment.reach() <= seq);
         (at < self.segments.len()).then_some(at)
     }
 
     /// The segment that holds `seq` or the first unsettled record after it.
     pub(crate) fn source_for(&self, seq: Seq) -> Option<Source> {
-        let after = self.segments.get(self.reaching(seq)?..)?;
-        after.iter().find(|segment| segment.unsettled() > 0).map(|segment| Source::of(self.id, segment))
+        let from = self.reaching(seq)?;
+        let at = from + self.segments[from..].iter().position(Segment::is_needed)?;
+        Some(Source::of(self.id, &self.segments[at], self.segments.get(at + 1)))
     }
 
     /// Where each segment is read, newest first.
     pub(crate) fn sources(&self) -> Vec<Source> {
-        self.segments.iter().rev().map(|segment| Source::of(self.id, segment)).collect()
+        let source = |at: usize| Source::of(self.id, &self.segments[at], self.segments.get(at + 1));
+        (0..self.segments.len()).rev().map(source).collect()
     }
 
-    /// Keeps what a closed segment's file holds. What is missing there is lost: told, kept as
-    /// evidence, and no reason to wait for it. Gives how many records that are.
-    pub(crate) fn found_raw(
+    /// Whether something in it could not be read yet: nobody knows how much that is.
+    pub(crate) fn has_unknown(&self) -> bool {
+        self.segments.iter().any(|segment| segment.is_unknown)
+    }
+
+    /// Whether the chunks of the segment that begins at `first` are known.
+    pub(crate) fn is_read(&self, first: Seq) -> bool {
+        self.segments.iter().any(|segment| segment.first == first && segment.raw.is_some())
+    }
+
+    /// Takes in what a look at a segment brought. Gives the numbers that are lost by it.
+    ///
+    /// # Errors
+    /// What the look failed with; another one is due later.
+    pub(crate) fn looked(
         &mut self,
         first: Seq,
-        raw: Option<Arc<RawFile>>,
-        quarantine: &Quarantine,
-    ) -> u64 {
-        let id = self.id;
-        let Some(segment) = self.by_first(first) else { return 0 };
-        let gaps = match &raw {
-            Some(raw) => raw.gaps(segment.first..segment.end),
-            None => std::iter::once(segment.first..segment.end).collect(),
+        looked: Result<Looked, StoreError>,
+        now: Mono,
+    ) -> Result<Vec<Range<Seq>>, StoreError> {
+        let Some(at) = self.segments.iter().position(|segment| segment.first == first) else {
+            return Ok(Vec::new());
         };
-        let lost = note_gaps(segment, &gaps);
-        if lost > 0 {
-            let parts: Vec<String> = gaps.iter().map(|gap| format!("{}..{}", gap.start, gap.end)).collect();
-            let why = format!("{lost} unsettled records cannot be read: numbers {}", parts.join(", "));
-            quarantine.keep(id.name(), &segment.dir, &why);
-        }
-        segment.raw = raw;
-        let mut kept = self.segments.iter().filter(|segment| segment.raw.is_some()).count();
-        for segment in self.segments.iter_mut().filter(|segment| segment.first != first) {
-            if kept > KEPT_RAW && segment.raw.take().is_some() {
-                kept -= 1;
+        let segment = &mut self.segments[at];
+        match looked {
+            Ok(Looked::Chunks(raw)) => {
+                let lost = segment.unsettled_of(&raw.gaps(segment.first..segment.end));
+                segment.lose(&lost);
+                segment.unread = None;
+                self.keep_raw(first, raw);
+                Ok(lost)
+            }
+            Ok(Looked::Segment(Some(found))) => {
+                let before = std::mem::replace(segment, *found);
+                segment.settle_all(&before.known_settled());
+                // What it lacks is looked for by the next read.
+                segment.raw = None;
+                Ok(Vec::new())
+            }
+            Ok(Looked::Segment(None)) => {
+                self.segments.remove(at);
+                Ok(Vec::new())
+            }
+            Err(error) => {
+                segment.unread = Some(Unread::after(segment.unread.as_ref(), error.words.clone(), now));
+                segment.raw = None;
+                Err(error)
             }
         }
-        lost
     }
 
-    /// Counts a failed look at the segment's file; `true` when it is time to go on without.
-    pub(crate) fn gives_up(&mut self, first: Seq) -> bool {
-        let Some(segment) = self.by_first(first) else { return true };
-        segment.tries += 1;
-        segment.tries >= LOOKS
+    fn keep_raw(&mut self, first: Seq, raw: Arc<RawFile>) {
+        let mut kept = 1;
+        for segment in self.segments.iter_mut().rev() {
+            if segment.first == first {
+                segment.raw = Some(raw.clone());
+            } else if segment.raw.is_some() {
+                kept += 1;
+                if kept > KEPT_RAW {
+                    segment.raw = None;
+                }
+            }
+        }
     }
 
-    /// Whether `seq` counts as settled because it could not be read.
+    /// Whether `seq` counts as settled because it is damaged.
     pub(crate) fn is_lost(&self, seq: Seq) -> bool {
         self.reaching(seq).is_some_and(|at| self.segments[at].lost.contains(seq))
     }
 
-    /// Says of segments that were read at the start what they lack.
+    /// Says of segments that were read at the start what they lack, once it is known what is settled.
     pub(crate) fn note_missing(&mut self, quarantine: &Quarantine) {
-        let read = self.segments.iter().filter_map(|segment| Some((segment.first, segment.raw.clone()?)));
-        for (first, raw) in read.collect::<Vec<_>>() {
-            self.found_raw(first, Some(raw), quarantine);
+        for segment in &mut self.segments {
+            let Some(raw) = &segment.raw else { continue };
+            let lost = segment.unsettled_of(&raw.gaps(segment.first..segment.end));
+            if lost.is_empty() {
+                continue;
+            }
+            match quarantine.keep(self.id.name(), &segment.dir, &words(&lost)) {
+                Ok(()) => segment.lose(&lost),
+                Err(error) => {
+                    tracing::warn!(segment = %segment.dir.display(), %error, "damage cannot be kept as evidence yet");
+                    segment.raw = None;
+                }
+            }
         }
     }
 
     /// Notes in memory that these are settled.
     pub(crate) fn mark_settled(&mut self, seqs: &[Seq]) {
         for &seq in seqs {
-            if let Some(at) = self.reaching(seq) {
-                self.segments[at].settled.insert(seq);
+            // One beyond the end of its segment may be found again.
+            let at = self.segments.partition_point(|segment| segment.first <= seq);
+            let segment = at.checked_sub(1).map(|at| &mut self.segments[at]);
+            if let Some(segment) = segment.filter(|segment| seq < segment.first + SLOT) {
+                segment.settle(seq);
             }
         }
     }
@@ -163,13 +207,18 @@ impl SegmentIndex {
     pub(crate) fn is_settled(&self, seq: Seq) -> bool {
         let Some(at) = self.reaching(seq) else { return true };
         let segment = &self.segments[at];
+        if segment.is_unknown {
+            return seq < segment.first || segment.known_settled().contains(seq);
+        }
         seq < segment.first || segment.settled.contains(seq)
     }
 
     /// Takes over what a snapshot says of one of the segments; `false` if it is not here.
     pub(super) fn merge(&mut self, snapshot: &SegmentSnapshot) -> bool {
         let Some(segment) = self.by_first(snapshot.first) else { return false };
-        segment.settled.merge(&snapshot.bitmap, segment.end);
+        let mut settled = Bitmap::new(snapshot.first);
+        settled.merge(&snapshot.bitmap, snapshot.end);
+        segment.settle_all(&settled);
         true
     }
 
@@ -182,11 +231,10 @@ impl SegmentIndex {
             let bytes = usize::try_from((segment.end - first).div_ceil(8)).unwrap_or(usize::MAX);
             SegmentSnapshot { log, first, end: segment.end, bitmap: vec![0xFF; bytes] }
         });
-        let living = self.segments.iter().map(|segment| SegmentSnapshot {
-            log,
-            first: segment.first,
-            end: segment.end,
-            bitmap: segment.settled.without(&segment.lost).to_bytes(),
+        let living = self.segments.iter().map(|segment| {
+            let settled = segment.known_settled();
+            let end = segment.end.max(settled.end());
+            SegmentSnapshot { log, first: segment.first, end, bitmap: settled.to_bytes() }
         });
         leaving.chain(living).collect()
     }
@@ -222,16 +270,4 @@ impl SegmentIndex {
         let leaving: u64 = self.leaving.0.lock().values().map(|segment| segment.disk).sum();
         self.segments.iter().map(of).sum::<u64>() + leaving
     }
-}
-
-/// Counts what cannot be read as settled: nobody can send it. Gives how many were not.
-fn note_gaps(segment: &mut Segment, gaps: &[Range<Seq>]) -> u64 {
-    let mut lost = 0;
-    for seq in gaps.iter().cloned().flatten() {
-        if segment.settled.insert(seq) {
-            segment.lost.insert(seq);
-            lost += 1;
-        }
-    }
-    lost
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -116,6 +116,8 @@ pub(crate) struct Closed {
     pub(crate) ids: Vec<IdEntry>,
     pub(crate) store: Arc<Store>,
     pub(crate) disk: Arc<AtomicU64>,
+    /// Cleared once the handle is given back.
+    pub(crate) is_closing: Arc<AtomicBool>,
 }
 
 /// A settled segment until its directory is gone: snapshots go on to say that it is settled.
@@ -203,13 +205,14 @@ pub(crate) fn make(dir: &Path, largest: usize) -> Result<Store, StoreError> {
 }
 
 fn close(closed: Closed) {
-    let Closed { dir, first, mut closing, is_leaving, ids, store, disk } = closed;
+    let Closed { dir, first, mut closing, is_leaving, ids, store, disk, is_closing } = closed;
     if !ids.is_empty()
         && let Err(error) = ids::write(&dir, first, &ids)
     {
         tracing::debug!(segment = %dir.display(), %error, "ids cannot be written now");
     }
     drop(store);
+    is_closing.store(false, Ordering::Release);
     closing.disk = allocated(&dir);
     disk.store(closing.disk, Ordering::Relaxed);
     // The segment may be deleted already. Without this the next start reads its chunks instead.

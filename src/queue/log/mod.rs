@@ -1,7 +1,7 @@
 //! A log of segments on disk: appended at the end, read anywhere, deleted a segment at a time.
 //!
 //! ```text
-//! append ──> newest segment ──> store (sled)            start: survey (reads) ──> recovery (acts)
+//! append ──> newest segment ──> store (sled)            start: survey (reads) ──> examine (acts) ──> recovery
 //!   read ──> closed segment ──> raw (its file)          behind: maintenance (makes, closes, deletes)
 //! ```
 //!
@@ -9,10 +9,13 @@
 //! - Only the newest segment is written, and only by the process that made it.
 //! - Only `store` names sled; a closed segment is read from its file.
 //! - Numbers rise and are never reused.
+//! - Nothing is settled, moved or deleted for an error: what was not read is looked at again. Only bytes that
+//!   were read whole and fail their checksum are damage, and lie in the quarantine before they are given up.
 //!
 //! Not here: what the records mean, and which of them are settled for whom (`state`).
 
 pub(crate) mod append;
+pub(crate) mod examine;
 pub(crate) mod header;
 pub(crate) mod ids;
 pub(crate) mod index;
@@ -21,6 +24,7 @@ pub(crate) mod quarantine;
 pub(crate) mod raw;
 pub(crate) mod recovery;
 pub(crate) mod segment;
+pub(crate) mod settled_file;
 pub(crate) mod source;
 pub(crate) mod store;
 pub(crate) mod survey;

@@ -1,15 +1,19 @@
-//! What could not be read: set aside with its reason, told once, counted.
+//! What is damaged: set aside with its reason, told once, counted.
 //!
 //! `quarantine/<log>-<first>/` holds the directory as it was found, or a second link to its files, and
 //! `why.txt`. Its name counts when numbers are given, so that none is used twice.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::files::sync_dir;
+use super::header;
+use crate::files::{self, make_dir, sync_dir};
 use crate::queue::types::{OpenError, Seq};
+
+/// Name of the file that says why.
+const WHY: &str = "why.txt";
 
 /// The directory `quarantine/`.
 #[derive(Debug)]
@@ -31,20 +35,26 @@ impl Quarantine {
     }
 
     /// The highest first number that was set aside from `log`.
-    pub(crate) fn highest(&self, log: &str) -> Option<Seq> {
-        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let first = |name: &str| {
-            let digits = name.strip_prefix(log)?.strip_prefix('-')?;
-            digits.split('.').next()?.parse::<Seq>().ok()
+    ///
+    /// # Errors
+    /// If the directory is there and cannot be read: numbers might be used twice.
+    pub(crate) fn highest(&self, log: &str) -> io::Result<Option<Seq>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            entries => entries?,
         };
-        entries.filter_map(|entry| first(entry.file_name().to_str()?)).max()
+        let mut highest = None;
+        for entry in entries {
+            highest = highest.max(entry?.file_name().to_str().and_then(|name| number_in(name, log)));
+        }
+        Ok(highest)
     }
 
     /// Moves `path` away.
     pub(crate) fn set_aside(&self, log: &str, path: &Path, why: &str) -> Result<(), OpenError> {
         let to = self.free_name(log, path)?;
         let moved = fs::rename(path, &to).and_then(|()| {
-            if let Err(error) = fs::write(to.join("why.txt"), format!("{why}\n")) {
+            if let Err(error) = fs::write(to.join(WHY), format!("{why}\n")) {
                 tracing::warn!(%error, "the reason stands only here");
             }
             sync_dir(&self.dir)?;
@@ -56,40 +66,50 @@ impl Quarantine {
         Ok(())
     }
 
-    /// Keeps the files of `segment` as evidence while the segment lives on. Each reason is told once.
-    pub(crate) fn keep(&self, log: &str, segment: &Path, why: &str) {
-        let Some(name) = segment.file_name().and_then(|name| name.to_str()) else { return };
+    /// Keeps the files of `segment` as evidence while the segment lives on; durable when it returns. Each
+    /// reason is told once.
+    ///
+    /// # Errors
+    /// If it cannot be kept. Then nothing may be deleted or given up for this reason.
+    pub(crate) fn keep(&self, log: &str, segment: &Path, why: &str) -> io::Result<()> {
+        let name = segment.file_name().and_then(|name| name.to_str()).unwrap_or("part");
         let to = self.dir.join(format!("{log}-{name}"));
-        let told = fs::read_to_string(to.join("why.txt")).unwrap_or_default();
+        let is_new = !to.exists();
+        make_dir(&to)?;
+        let told = files::read_if_there(&to, WHY)?.unwrap_or_default();
+        let mut told = String::from_utf8_lossy(&told).into_owned();
         if told.lines().any(|line| line == why) {
-            return;
+            return Ok(());
         }
-        tracing::error!(segment = %segment.display(), quarantine = %to.display(), why, "a part of the queue cannot be read");
-        if !to.exists() {
-            self.parts.fetch_add(1, Ordering::Relaxed);
-        }
-        let kept = fs::create_dir_all(&to).and_then(|()| {
-            for file in ["header", "db"] {
-                match fs::hard_link(segment.join(file), to.join(file)) {
-                    Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {
-                        return Err(error);
-                    }
-                    _ => {}
+        for file in [header::FILE, "db"] {
+            match fs::hard_link(segment.join(file), to.join(file)) {
+                Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {
+                    return Err(error);
                 }
+                _ => {}
             }
-            fs::write(to.join("why.txt"), format!("{told}{why}\n"))
-        });
-        if let Err(error) = kept {
-            tracing::error!(%error, quarantine = %to.display(), "what cannot be read could not be kept");
         }
+        told.push_str(why);
+        told.push('\n');
+        // Syncs the links' names, too.
+        files::replace(&to, WHY, told.as_bytes())?;
+        self.parts.fetch_add(u64::from(is_new), Ordering::Relaxed);
+        tracing::error!(segment = %segment.display(), quarantine = %to.display(), why, "part of the queue is damaged");
+        Ok(())
     }
 
     fn free_name(&self, log: &str, path: &Path) -> Result<PathBuf, OpenError> {
-        fs::create_dir_all(&self.dir).map_err(|error| OpenError::from_io(&self.dir, &error))?;
+        make_dir(&self.dir).map_err(|error| OpenError::from_io(&self.dir, &error))?;
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("part");
         let plain = format!("{log}-{name}");
         let others = (1_u32..).map(|nth| self.dir.join(format!("{plain}.{nth}")));
         let mut names = std::iter::once(self.dir.join(&plain)).chain(others);
         Ok(names.find(|to| !to.exists()).expect("some number is free"))
     }
+}
+
+/// The first number in the name of a part that comes from `log`.
+pub(crate) fn number_in(name: &str, log: &str) -> Option<Seq> {
+    let digits = name.strip_prefix(log)?.strip_prefix('-')?;
+    digits.split('.').next()?.parse().ok()
 }

@@ -9,19 +9,31 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::queue::format::chunk::{self, Chunk, MAGIC};
+use crate::files;
+use crate::queue::format::chunk::{self, Chunk, ChunkBuf, MAGIC};
 use crate::queue::types::Seq;
 
-/// Step in which a file is read that cannot be read in one go: what fails is a hole, not the end.
+/// Bytes of a file that are held in memory at a time: a sparse file may be far larger than the memory.
+const WINDOW: usize = 1024 * 1024;
+/// Step in which a window is read that cannot be read in one go: what fails is a hole, not the end.
 const BLOCK: usize = 4096;
+/// Name of the file.
+const FILE: &str = "db";
 
 /// The whole chunks of one file, found once.
 #[derive(Debug)]
 pub(crate) struct RawFile {
     file: File,
     places: Vec<Place>,
-    is_readable: bool,
+    unread: Unread,
     torn_end: Option<Seq>,
+}
+
+/// What the disk did not give of a file.
+#[derive(Debug, Default)]
+struct Unread {
+    bytes: u64,
+    error: Option<io::Error>,
 }
 
 /// Where a chunk stands.
@@ -31,6 +43,8 @@ pub(crate) struct Place {
     pub(crate) end: Seq,
     /// Time of its first record: the first field of events, letters and entries.
     pub(crate) at_ms: i64,
+    /// First number of the append that wrote it.
+    append_first: Seq,
     offset: u64,
     length: usize,
 }
@@ -43,37 +57,74 @@ impl Place {
 }
 
 impl RawFile {
-    /// Finds the chunks of `dir`'s database that `wanted` takes. No file is a file without chunks.
+    /// Finds the chunks of `dir`'s database that `wanted` takes; `None` if there is no database.
+    ///
+    /// # Errors
+    /// If it cannot be opened. What the disk does not give of it stands in [`RawFile::fault`].
     pub(crate) fn scan(dir: &Path, wanted: impl Fn(&Chunk<'_>) -> bool) -> io::Result<Option<Self>> {
-        let file = match File::open(dir.join("db")) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let (raw, is_readable) = read_what_can_be_read(&file, dir)?;
-        let (mut places, mut torn_end) = (Vec::new(), None);
-        for at in memchr::memmem::find_iter(&raw, &MAGIC) {
-            let Ok(chunk) = chunk::decode(&raw[at..]) else {
-                let torn = chunk::head(&raw[at..]).filter(&wanted);
-                torn_end = torn_end.max(torn.map(|chunk| chunk.end()));
-                continue;
-            };
-            if wanted(&chunk) {
-                let length = chunk::HEAD + chunk.records.len();
-                let at_ms = chunk.records.first_chunk().map_or(0, |time| i64::from_le_bytes(*time));
-                let (first, end, offset) = (chunk.first, chunk.end(), at as u64);
-                places.push(Place { first, end, at_ms, offset, length });
+        let Some(file) = files::open_if_there(dir, FILE)? else { return Ok(None) };
+        let length = file.metadata()?.len();
+        let mut found = Self { file, places: Vec::new(), unread: Unread::default(), torn_end: None };
+        let mut window = vec![0; WINDOW.min(usize::try_from(length).unwrap_or(WINDOW))];
+        let mut at = 0;
+        while at < length {
+            let size = window.len().min(usize::try_from(length - at).unwrap_or(WINDOW));
+            let window = &mut window[..size];
+            found.unread.read(&found.file, window, at);
+            for within in memchr::memmem::find_iter(window, &MAGIC) {
+                found.take_in(&window[within..], at + within as u64, &wanted);
             }
+            let is_last = at + size as u64 == length;
+            // What begins a magic at the end of a window begins it whole in the next one.
+            at += (if is_last { size } else { size - (MAGIC.len() - 1) }) as u64;
         }
         // sled leaves older copies of a chunk behind; they are the same bytes.
-        places.sort_by_key(|place| (place.first, place.offset));
-        places.dedup_by_key(|place| place.first);
-        Ok(Some(Self { file, places, is_readable, torn_end }))
+        found.places.sort_by_key(|place| (place.first, place.offset));
+        found.places.dedup_by_key(|place| place.first);
+        Ok(Some(found))
     }
 
-    /// Whether the disk gave every byte of it.
-    pub(crate) fn is_readable(&self) -> bool {
-        self.is_readable
+    /// Looks at the chunk that begins at `offset`; `seen` is what is in memory from there on.
+    fn take_in(&mut self, seen: &[u8], offset: u64, wanted: impl Fn(&Chunk<'_>) -> bool) {
+        let length = chunk::length(seen);
+        if length.is_some_and(|length| length <= seen.len()) {
+            return self.note(seen, offset, wanted);
+        }
+        let mut raw = self.unread.read_some(&self.file, length.unwrap_or(chunk::HEAD), offset);
+        if let (None, Some(length)) = (length, chunk::length(&raw)) {
+            raw = self.unread.read_some(&self.file, length, offset);
+        }
+        self.note(&raw, offset, wanted);
+    }
+
+    /// Notes the chunk that `raw` begins with, if it is one and wanted.
+    fn note(&mut self, raw: &[u8], offset: u64, wanted: impl Fn(&Chunk<'_>) -> bool) {
+        let Ok(chunk) = chunk::decode(raw) else {
+            let torn = chunk::head(raw).filter(&wanted);
+            self.torn_end = self.torn_end.max(torn.map(|chunk| chunk.end()));
+            return;
+        };
+        if wanted(&chunk) {
+            self.places.push(Place {
+                first: chunk.first,
+                end: chunk.end(),
+                at_ms: chunk.records.first_chunk().map_or(0, |time| i64::from_le_bytes(*time)),
+                append_first: chunk.append_first(),
+                offset,
+                length: chunk::HEAD + chunk.records.len(),
+            });
+        }
+    }
+
+    /// Why the disk did not give all of it, if it did not.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let error = self.unread.error.as_ref()?;
+        Some(format!("{} bytes of {FILE} cannot be read: {error}", self.unread.bytes))
+    }
+
+    /// First number of the last append that left a whole chunk.
+    pub(crate) fn last_append(&self) -> Option<Seq> {
+        self.places.last().map(|place| place.append_first)
     }
 
     /// Places in rising order.
@@ -120,6 +171,12 @@ impl RawFile {
         gaps
     }
 
+    /// The whole chunks in rising order.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = io::Result<ChunkBuf>> {
+        let chunk = |place: &Place| ChunkBuf::new(self.read(*place)?).map_err(io::Error::other);
+        self.places.iter().map(chunk)
+    }
+
     /// The bytes at `place`.
     pub(crate) fn read(&self, place: Place) -> io::Result<Vec<u8>> {
         let mut raw = vec![0; place.length];
@@ -128,32 +185,38 @@ impl RawFile {
     }
 }
 
-/// All of the file; parts that the disk does not give are zeros, and `false`.
-fn read_what_can_be_read(file: &File, dir: &Path) -> io::Result<(Vec<u8>, bool)> {
-    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    let mut raw = vec![0; length];
-    if file.read_exact_at(&mut raw, 0).is_ok() {
-        return Ok((raw, true));
-    }
-    let mut lost = 0;
-    for at in (0..length).step_by(BLOCK) {
-        let end = (at + BLOCK).min(length);
-        if let Err(error) = file.read_exact_at(&mut raw[at..end], at as u64) {
-            lost += end - at;
-            raw[at..end].fill(0);
-            tracing::debug!(at, %error, "a block cannot be read");
+impl Unread {
+    /// Fills `window` with what stands at `at`; zeros where the disk does not give it.
+    fn read(&mut self, file: &File, window: &mut [u8], at: u64) {
+        if file.read_exact_at(window, at).is_ok() {
+            return;
+        }
+        for (nth, block) in window.chunks_mut(BLOCK).enumerate() {
+            if let Err(error) = file.read_exact_at(block, at + (nth * BLOCK) as u64) {
+                block.fill(0);
+                self.bytes += block.len() as u64;
+                self.error = Some(error);
+            }
         }
     }
-    tracing::error!(segment = %dir.display(), lost, "the disk does not give all bytes of a segment; look after the disk");
-    Ok((raw, false))
-}
 
-/// Whether the directory's database holds any chunk that is `wanted`, or may: the disk does not give it.
-pub(crate) fn may_hold(dir: &Path, wanted: impl Fn(&Chunk<'_>) -> bool) -> bool {
-    match RawFile::scan(dir, wanted) {
-        Ok(Some(raw)) => !raw.places.is_empty() || !raw.is_readable,
-        Ok(None) => false,
-        Err(_) => true,
+    /// `length` bytes from `at` on, or as many as there are.
+    fn read_some(&mut self, file: &File, length: usize, at: u64) -> Vec<u8> {
+        let (mut raw, mut known) = (vec![0; length], 0);
+        while known < length {
+            match file.read_at(&mut raw[known..], at + known as u64) {
+                Ok(0) => break,
+                Ok(more) => known += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.bytes += (length - known) as u64;
+                    self.error = Some(error);
+                    break;
+                }
+            }
+        }
+        raw.truncate(known);
+        raw
     }
 }
 
@@ -195,5 +258,26 @@ mod tests {
         assert_eq!(found.gaps(8..40), [8..10, 20..30, 32..40]);
         assert_eq!(found.read(found.reaching(15).unwrap()).unwrap(), part(10, 10));
         assert!(found.reaching(32).is_none());
+    }
+
+    #[test]
+    fn chunks_are_found_across_the_windows_of_a_sparse_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join(FILE)).unwrap();
+        let window = WINDOW as u64;
+        let large = chunk::encode(Kind::Letters, 500, 5, &vec![7; 2 * WINDOW]);
+        let at = [window - 3, 2 * window - 40, 6 * window, 9 * window - 1];
+        for (nth, at) in (0..).zip(at) {
+            let small = chunk::encode(Kind::Letters, 10 * nth, 1, b"some records");
+            file.write_all_at(if nth == 2 { &large } else { &small }, at).unwrap();
+        }
+        file.set_len(64 * window).unwrap();
+
+        let found = RawFile::scan(dir.path(), |_| true).unwrap().unwrap();
+
+        let firsts: Vec<Seq> = found.places().iter().map(|place| place.first).collect();
+        assert_eq!(firsts, [0, 10, 30, 500]);
+        assert_eq!(found.read(found.places()[3]).unwrap(), large);
+        assert_eq!(found.fault(), None);
     }
 }

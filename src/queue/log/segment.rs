@@ -5,13 +5,16 @@
 //! ```
 //! A segment found at the start is closed, whatever state it was in.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
+use crate::clock::Mono;
 use crate::event::Lane;
 
-use super::header::{Closing, TimeRange};
+use super::header::{Closing, TimeRange, UNKNOWN_END};
 use super::ids::IdEntry;
 use super::raw::RawFile;
 use super::store::Store;
@@ -78,6 +81,26 @@ pub(crate) struct Live {
     pub(crate) appended_at: Vec<(Seq, i64)>,
 }
 
+/// Longest wait between two looks at a segment that cannot be read.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a segment could not be read, and when it is looked at again: as often as it takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Unread {
+    pub(crate) fault: String,
+    looks: u32,
+    pub(crate) next_look: Mono,
+}
+
+impl Unread {
+    /// After a look that failed at `now`; `before` is the one before it. The waits double.
+    pub(crate) fn after(before: Option<&Unread>, fault: String, now: Mono) -> Self {
+        let looks = before.map_or(0, |before| before.looks).saturating_add(1);
+        let wait = Duration::from_secs(1 << looks.saturating_sub(1).min(6)).min(LOOK_EVERY);
+        Self { fault, looks, next_look: now.plus(wait) }
+    }
+}
+
 /// One segment.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -94,17 +117,22 @@ pub(crate) struct Segment {
     pub(crate) settled: Bitmap,
     /// Of these, what could not be read.
     pub(crate) lost: Bitmap,
-    /// Times that its file could not be read whole.
-    pub(crate) tries: u32,
+    /// What the ledger calls settled and what lies beyond the end that was found: carried on, since a part
+    /// that was not read may be found again.
+    beyond: Bitmap,
+    /// Found at the start, and not known yet: its end is not, and nothing after it may be read. Its lane
+    /// holds.
+    pub(crate) is_unknown: bool,
+    /// Why it could not be read when it was last looked at.
+    pub(crate) unread: Option<Unread>,
     /// Found at the start and not to be synced: what is in it may stand in memory only.
     pub(crate) is_unsynced: bool,
-    /// Found at the start, when the disk did not give all of it: more may be in it. It stays, and the next
-    /// start looks again.
-    pub(crate) is_short: bool,
     pub(crate) live: Option<Live>,
     /// Kept while it is being read.
     pub(crate) raw: Option<Arc<RawFile>>,
     pub(crate) disk: Arc<AtomicU64>,
+    /// This process gives its handle back at the moment: its file may still change.
+    pub(crate) is_closing: Arc<AtomicBool>,
 }
 
 impl Segment {
@@ -119,13 +147,20 @@ impl Segment {
             dir,
             settled: Bitmap::new(first),
             lost: Bitmap::new(first),
-            tries: 0,
+            beyond: Bitmap::new(first),
+            is_unknown: false,
+            unread: None,
             is_unsynced: false,
-            is_short: false,
             live,
             raw: None,
             disk: Arc::default(),
+            is_closing: Arc::default(),
         }
+    }
+
+    /// One that is there and could not be looked at.
+    pub(crate) fn unknown(dir: PathBuf, first: Seq, unread: Unread) -> Self {
+        Self { is_unknown: true, unread: Some(unread), ..Self::new(dir, first, UNKNOWN_END, None) }
     }
 
     /// How many numbers count.
@@ -134,7 +169,49 @@ impl Segment {
     }
 
     pub(crate) fn is_settled(&self) -> bool {
-        !self.is_short && self.settled.count() >= self.count()
+        !self.is_unknown && self.settled.count() >= self.count()
+    }
+
+    /// Whether a read must stop here: something in it is not settled, or that is not known.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.is_unknown || self.unsettled() > 0
+    }
+
+    /// One past the last number that may lie in it.
+    pub(crate) fn reach(&self) -> Seq {
+        if self.is_unknown { self.first.saturating_add(SLOT) } else { self.end }
+    }
+
+    /// Notes that a record is settled.
+    pub(crate) fn settle(&mut self, seq: Seq) {
+        let part = if seq < self.end { &mut self.settled } else { &mut self.beyond };
+        part.insert(seq);
+    }
+
+    /// Takes over what is known to be settled of the same segment.
+    pub(crate) fn settle_all(&mut self, settled: &Bitmap) {
+        settled.iter().for_each(|seq| self.settle(seq));
+    }
+
+    /// All that is known to be settled, whether it was found or not; without what is lost.
+    pub(crate) fn known_settled(&self) -> Bitmap {
+        let mut known = self.settled.without(&self.lost);
+        known.extend(&self.beyond);
+        known
+    }
+
+    /// The part of `gaps` that is not settled: nobody can send it.
+    pub(crate) fn unsettled_of(&self, gaps: &[Range<Seq>]) -> Vec<Range<Seq>> {
+        unsettled_of(&self.settled, gaps)
+    }
+
+    /// Counts as settled what cannot be read.
+    pub(crate) fn lose(&mut self, lost: &[Range<Seq>]) {
+        for seq in lost.iter().cloned().flatten() {
+            if self.settled.insert(seq) {
+                self.lost.insert(seq);
+            }
+        }
     }
 
     pub(crate) fn unsettled(&self) -> u64 {
@@ -178,4 +255,16 @@ impl Segment {
             disk: self.disk.load(Ordering::Relaxed),
         }
     }
+}
+
+/// The part of `gaps` that is not in `settled`.
+pub(crate) fn unsettled_of(settled: &Bitmap, gaps: &[Range<Seq>]) -> Vec<Range<Seq>> {
+    let mut found: Vec<Range<Seq>> = Vec::new();
+    for seq in gaps.iter().cloned().flatten().filter(|seq| !settled.contains(*seq)) {
+        match found.last_mut() {
+            Some(last) if last.end == seq => last.end += 1,
+            _ => found.push(seq..seq + 1),
+        }
+    }
+    found
 }

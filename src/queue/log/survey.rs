@@ -1,46 +1,65 @@
-//! What lies in a log's directory. Reads only: for the start, and for a look from outside.
+//! What lies in a log's directory. Reads only: for the start, for a look while running, and for one from
+//! outside.
+//!
+//! An error is never taken for what is there: a segment that cannot be read is an `Err`, and nothing may
+//! follow from it but another look.
 
 use std::fs;
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::header::{self, Header, TimeRange, UNKNOWN_END};
 use super::ids::{IdEntry, Identity, NumberedId};
-use super::raw::{self, RawFile};
+use super::raw::RawFile;
 use super::segment::{LogId, SLOT, Segment};
+use super::settled_file;
 use crate::event::Envelope;
 use crate::queue::format::chunk::{self, Chunk, Cursor};
-use crate::queue::format::event;
-use crate::queue::format::letter;
+use crate::queue::format::{event, letter};
 use crate::queue::types::{OpenError, Seq};
 
 /// One entry of a log's directory.
 #[derive(Debug)]
-pub(crate) enum Found {
-    /// Whose header is whole. Without a closing it is as yet empty: [`measure`] it.
-    Segment(Segment, bool),
-    /// Its chunks can be read, or perhaps later, its header cannot.
-    Headless(Segment, &'static str),
-    /// Neither can.
-    Unreadable(PathBuf, &'static str),
-    /// Made ahead of time and never used, or deleted half.
-    Unused(PathBuf),
+pub(crate) enum Entry {
+    /// A segment, by its name.
+    Segment(SegmentDir),
+    /// Deleted half.
+    Deleted(PathBuf),
     /// Not ours by its name.
     Foreign(PathBuf),
 }
 
-/// Looks at everything in `dir`, in order of the names.
+/// A segment's directory.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentDir {
+    pub(crate) path: PathBuf,
+    /// First number, by its name.
+    pub(crate) first: Seq,
+}
+
+/// Everything in `dir`, in order of the names.
 ///
 /// # Errors
-/// If the directory cannot be read or holds a segment of a newer format.
-pub(crate) fn survey(dir: &Path, id: LogId) -> Result<Vec<Found>, OpenError> {
-    let io = |error: std::io::Error| OpenError::from_io(dir, &error);
-    let mut paths = fs::read_dir(dir)
-        .map_err(io)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<std::io::Result<Vec<PathBuf>>>()
-        .map_err(io)?;
+/// If the directory cannot be read.
+pub(crate) fn list(dir: &Path) -> io::Result<Vec<Entry>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        paths.push((entry.path(), entry.file_type()?.is_dir()));
+    }
     paths.sort();
-    paths.into_iter().map(|path| look_at(id, path)).collect()
+    let entry = |(path, is_dir): (PathBuf, bool)| {
+        if path.extension().is_some_and(|ending| ending == "gone") {
+            return Entry::Deleted(path);
+        }
+        let first = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+        match first {
+            Some(first) if is_dir => Entry::Segment(SegmentDir { path, first }),
+            _ => Entry::Foreign(path),
+        }
+    };
+    Ok(paths.into_iter().map(entry).collect())
 }
 
 /// The number in a directory's name, whatever its ending.
@@ -48,84 +67,153 @@ pub(crate) fn number_of(path: &Path) -> Option<Seq> {
     path.file_stem()?.to_str()?.parse().ok()
 }
 
-fn look_at(id: LogId, path: PathBuf) -> Result<Found, OpenError> {
-    if path.extension().is_some_and(|ending| ending == "gone") {
-        return Ok(Found::Unused(path));
-    }
-    let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<Seq>().ok());
-    let (Some(name), true) = (name, path.is_dir()) else { return Ok(Found::Foreign(path)) };
-    let headless = |path: PathBuf, previous_end, why| {
-        if raw::may_hold(&path, |chunk| id.holds(chunk.kind)) {
-            return Found::Headless(Segment::new(path, name, previous_end, None), why);
-        }
-        Found::Unreadable(path, why)
-    };
-    Ok(match header::read(&path, id.number()) {
-        (Header::Newer(version), _) => return Err(OpenError::Newer { path, version }),
-        (Header::Valid { first, previous_end }, closing) if first == name => {
-            let mut segment = Segment::new(path, first, previous_end, None);
-            if let Some(closing) = &closing {
-                segment.closed_with(closing);
-            }
-            Found::Segment(segment, closing.is_some())
-        }
-        (Header::Valid { previous_end, .. }, _) => {
-            headless(path, previous_end, "its header names another number than its directory")
-        }
-        (Header::Damaged, _) => headless(path, UNKNOWN_END, "its header is damaged"),
-        (Header::Missing, _) => match headless(path, UNKNOWN_END, "its header is missing") {
-            Found::Unreadable(path, _) => Found::Unused(path),
-            found => found,
-        },
-    })
+/// What a segment's directory holds.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Known from its header.
+    Closed(Box<Segment>),
+    /// Without a closing: its chunks were read.
+    Measured(Box<Measured>),
+    /// Made ahead of time and never used.
+    Unused,
+    /// Its header is damaged, and there is no chunk.
+    Empty(&'static str),
 }
 
-/// How far `before` counts, if the header of `after` speaks of it: what lies beyond was refused.
-pub(crate) fn cut(before: &Segment, after: &Segment) -> Option<Seq> {
-    let speaks_of_it = (before.first - 1..before.first + SLOT).contains(&after.previous_end);
-    speaks_of_it.then(|| after.previous_end + 1)
-}
-
-/// The chunks of a segment, and who is in them.
+/// A segment that was learned from its chunks.
 #[derive(Debug)]
 pub(crate) struct Measured {
-    pub(crate) raw: RawFile,
+    pub(crate) segment: Segment,
+    /// `None`: its database is missing.
+    pub(crate) raw: Option<RawFile>,
+    /// Who is in it.
     pub(crate) ids: Vec<NumberedId>,
+    /// What is wrong with its header.
+    pub(crate) header_fault: Option<&'static str>,
+    /// What the last append left in part: it was never answered for, or damaged since. The end of the
+    /// last of these may lie beyond the segment's.
+    pub(crate) torn: Vec<Range<Seq>>,
 }
 
-/// Learns what a segment without a closing holds, from its chunks. Gives them with who is in them.
-pub(crate) fn measure(
+/// Looks at a segment; `next` is the directory of the one after it. `before` is called before its chunks
+/// are read, and says whether they are on stable storage.
+///
+/// # Errors
+/// If something cannot be read, or is of a newer format.
+pub(crate) fn look_at(
     id: LogId,
-    segment: &mut Segment,
-    limit: Option<Seq>,
-) -> std::io::Result<Option<Measured>> {
-    let Some(raw) = scan(id, segment.first, &segment.dir)? else { return Ok(None) };
-    // Where the next header says how far it was synced, what is missing before that is missing.
-    segment.end = limit.or(raw.end()).unwrap_or(segment.first).max(segment.first);
-    let mut ids = ids_of(&raw);
-    ids.retain(|numbered| numbered.number < segment.end);
-    segment.bytes = raw.places().iter().map(|place| place.length() as u64).sum();
-    segment.times = TimeRange::of(ids.iter().map(|numbered| numbered.id.at_ms));
-    Ok(Some(Measured { raw, ids }))
+    dir: &SegmentDir,
+    next: Option<&Path>,
+    before: impl FnOnce(&Path) -> bool,
+) -> Result<Found, OpenError> {
+    let (path, first) = (&dir.path, dir.first);
+    let mut limit = None;
+    let (mut segment, header_fault) = match header_of(id, path)? {
+        Header::Valid { first: named, previous_end, closing } if named == first => {
+            let mut segment = Segment::new(path.clone(), first, previous_end, None);
+            limit = closing.map(|closing| closing.end);
+            // Earlier builds closed segments of the ledger without times: they would never be old.
+            if let Some(closing) = closing.filter(|closing| closing.times.newest_ms != i64::MAX) {
+                segment.closed_with(&closing);
+                settle_as_noted(id, &mut segment)?;
+                return Ok(Found::Closed(Box::new(segment)));
+            }
+            (segment, None)
+        }
+        Header::Valid { previous_end, .. } => {
+            let segment = Segment::new(path.clone(), first, previous_end, None);
+            (segment, Some("its header names another number than its directory"))
+        }
+        Header::Damaged => {
+            (Segment::new(path.clone(), first, UNKNOWN_END, None), Some("its header is damaged"))
+        }
+        Header::Missing => {
+            (Segment::new(path.clone(), first, UNKNOWN_END, None), Some("its header is missing"))
+        }
+        Header::Newer(version) => return Err(OpenError::Newer { path: path.clone(), version }),
+    };
+    if let (None, Some(next)) = (limit, next) {
+        limit = end_by(first, &header_of(id, next)?);
+    }
+    segment.is_unsynced = !before(path);
+    let raw = scan(id, first, path).map_err(|error| OpenError::reading(&path.join("db"), &error))?;
+    let has_none = raw.as_ref().is_none_or(|raw| raw.places().is_empty() && raw.fault().is_none());
+    match header_fault {
+        Some("its header is missing") if has_none => return Ok(Found::Unused),
+        Some(fault) if has_none => return Ok(Found::Empty(fault)),
+        _ => {}
+    }
+    let mut measured = Measured { segment, raw, ids: Vec::new(), header_fault, torn: Vec::new() };
+    measured.measure(limit).map_err(|error| OpenError::reading(&path.join("db"), &error))?;
+    settle_as_noted(id, &mut measured.segment)?;
+    Ok(Found::Measured(Box::new(measured)))
 }
 
-/// Finds the chunks of a closed segment that begins at `first`.
-pub(crate) fn scan(id: LogId, first: Seq, dir: &Path) -> std::io::Result<Option<RawFile>> {
+fn header_of(id: LogId, dir: &Path) -> Result<Header, OpenError> {
+    header::read(dir, id.number()).map_err(|error| OpenError::reading(&dir.join(header::FILE), &error))
+}
+
+fn settle_as_noted(id: LogId, segment: &mut Segment) -> Result<(), OpenError> {
+    let noted = settled_file::read(&segment.dir, id, segment.first);
+    let path = segment.dir.join(settled_file::FILE);
+    let noted = noted.map_err(|error| OpenError::reading(&path, &error))?;
+    segment.settle_all(&noted);
+    Ok(())
+}
+
+/// How far the segment that begins at `first` counts, if the header of the next one speaks of it: what
+/// lies beyond was refused.
+fn end_by(first: Seq, next: &Header) -> Option<Seq> {
+    let Header::Valid { previous_end, .. } = next else { return None };
+    (first - 1..first + SLOT).contains(previous_end).then(|| previous_end + 1)
+}
+
+impl Measured {
+    /// Learns what the segment holds from its chunks.
+    fn measure(&mut self, limit: Option<Seq>) -> io::Result<()> {
+        let (Some(raw), segment) = (&self.raw, &mut self.segment) else { return Ok(()) };
+        // Where the next header says how far it was synced, what is missing before that is missing.
+        segment.end = limit.or(raw.end()).unwrap_or(segment.first).max(segment.first);
+        self.ids = ids_of(raw)?;
+        self.ids.retain(|numbered| numbered.number < segment.end);
+        segment.bytes = raw.places().iter().map(|place| place.length() as u64).sum();
+        segment.times = TimeRange::of(self.ids.iter().map(|numbered| numbered.id.at_ms));
+        if limit.is_some() {
+            return Ok(());
+        }
+        // No append came after the last one: only of it is it not known that it was synced.
+        if let Some(last_append) = raw.last_append() {
+            self.torn = raw.gaps(last_append..segment.end);
+        }
+        self.torn.extend(raw.torn_end().map(|torn_end| segment.end..torn_end));
+        Ok(())
+    }
+}
+
+/// Finds the chunks of a segment that begins at `first`.
+pub(crate) fn scan(id: LogId, first: Seq, dir: &Path) -> io::Result<Option<RawFile>> {
     RawFile::scan(dir, |chunk: &Chunk<'_>| {
-        // Events that this build cannot understand are as good as missing: told and kept, not tried for ever.
-        // Of a torn chunk only the head is known.
-        let is_understood =
-            || !matches!(id, LogId::Lane(_)) || chunk.records.is_empty() || event::decode(chunk).is_ok();
+        // Records that this build cannot understand are as good as missing: told and kept, not tried for
+        // ever. Of a torn chunk only the head is known.
+        let is_understood = || match id {
+            _ if chunk.records.is_empty() => true,
+            LogId::Lane(_) => event::decode(chunk).is_ok(),
+            LogId::Dead => letter::decode(chunk).is_ok(),
+            LogId::Ledger => true,
+        };
         id.holds(chunk.kind) && (first..first + SLOT).contains(&chunk.first) && is_understood()
     })
 }
 
 /// Who the records of a file are.
-pub(crate) fn ids_of(raw: &RawFile) -> Vec<NumberedId> {
+///
+/// # Errors
+/// If a chunk cannot be read any more.
+pub(crate) fn ids_of(raw: &RawFile) -> io::Result<Vec<NumberedId>> {
     let mut found = Vec::new();
-    for place in raw.places() {
-        let Ok(bytes) = raw.read(*place) else { continue };
-        let Ok(chunk) = chunk::decode(&bytes) else { continue };
+    for chunk in raw.chunks() {
+        let chunk = chunk?;
+        let chunk = chunk.chunk();
         match chunk.kind {
             chunk::Kind::Events(_) => {
                 for stored in event::decode(&chunk).unwrap_or_default() {
@@ -150,7 +238,7 @@ pub(crate) fn ids_of(raw: &RawFile) -> Vec<NumberedId> {
             chunk::Kind::Snapshot => {}
         }
     }
-    found
+    Ok(found)
 }
 
 fn id_of(event: &Envelope, at_ms: i64) -> IdEntry {

@@ -1,13 +1,12 @@
 //! Dead letters: a log of their own, written and synced before their events count as settled. A letter
 //! is settled when it is discarded, replayed, superseded or aged out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use crate::clock::{Clock, Mono};
+use crate::clock::Clock;
 use crate::event::Lane;
 
 use crate::queue::format::chunk;
@@ -16,14 +15,10 @@ use crate::queue::log::append::{Batch, SegmentedLog};
 use crate::queue::log::header::TimeRange;
 use crate::queue::log::ids::{self, IdEntry, Identity, NumberedId};
 use crate::queue::log::quarantine::Quarantine;
-use crate::queue::log::segment::Segment;
-use crate::queue::log::source::{Chunks, Source};
+use crate::queue::log::segment::{LogId, Segment};
+use crate::queue::log::source::{Chunks, Looked, Source};
 use crate::queue::log::survey::{ids_of, scan};
 use crate::queue::types::{Seq, Settlement, StoreError};
-
-/// Least time between two looks at a file that the disk does not give: commands and repeats may ask in a
-/// burst, and the twelfth look is the last.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 
 /// The dead letters.
 #[derive(Debug)]
@@ -35,8 +30,15 @@ pub(crate) struct Dead {
     hasher: RandomState,
     counts: Counts,
     clock: Clock,
-    /// The segment that could not be read whole when it was last looked at.
-    unread: Option<(Seq, Mono)>,
+    /// Segments whose letters are not in the index: they could not be read yet.
+    unindexed: BTreeSet<Seq>,
+}
+
+/// Letters that cannot be read now, and the first number behind them.
+#[derive(Clone, Debug)]
+pub(crate) struct LettersUnread {
+    pub(crate) error: StoreError,
+    pub(crate) resume_at: Seq,
 }
 
 /// Letters by lane. Read without the lock that is held through a sync.
@@ -74,25 +76,28 @@ impl Dead {
             hasher: RandomState::new(),
             counts: Counts::default(),
             clock,
-            unread: None,
+            unindexed: BTreeSet::new(),
         };
         let mut found = Vec::new();
-        for segment in dead.log.index.segments().iter().filter(|segment| segment.unsettled() > 0) {
-            found.extend(match ids::read(&segment.dir.join(ids::FILE)) {
-                Some(file) if file.first == segment.first => file.numbered(),
-                _ => match scan(dead.log.id, segment.first, &segment.dir) {
-                    Ok(Some(raw)) => ids_of(&raw),
-                    _ => Vec::new(),
-                },
-            });
-        }
-        for NumberedId { number, id } in found {
-            if !dead.log.index.is_settled(number) {
-                dead.enter(id.identity, LetterPlace { number, lane: id.lane, seq: None });
+        for segment in dead.log.index.segments().iter().filter(|segment| segment.is_needed()) {
+            match ids_in(dead.log.id, segment) {
+                Some(ids) => found.extend(ids),
+                // They are known once it can be read.
+                None => drop(dead.unindexed.insert(segment.first)),
             }
         }
+        dead.enter_all(found);
         dead.log.delete_where(|_| None, Segment::is_settled);
         dead
+    }
+
+    /// Enters those that are not settled.
+    fn enter_all(&mut self, found: Vec<NumberedId>) {
+        for NumberedId { number, id } in found {
+            if !self.log.index.is_settled(number) {
+                self.enter(id.identity, LetterPlace { number, lane: id.lane, seq: None });
+            }
+        }
     }
 
     fn hash(&self, identity: Identity) -> u64 {
@@ -201,50 +206,50 @@ impl Dead {
         Ok(())
     }
 
-    /// The first letter at or after `number`. What is damaged is passed over; what the disk does not give
-    /// is an error until it has been looked at often enough.
+    /// The first letter at or after `number`. What is damaged is passed over.
+    ///
+    /// # Errors
+    /// If it cannot be read, which may pass: it is looked at again when it is time.
     pub(crate) fn at_or_after(
         &mut self,
         number: Seq,
         quarantine: &Quarantine,
-    ) -> Result<Option<DeadLetter>, StoreError> {
-        let mut number = number;
+    ) -> Result<Option<DeadLetter>, LettersUnread> {
+        let (mut number, mut looked) = (number, None);
         while let Some(source) = self.log.index.source_for(number) {
-            if matches!(source.chunks, Chunks::Unread) {
-                self.look_into(source, quarantine)?;
-                continue;
-            }
-            number = number.max(source.first);
-            match first_in(&source, number) {
-                Ok(Some(found)) => return Ok(Some(found)),
-                Ok(None) => number = source.end,
-                Err(_) if matches!(source.chunks, Chunks::Raw(_)) => self.look_into(source, quarantine)?,
-                Err(error) => return Err(error),
-            }
+            let is_again = looked.replace(source.first) == Some(source.first);
+            let found = if source.is_unread() { None } else { Some(first_in(&source, number)) };
+            let result = match found {
+                Some(Ok(Some(found))) => return Ok(Some(found)),
+                Some(Ok(None)) => {
+                    number = source.end;
+                    continue;
+                }
+                Some(Err(error)) if is_again || matches!(source.chunks, Chunks::Live(_)) => Err(error),
+                Some(Err(_)) | None => self.look_into(&source, quarantine),
+            };
+            result.map_err(|error| LettersUnread { error, resume_at: source.reach })?;
         }
         Ok(None)
     }
 
-    /// Finds the chunks of a closed segment. Letters are lost only once the disk has had its time.
-    fn look_into(&mut self, source: Source, quarantine: &Quarantine) -> Result<(), StoreError> {
-        let first = source.first;
-        let not_all = StoreError::new(format!("{}: the disk does not give all of it", source.dir.display()));
+    /// Looks at a segment and keeps what was found.
+    fn look_into(&mut self, source: &Source, quarantine: &Quarantine) -> Result<(), StoreError> {
         let now = self.clock.mono();
-        if self.unread.is_some_and(|(unread, at)| unread == first && now.since(at) < BETWEEN_LOOKS) {
-            return Err(not_all);
-        }
-        let looked = source.read_from_file();
-        let is_whole = |source: &Source| !matches!(&source.chunks, Chunks::Raw(raw) if !raw.is_readable());
-        if !looked.as_ref().is_ok_and(is_whole) && !self.log.index.gives_up(first) {
-            self.unread = Some((first, now));
-            return Err(looked.err().unwrap_or(not_all));
-        }
-        self.unread = None;
-        let raw = match looked {
-            Ok(Source { chunks: Chunks::Raw(raw), .. }) => Some(raw),
-            _ => None,
+        source.holds(now)?;
+        let looked = source.look(quarantine);
+        let ids = match &looked {
+            Ok(Looked::Chunks(raw)) if self.unindexed.contains(&source.first) => {
+                ids_of(raw).map_err(|error| StoreError::io(&source.dir, &error))?
+            }
+            _ => Vec::new(),
         };
-        if self.log.index.found_raw(first, raw, quarantine) > 0 {
+        let lost = self.log.index.looked(source.first, looked, now)?;
+        if self.log.index.is_read(source.first) {
+            self.unindexed.remove(&source.first);
+        }
+        self.enter_all(ids);
+        if !lost.is_empty() {
             let is_lost = |place: &LetterPlace| self.log.index.is_lost(place.number);
             let lost = self.index.iter().filter(|(_, place)| is_lost(place));
             for (hash, lane) in lost.map(|(hash, place)| (*hash, place.lane)).collect::<Vec<_>>() {
@@ -261,21 +266,29 @@ impl Dead {
         number: Seq,
         quarantine: &Quarantine,
     ) -> Result<Option<DeadLetter>, StoreError> {
-        let found = self.at_or_after(number, quarantine)?;
+        let found = self.at_or_after(number, quarantine).map_err(|unread| unread.error)?;
         Ok(found.filter(|letter| letter.number == number))
+    }
+}
+
+/// Who is in a segment; `None` if that cannot be read now.
+fn ids_in(id: LogId, segment: &Segment) -> Option<Vec<NumberedId>> {
+    if segment.is_unknown {
+        return None;
+    }
+    if let Some(file) = ids::read(&segment.dir.join(ids::FILE)).filter(|file| file.first == segment.first) {
+        return Some(file.numbered());
+    }
+    match &segment.raw {
+        Some(raw) => ids_of(raw).ok(),
+        None => ids_of(&scan(id, segment.first, &segment.dir).ok()??).ok(),
     }
 }
 
 /// The first unsettled letter of a segment at or after `number`.
 fn first_in(source: &Source, number: Seq) -> Result<Option<DeadLetter>, StoreError> {
-    let is_wanted = |letter: &DeadLetter| {
-        (number..source.end).contains(&letter.number) && !source.settled.contains(letter.number)
-    };
-    for chunk in source.chunks_from(number) {
-        let letters = letter::decode(&chunk?.chunk()).unwrap_or_default();
-        if let Some(found) = letters.into_iter().find(is_wanted) {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
+    let Some(next) = source.next_unsettled(number) else { return Ok(None) };
+    let chunk = source.chunk_of(next)?;
+    let letters = letter::decode(&chunk.chunk()).map_err(|error| StoreError::new(error.to_string()))?;
+    Ok(letters.into_iter().find(|letter| letter.number == next))
 }

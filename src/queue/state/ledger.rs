@@ -4,6 +4,7 @@
 //! what was settled in every living segment, so that a start reads the newest only and old ones can be
 //! deleted by age and size.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -13,12 +14,13 @@ use crate::event::Lane;
 
 use super::recovered::Recovered;
 use super::repeatable::Repeatable;
+use crate::queue::format::bitmap::Bitmap;
 use crate::queue::format::chunk::EncodedChunk;
-use crate::queue::format::entry::{self, LedgerEntry};
+use crate::queue::format::entry::{self, Fate, LedgerEntry};
 use crate::queue::format::snapshot::{self, SegmentSnapshot};
 use crate::queue::log::append::{Batch, SegmentedLog};
 use crate::queue::log::header::TimeRange;
-use crate::queue::log::segment::Segment;
+use crate::queue::log::segment::{LogId, Segment};
 use crate::queue::log::source::Source;
 use crate::queue::types::{Seq, StoreError};
 
@@ -75,19 +77,17 @@ impl Ledger {
     }
 
     /// Reads back to the newest whole snapshot.
-    pub(crate) fn recover(&self) -> Recovered {
+    ///
+    /// # Errors
+    /// If a part that counts cannot be read: that may pass.
+    pub(crate) fn recover(&self) -> Result<Recovered, StoreError> {
         let mut recovered = Recovered::default();
         for source in self.log.index.sources() {
             let dir = source.dir.clone();
-            let source = match source.ready() {
-                Ok(source) => source,
-                Err(error) => {
-                    tracing::error!(segment = %dir.display(), %error, "a part of the ledger cannot be read: some events may be sent again");
-                    continue;
-                }
-            };
+            let source = source.ready()?;
             let (mut has_snapshot, mut whole_to) = (false, source.first);
-            for chunk in source.chunks_from(source.first).filter_map(Result::ok) {
+            for chunk in source.chunks() {
+                let chunk = chunk?;
                 if chunk.numbers().start == whole_to {
                     whole_to = chunk.numbers().end;
                 }
@@ -98,13 +98,44 @@ impl Ledger {
                 recovered.entries.extend(entry::decode(&chunk.chunk()).unwrap_or_default());
             }
             if whole_to < source.end {
-                tracing::error!(segment = %dir.display(), "a part of the ledger cannot be read: some events may be sent again");
+                tracing::error!(segment = %dir.display(), "part of the ledger is damaged: some events may be sent again");
             }
             if has_snapshot {
                 break;
             }
         }
-        recovered
+        Ok(recovered)
+    }
+
+    /// What all of it says is settled of `within` in the log `id`. What was lost is not: it may have been
+    /// found again.
+    ///
+    /// # Errors
+    /// If a part of it cannot be read.
+    pub(crate) fn settled_in(&self, id: LogId, within: Range<Seq>) -> Result<Bitmap, StoreError> {
+        let none = || Bitmap::new(within.start);
+        let (mut in_snapshots, mut ended, mut lost) = (none(), none(), none());
+        for source in self.log.index.sources() {
+            let source = source.ready()?;
+            for chunk in source.chunks() {
+                let chunk = chunk?;
+                for snapshot in snapshot::decode(&chunk.chunk()).unwrap_or_default() {
+                    if snapshot.log == id.number() && snapshot.first == within.start {
+                        in_snapshots.merge(&snapshot.bitmap, snapshot.end);
+                    }
+                }
+                for entry in entry::decode(&chunk.chunk()).unwrap_or_default() {
+                    let of = if entry.fate.is_of_a_letter() { LogId::Dead } else { LogId::Lane(entry.lane) };
+                    if of == id && within.contains(&entry.seq) {
+                        let part = if entry.fate == Fate::Lost { &mut lost } else { &mut ended };
+                        part.insert(entry.seq);
+                    }
+                }
+            }
+        }
+        let mut settled = in_snapshots.without(&lost);
+        settled.extend(&ended);
+        Ok(settled)
     }
 
     /// Writes entries down and syncs once. `settled` is asked only when a new segment begins.
@@ -226,9 +257,13 @@ pub(crate) fn find(sources: Vec<Source>, id: &str, limit: usize) -> Result<Vec<L
     let mut found = Vec::new();
     for source in sources {
         let mut here = Vec::new();
-        // It may have been deleted meanwhile; then there is nothing in it.
-        let source = source.ready()?;
-        for chunk in source.chunks_from(source.first) {
+        let dir = source.dir.clone();
+        let source = match source.ready() {
+            // It was deleted meanwhile.
+            Err(_) if !dir.exists() => continue,
+            source => source?,
+        };
+        for chunk in source.chunks() {
             let entries = entry::decode(&chunk?.chunk()).unwrap_or_default();
             here.extend(entries.into_iter().filter(|entry| entry.is_about(id, event_id)));
         }

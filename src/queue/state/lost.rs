@@ -27,13 +27,12 @@ pub(crate) struct LostEvent {
 }
 
 impl LostEvents {
-    /// What is marked as lost in the segment of `log` that begins at `first`; `None` if nothing is, or if
-    /// the disk did not give all of it: the next start may find it.
+    /// What is marked as lost in the segment of `log` that begins at `first`; `None` if nothing is.
     pub(crate) fn of(lane: Lane, log: &SegmentedLog, first: Seq) -> Option<Self> {
         let segment = log.index.segments().iter().find(|segment| segment.first == first)?;
         let lost = (segment.first..segment.end).filter(|seq| segment.lost.contains(*seq));
         let seqs: Vec<Seq> = lost.collect();
-        if seqs.is_empty() || segment.is_short {
+        if seqs.is_empty() {
             return None;
         }
         let file = ids::read(&segment.dir.join(ids::FILE)).filter(|file| file.first == segment.first);

@@ -48,7 +48,7 @@ pub(crate) fn rebuild_dedupe(
                         Some(raw) => Some(raw.clone()),
                         None => scan(log.id, segment.first, &segment.dir).ok().flatten().map(Arc::new),
                     };
-                    let all = raw.map(|raw| ids_of(&raw)).unwrap_or_default();
+                    let all = raw.and_then(|raw| ids_of(&raw).ok()).unwrap_or_default();
                     // What was refused may come again.
                     all.into_iter().filter(|numbered| numbered.number < segment.end).collect()
                 }

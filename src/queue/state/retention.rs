@@ -58,9 +58,9 @@ fn end_old_letters(shared: &Shared, ages: &Ages, max_age: Duration, now_ms: i64)
             }
             // Later ones died later.
             Ok(_) => break,
-            Err(error) => {
-                tracing::warn!(%error, "dead letters cannot be read");
-                break;
+            Err(unread) => {
+                tracing::warn!(error = %unread.error, "dead letters cannot be read; they stay");
+                next = unread.resume_at;
             }
         }
     }

@@ -255,9 +255,14 @@ impl Shared {
         }
     }
 
-    /// Reads a page of unsettled events.
+    /// Reads a page of unsettled events: all of them up to where it ends.
+    ///
+    /// # Errors
+    /// If the first of them cannot be read, or it is not known whether there is one. That may pass: the
+    /// same call again is harmless, and looks again when it is time.
     pub(crate) fn read(&self, lane: Lane, from: Seq, limit: PageLimit) -> Result<Page, StoreError> {
         let mut page = Page { next: from.max(1), ..Page::default() };
+        let mut looked = None;
         loop {
             let log = self.log(lane);
             let Some(source) = log.log.index.source_for(page.next) else {
@@ -267,47 +272,56 @@ impl Shared {
                 return Ok(page);
             };
             drop(log);
-            if matches!(source.chunks, Chunks::Unread) {
-                self.look_into(lane, source)?;
-                continue;
-            }
-            let end = source.end;
-            if let Err(error) = read_chunks(&source, limit, &mut page) {
-                tracing::error!(%lane, %error, segment = %source.dir.display(), "a segment cannot be read on; its file is looked at anew");
-                if matches!(source.chunks, Chunks::Raw(_)) {
-                    self.look_into(lane, source)?;
-                    continue;
+            let read = if source.is_unread() { None } else { Some(read_chunks(&source, limit, &mut page)) };
+            let is_again = looked.replace(source.first) == Some(source.first);
+            match read {
+                Some(Ok(())) if page.next < source.end || page.events.len() >= limit.events => {
+                    return Ok(page);
                 }
-                read_chunks(&source.read_from_file()?, limit, &mut page)?;
-            }
-            if page.next < end || page.events.len() >= limit.events {
-                return Ok(page);
+                Some(Ok(())) => {}
+                // What comes before goes first.
+                _ if !page.events.is_empty() => return Ok(page),
+                Some(Err(error)) if is_again => return Err(error),
+                Some(Err(error)) if matches!(source.chunks, Chunks::Live(_)) => {
+                    self.read_live(lane, &source, limit, &mut page, error)?;
+                }
+                Some(Err(_)) | None => self.look_into(lane, &source)?,
             }
         }
     }
 
-    /// Finds the chunks of a closed segment, without a lock, and keeps what was found.
-    fn look_into(&self, lane: Lane, source: Source) -> Result<(), StoreError> {
-        let first = source.first;
-        let looked = source.read_from_file();
+    /// Reads a segment that is being written from its file, since the store gave an `error`. Where that
+    /// fails too, the segment is closed: from then on its file counts.
+    fn read_live(
+        &self,
+        lane: Lane,
+        source: &Source,
+        limit: PageLimit,
+        page: &mut Page,
+        error: StoreError,
+    ) -> Result<(), StoreError> {
+        let from_file = source.read_from_file().and_then(|source| read_chunks(&source, limit, page));
+        if from_file.is_ok() || !page.events.is_empty() {
+            return Ok(());
+        }
         let mut log = self.log(lane);
-        let raw = match looked {
-            Ok(Source { chunks: Chunks::Raw(raw), .. })
-                if raw.is_readable() || log.log.index.gives_up(first) =>
-            {
-                Some(raw)
-            }
-            Ok(Source { chunks: Chunks::Raw(_), dir, .. }) => {
-                return Err(StoreError::new(format!("{}: the disk does not give all of it", dir.display())));
-            }
-            Ok(_) => None,
-            Err(_) if log.log.index.gives_up(first) => None,
-            Err(error) => return Err(error),
-        };
-        // What the disk did not give may be there at the next start.
-        let is_sure = raw.as_ref().is_some_and(|raw| raw.is_readable());
-        if log.log.index.found_raw(first, raw, &self.quarantine) > 0 && is_sure {
-            self.lost.lock().extend(LostEvents::of(lane, &log.log, first));
+        if log.log.index.newest().is_some_and(|newest| newest.first == source.first)
+            && let Err(error) = log.log.roll(0)
+        {
+            tracing::debug!(%lane, %error, "a segment that cannot be read cannot be left yet");
+        }
+        self.publish(lane, &mut log);
+        Err(error)
+    }
+
+    /// Looks at a segment, without a lock, and keeps what was found.
+    fn look_into(&self, lane: Lane, source: &Source) -> Result<(), StoreError> {
+        let now = self.clock.mono();
+        source.holds(now)?;
+        let looked = source.look(&self.quarantine);
+        let mut log = self.log(lane);
+        if !log.log.index.looked(source.first, looked, now)?.is_empty() {
+            self.lost.lock().extend(LostEvents::of(lane, &log.log, source.first));
         }
         log.delete_settled();
         self.publish(lane, &mut log);
@@ -332,6 +346,11 @@ impl Shared {
             let lost = firsts.filter_map(|segment| LostEvents::of(lane, &log.log, segment.first));
             self.lost.lock().extend(lost);
         }
+    }
+
+    /// Whether it is not known how much is queued: a segment could not be read yet.
+    pub(crate) fn has_unknown(&self) -> bool {
+        Lane::ALL.into_iter().any(|lane| self.log(lane).log.index.has_unknown())
     }
 
     /// Bytes under the directory that are not a lane's.

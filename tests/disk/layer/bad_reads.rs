@@ -1,4 +1,5 @@
-//! Reads that fail with EIO: parts of database files that the disk does not give for a while.
+//! Reads and opens that fail: parts of database files that the disk does not give for a while, files that cannot be
+//! opened.
 
 use std::ops::Range;
 use std::os::fd::RawFd;
@@ -11,6 +12,18 @@ struct Bad {
     dir: PathBuf,
     bytes: Range<i64>,
     failed: usize,
+}
+
+struct Refused {
+    dir: PathBuf,
+    name: &'static str,
+    errno: i32,
+}
+
+static REFUSED: Mutex<Vec<Refused>> = Mutex::new(Vec::new());
+
+fn refused() -> MutexGuard<'static, Vec<Refused>> {
+    REFUSED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 static BAD: Mutex<Vec<Bad>> = Mutex::new(Vec::new());
@@ -29,9 +42,22 @@ pub(crate) fn failed(dir: &Path) -> usize {
     all().iter().filter(|bad| bad.dir.starts_with(dir)).map(|bad| bad.failed).sum()
 }
 
+/// From now on files of this name below `dir` cannot be opened: `errno` says why.
+pub(crate) fn refuse_opens(dir: &Path, name: &'static str, errno: i32) {
+    refused().push(Refused { dir: dir.to_path_buf(), name, errno });
+}
+
 /// The disk gives everything below `dir` again.
 pub(crate) fn heal(dir: &Path) {
     all().retain(|bad| !bad.dir.starts_with(dir));
+    refused().retain(|refused| !refused.dir.starts_with(dir));
+}
+
+/// Called before a file is opened; gives what the call fails with.
+pub(super) fn refusal(path: &Path) -> Option<i32> {
+    let refused = refused();
+    let is_it = |refused: &&Refused| path.ends_with(refused.name) && path.starts_with(&refused.dir);
+    refused.iter().find(is_it).map(|refused| refused.errno)
 }
 
 /// Called before a read.

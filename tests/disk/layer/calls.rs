@@ -2,8 +2,10 @@
 
 #![expect(unsafe_code, reason = "the one way to stand between the store and the kernel")]
 
+use std::ffi::OsStr;
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use super::{bad_reads, stalled_syncs, synced, written};
 
@@ -39,6 +41,17 @@ extern "C" fn pread64(fd: RawFd, bytes: *mut libc::c_void, count: usize, at: i64
         return input_output_error() as isize;
     }
     unsafe { libc::syscall(libc::SYS_pread64, fd, bytes, count, at) as isize }
+}
+
+/// The third argument is there only where the flags say so; the system call ignores it otherwise.
+#[unsafe(no_mangle)]
+extern "C" fn open64(path: *const libc::c_char, flags: i32, mode: libc::mode_t) -> i32 {
+    let name = unsafe { std::ffi::CStr::from_ptr(path) };
+    if let Some(errno) = bad_reads::refusal(Path::new(OsStr::from_bytes(name.to_bytes()))) {
+        unsafe { *libc::__errno_location() = errno };
+        return -1;
+    }
+    unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags | libc::O_LARGEFILE, mode) as i32 }
 }
 
 /// The system call itself.

@@ -1,0 +1,165 @@
+//! Brings back from the quarantine what can be read again, into a stopped daemon's directory.
+//!
+//! A part goes back to its place as a segment. What the ledger calls settled is noted in it, as far as the
+//! ledger goes back, so that only the rest is delivered.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+
+use crate::event::Lane;
+use crate::files::{make_dir, sync_dir};
+
+use super::dir_lock::DirLock;
+use super::types::{OpenError, Seq};
+use crate::queue::format::bitmap::Bitmap;
+use crate::queue::log::append::{SegmentedLog, name_of};
+use crate::queue::log::header::{self, Header, UNKNOWN_END};
+use crate::queue::log::index::SegmentIndex;
+use crate::queue::log::maintenance::Maintenance;
+use crate::queue::log::quarantine;
+use crate::queue::log::raw::RawFile;
+use crate::queue::log::segment::{LogId, SLOT};
+use crate::queue::log::settled_file;
+use crate::queue::log::survey::{Entry, Found, list, look_at, scan};
+use crate::queue::state::ledger::Ledger;
+
+/// A part of the quarantine, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoredPart {
+    /// Its directory in the quarantine.
+    pub part: PathBuf,
+    /// What became of it.
+    pub outcome: RestoreOutcome,
+}
+
+/// What became of a part of the quarantine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RestoreOutcome {
+    /// It is a segment again.
+    Restored {
+        /// Its records that wait; of the ledger, all.
+        records: u64,
+    },
+    /// It still cannot be read; it stays.
+    Unread(String),
+    /// Nothing in it waits: it is evidence, and stays.
+    Nothing(&'static str),
+}
+
+/// Brings back from `dir/quarantine` what can be read again.
+///
+/// # Errors
+/// If a daemon uses the directory, or ledger or quarantine cannot be read: then nothing was changed.
+pub fn restore(dir: &Path) -> Result<Vec<RestoredPart>, OpenError> {
+    let _lock = DirLock::take(dir)?;
+    let ledger = open_ledger(dir)?;
+    let mut parts = Vec::new();
+    for (part, id, first) in named_parts(&dir.join("quarantine"))? {
+        let settled = ledger.settled_in(id, first..first + SLOT);
+        let settled = settled.map_err(|error| OpenError::Storage(error.words))?;
+        let outcome = match restore_part(dir, &part, id, first, settled) {
+            Ok(outcome) => outcome,
+            Err(error) => RestoreOutcome::Unread(error.to_string()),
+        };
+        parts.push(RestoredPart { part, outcome });
+    }
+    Ok(parts)
+}
+
+/// All of the ledger that there is.
+fn open_ledger(dir: &Path) -> Result<Ledger, OpenError> {
+    let path = LogId::Ledger.dir(dir);
+    let mut segments = Vec::new();
+    for entry in list(&path).map_err(|error| OpenError::reading(&path, &error))? {
+        let Entry::Segment(segment) = entry else { continue };
+        match look_at(LogId::Ledger, &segment, None, |_| true)? {
+            Found::Closed(segment) => segments.push(*segment),
+            Found::Measured(measured) => segments.push(measured.segment),
+            Found::Unused | Found::Empty(_) => {}
+        }
+    }
+    let (chores, _) = channel();
+    let index = SegmentIndex::new(LogId::Ledger, segments);
+    let log = SegmentedLog::new(index, LogId::Ledger, path, 0, u64::MAX, Maintenance::new(chores));
+    Ok(Ledger::new(log))
+}
+
+/// The parts whose name says where they come from, in order.
+fn named_parts(quarantine: &Path) -> Result<Vec<(PathBuf, LogId, Seq)>, OpenError> {
+    let ids: Vec<LogId> =
+        Lane::ALL.into_iter().map(LogId::Lane).chain([LogId::Dead, LogId::Ledger]).collect();
+    let entries = match fs::read_dir(quarantine) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.and_then(Iterator::collect::<io::Result<Vec<_>>>),
+    };
+    let mut parts = Vec::new();
+    for entry in entries.map_err(|error| OpenError::reading(quarantine, &error))? {
+        let name = entry.file_name();
+        let of = |id: &LogId| Some((*id, quarantine::number_in(name.to_str()?, id.name())?));
+        parts.extend(ids.iter().find_map(of).map(|(id, first)| (entry.path(), id, first)));
+    }
+    parts.sort_by(|one, other| one.0.cmp(&other.0));
+    Ok(parts)
+}
+
+fn restore_part(
+    dir: &Path,
+    part: &Path,
+    id: LogId,
+    first: Seq,
+    mut settled: Bitmap,
+) -> io::Result<RestoreOutcome> {
+    let Some(raw) = scan(id, first, part)? else { return Ok(RestoreOutcome::Nothing("it has no database")) };
+    if let Some(fault) = raw.fault() {
+        return Ok(RestoreOutcome::Unread(fault));
+    }
+    let Some(end) = end_of(id, part, first, &raw)? else {
+        return Ok(RestoreOutcome::Nothing("no chunk in it is whole"));
+    };
+    let target = id.dir(dir).join(name_of(first));
+    if target.exists() {
+        return Ok(in_place(part, &target));
+    }
+    settled.extend(&settled_file::read(part, id, first)?);
+    // What is missing was told when it was set aside.
+    for seq in raw.gaps(first..end).into_iter().flatten() {
+        settled.insert(seq);
+    }
+    let records = (first..end).filter(|seq| !settled.contains(*seq)).count() as u64;
+    if records == 0 {
+        return Ok(RestoreOutcome::Nothing("all of it is settled"));
+    }
+    if id != LogId::Ledger {
+        settled_file::write(part, id, &settled)?;
+    }
+    if !matches!(header::read(part, id.number())?, Header::Valid { first: named, .. } if named == first) {
+        header::write(part, id.number(), first, UNKNOWN_END)?;
+    }
+    make_dir(&id.dir(dir))?;
+    fs::rename(part, &target)?;
+    sync_dir(&id.dir(dir))?;
+    sync_dir(&dir.join("quarantine"))?;
+    Ok(RestoreOutcome::Restored { records })
+}
+
+/// How far a part goes, as its header or its chunks say; `None` if there is no whole chunk.
+fn end_of(id: LogId, part: &Path, first: Seq, raw: &RawFile) -> io::Result<Option<Seq>> {
+    let closing = match header::read(part, id.number())? {
+        Header::Valid { first: named, closing, .. } if named == first => closing,
+        _ => None,
+    };
+    Ok(raw.end().map(|end| closing.map_or(end, |closing| closing.end)))
+}
+
+/// Why a part stays whose segment is there.
+fn in_place(part: &Path, target: &Path) -> RestoreOutcome {
+    let inode = |dir: &Path| fs::metadata(dir.join("db")).map(|meta| (meta.dev(), meta.ino()));
+    match (inode(part), inode(target)) {
+        (Ok(one), Ok(other)) if one == other => RestoreOutcome::Nothing("its segment is in its place"),
+        (Ok(_), Ok(_)) => RestoreOutcome::Nothing("another copy of its segment is in its place"),
+        (Err(error), _) | (_, Err(error)) => RestoreOutcome::Unread(error.to_string()),
+    }
+}
