@@ -12,9 +12,11 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
+
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 /// How long a file may take. Source: a local file takes microseconds, one on a mount that is well milliseconds.
 pub const READ_WITHIN: Duration = Duration::from_secs(5);
@@ -111,11 +113,47 @@ pub fn read_within(path: &Path, limit: Duration) -> io::Result<Vec<u8>> {
         // Whoever waited may have given up.
         let _ = done.send(read(&path));
     })?;
-    waited.recv_timeout(limit).unwrap_or_else(|_| {
-        let limit = humantime::format_duration(limit);
-        let text = format!("not read within {limit}: a mount that hangs, or a pipe that nobody writes to?");
-        Err(io::Error::new(ErrorKind::TimedOut, text))
-    })
+    waited.recv_timeout(limit).unwrap_or_else(|_| Err(not_read_within(limit)))
+}
+
+/// Reads files for one who asks again and again: while a read hangs, no other thread is begun for the same file.
+#[derive(Debug, Default)]
+pub struct FileReader {
+    under_way: Option<(PathBuf, oneshot::Receiver<io::Result<Vec<u8>>>)>,
+}
+
+impl FileReader {
+    /// As [`read_within`], and holds up no thread of the runtime, also not its end.
+    ///
+    /// # Errors
+    /// As [`read_within`]; at once while an earlier read of the same file hangs.
+    pub async fn read(&mut self, path: &Path, limit: Duration) -> io::Result<Vec<u8>> {
+        if let Some((earlier, reading)) = &mut self.under_way
+            && earlier == path
+            && matches!(reading.try_recv(), Err(TryRecvError::Empty))
+        {
+            return Err(not_read_within(limit));
+        }
+        // What an earlier read found may be old by now.
+        let (done, reading) = oneshot::channel();
+        let thread_path = path.to_owned();
+        std::thread::Builder::new().name("file".to_owned()).spawn(move || {
+            // Whoever waited may have given up.
+            let _ = done.send(read(&thread_path));
+        })?;
+        let (_, reading) = self.under_way.insert((path.to_owned(), reading));
+        let Ok(read) = tokio::time::timeout(limit, reading).await else {
+            return Err(not_read_within(limit));
+        };
+        self.under_way = None;
+        read.unwrap_or_else(|_| Err(io::Error::other("the thread that read it has ended")))
+    }
+}
+
+fn not_read_within(limit: Duration) -> io::Error {
+    let limit = humantime::format_duration(limit);
+    let text = format!("not read within {limit}: a mount that hangs, or a pipe that nobody writes to?");
+    io::Error::new(ErrorKind::TimedOut, text)
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -148,5 +186,30 @@ mod tests {
         assert_eq!(whole.unwrap(), b"text");
         assert_eq!(hanging.unwrap_err().kind(), ErrorKind::TimedOut);
         assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn while_a_read_hangs_no_other_is_begun_and_the_file_is_read_once_it_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pipe, limit) = (dir.path().join("pipe"), Duration::from_millis(1));
+        mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+        let mut reader = FileReader::default();
+
+        let first = reader.read(&pipe, limit).await;
+        // It would wait an hour if it began a read of its own.
+        let second = reader.read(&pipe, Duration::from_secs(3600)).await;
+        std::fs::write(&pipe, "late").unwrap();
+        std::fs::remove_file(&pipe).unwrap();
+        std::fs::write(&pipe, "text").unwrap();
+        let third = loop {
+            match reader.read(&pipe, Duration::from_secs(60)).await {
+                Err(error) if error.kind() == ErrorKind::TimedOut => tokio::task::yield_now().await,
+                result => break result,
+            }
+        };
+
+        assert_eq!(first.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(second.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(third.unwrap(), b"text");
     }
 }

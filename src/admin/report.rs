@@ -49,6 +49,8 @@ pub struct Report {
     pub client_id: Option<String>,
     /// API's host.
     pub api_host: String,
+    /// The proxy on the way to it and what names it, password masked.
+    pub proxy: Option<String>,
     /// Events accepted a second over the last minute, repeats aside.
     pub accepted_per_second: f64,
     /// Events delivered a second over the last minute.

@@ -114,6 +114,7 @@ fn add_identity(report: &mut Report, overview: &Overview) {
     let upstream = &overview.identity.upstream;
     let login = upstream.login().borrow().clone();
     report.api_host = upstream.host();
+    report.proxy = upstream.proxy();
     report.clock_skew_seconds = upstream.clock_skew_seconds();
     report.token_expiry_seconds = login.expires_at_ms.map(|at| seconds_from(report.now_ms, at));
     report.login_fault = login.fault;

@@ -12,13 +12,18 @@ use super::{Exit, async_runtime, say};
 /// Validates; says what was checked.
 ///
 /// # Errors
-/// Why there is no configuration.
-pub fn check(path: Option<&Path>) -> Result<String, ConfigError> {
+/// Why there is no configuration, or why the daemon would not start with it.
+pub fn check(path: Option<&Path>) -> anyhow::Result<String> {
     let loaded = config::load(path)?;
-    Ok(match loaded.file {
+    let mut text = String::new();
+    for warning in daemon::check(&loaded.config)? {
+        let _ = writeln!(text, "warning: {}", visible(&warning));
+    }
+    text.push_str(&match loaded.file {
         Some(file) => format!("{} is valid\n", file.display()),
         None => "the environment is valid; no configuration file was found\n".to_owned(),
-    })
+    });
+    Ok(text)
 }
 
 /// Every key with its effective value, secrets masked, and where it came from.

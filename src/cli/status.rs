@@ -103,6 +103,7 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
         Some(seconds) => format!("{} until nothing is queued", span(seconds)),
         None => "the backlog is not shrinking".to_owned(),
     };
+    let proxy = report.proxy.as_ref().map_or(String::new(), |proxy| format!(", through {proxy}"));
     let full = report.time_to_full_seconds.map_or(String::new(), |left| format!("; full in {}", span(left)));
     let skew = report.clock_skew_seconds.map(|seconds| match seconds {
         0 => "matches the API's".to_owned(),
@@ -146,7 +147,7 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
         ),
         ("dead letters", report.dead_letters.to_string()),
         ("organisation", known(organisation)),
-        ("api", format!("{} ({})", report.api_host, report.region)),
+        ("api", format!("{} ({}){proxy}", report.api_host, report.region)),
         ("token", token),
         ("clock", known(skew)),
         (

@@ -69,7 +69,7 @@ pub(super) fn base_url(text: &str) -> Option<String> {
 }
 
 /// Whether `text` is a URL of a proxy.
-pub(super) fn is_proxy(text: &str) -> bool {
+pub(crate) fn is_proxy(text: &str) -> bool {
     text.parse::<hyper::Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https")) && has_host(&uri) && has_good_port(&uri)
     })

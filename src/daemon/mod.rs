@@ -25,4 +25,4 @@ pub use handle::{Daemon, Reloads, Totals};
 pub use owner::owner;
 pub use process::harden;
 pub use reload::{Load, SetLevel};
-pub use start::{Start, check_online};
+pub use start::{Start, check, check_online};

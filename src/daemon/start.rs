@@ -272,6 +272,15 @@ async fn open_pacer(config: &Config, clock: &Clock) -> Result<relay::Pacer, Star
     opening.await.map_err(|error| OpenError::Storage(error.to_string()).into())
 }
 
+/// Tries what the daemon makes of the configuration before it opens anything: addresses, proxy, certificates. Blocks.
+/// What it would pass over with a warning.
+///
+/// # Errors
+/// If it would not start.
+pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
+    Ok(upstream::Client::prepare(&config.upstream)?.warnings().to_vec())
+}
+
 /// Looks at everything between us and the API, and changes nothing.
 ///
 /// # Errors

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use super::fault::ClientError;
 use super::gate::{Permit, SendGate};
-use super::http::{BodyEnd, HttpClient, Raw, Unsent, address};
+use super::http::{BodyEnd, Connections, HttpClient, Raw, Unsent, address};
+use super::proxy::Proxies;
 use super::response::{self, Body};
 use super::scrub::scrub;
 use super::secret::Token;
@@ -60,17 +61,30 @@ struct Target {
     http: Arc<HttpClient>,
     api_url: String,
     host: String,
+    proxies: Proxies,
+    /// Certificates that cannot be used.
+    skipped: Vec<String>,
 }
 
 impl Target {
     fn new(settings: &config::UpstreamConfig) -> Result<Self, ClientError> {
         let api = address(&settings.endpoints.api_url, "upstream.api_url")?;
         let login = address(&settings.endpoints.login_url, "upstream.login_url")?;
+        let Connections { http, proxies, skipped } =
+            Connections::new(settings, api.is_plain && login.is_plain)?;
         Ok(Self {
-            http: Arc::new(HttpClient::new(settings, api.is_plain && login.is_plain)?),
+            http: Arc::new(http),
             api_url: settings.endpoints.api_url.trim_end_matches('/').to_owned(),
             host: api.shown,
+            proxies,
+            skipped,
         })
+    }
+
+    fn tell_skipped(&self) {
+        for certificate in &self.skipped {
+            tracing::warn!(certificate, "a CA certificate cannot be used and is skipped");
+        }
     }
 }
 
@@ -86,6 +100,13 @@ impl fmt::Debug for Prepared {
     }
 }
 
+impl Prepared {
+    /// What is passed over: certificates that cannot be used.
+    pub fn warnings(&self) -> &[String] {
+        &self.target.skipped
+    }
+}
+
 impl Client {
     /// Sets up connections; sends nothing yet.
     ///
@@ -94,8 +115,10 @@ impl Client {
     /// [`Client::login`] and in verdicts.
     pub fn new(settings: &config::UpstreamConfig, clock: Clock) -> Result<Self, ClientError> {
         let tokens = TokenCache::new(&settings.endpoints, settings.credentials.clone(), clock.clone());
+        let target = Target::new(settings)?;
+        target.tell_skipped();
         Ok(Self(Arc::new(ClientState {
-            target: RwLock::new(Arc::new(Target::new(settings)?)),
+            target: RwLock::new(Arc::new(target)),
             tokens: Arc::new(tokens),
             clock,
             skew: ClockSkew::default(),
@@ -114,6 +137,7 @@ impl Client {
     /// credentials or the secret in its file have changed, or if the last login failed; says how that went.
     pub async fn configure(&self, prepared: Prepared) -> Option<LoginStatus> {
         let Prepared { target, settings } = prepared;
+        target.tell_skipped();
         *self.0.target.write() = Arc::new(target);
         let is_news = self.0.tokens.configure(&settings.endpoints, settings.credentials).await;
         if !is_news {
@@ -150,6 +174,16 @@ impl Client {
         self.target().host.clone()
     }
 
+    /// The proxy on the way to the API and what names it, password masked.
+    pub fn proxy(&self) -> Option<String> {
+        self.target().proxies.api.as_ref().map(ToString::to_string)
+    }
+
+    /// The proxies on the way to each host.
+    pub(super) fn proxies(&self) -> Proxies {
+        self.target().proxies.clone()
+    }
+
     /// How far our wall clock is ahead of the server's by its last `Date`, to the second; `None`
     /// before the first answer.
     pub fn clock_skew_seconds(&self) -> Option<i64> {
@@ -169,7 +203,6 @@ impl Client {
             Ok(raw) => raw,
             Err(unsent) => return TokenOwner::Unknown(unsent.words),
         };
-        self.note_date(&raw, self.0.clock.unix_ms());
         if raw.status == 401 {
             // While nothing is sent nobody else would find out, and a new one would not be read.
             tokens.refused(&token);
@@ -178,6 +211,7 @@ impl Client {
         let field = |name: &str| body["organization"][name].as_str().map(str::to_owned);
         match field("id") {
             Some(id) => {
+                self.note_date(&raw, self.0.clock.unix_ms());
                 TokenOwner::Known { name: field("name").unwrap_or_default(), id, epoch: token.epoch() }
             }
             None => TokenOwner::Unknown(format!("status {}, which names no organisation", raw.status)),
@@ -188,11 +222,21 @@ impl Client {
         self.0.target.read().clone()
     }
 
+    /// The date of an answer that is the API's: a proxy's clock may be anything.
     fn note_date(&self, raw: &Raw, now_ms: i64) {
         if let Some(date_ms) = response::date_ms(&raw.headers) {
             self.0.clock.confirm(date_ms);
             self.0.skew.note(now_ms.saturating_sub(date_ms));
         }
+    }
+
+    /// As `post`, once the pace allows it. Meanwhile the account may have turned out to be another's.
+    async fn post_later(&self, target: &Target, request: &Outbound, token: &Token) -> Answer {
+        self.0.tokens.limiter().acquire().await;
+        if !self.gate().is_open_for(token.epoch()) {
+            return unsent(ACCOUNT_CHANGED);
+        }
+        self.post(target, request, token).await
     }
 
     async fn post(&self, target: &Target, request: &Outbound, token: &Token) -> Answer {
@@ -201,13 +245,17 @@ impl Client {
         let now_ms = self.0.clock.unix_ms();
         let mut answer = match sent {
             Ok(raw) => {
-                self.note_date(&raw, now_ms);
                 let body = match &raw.end {
                     BodyEnd::Whole => Body::Whole(&raw.body),
                     BodyEnd::TooLong => Body::TooLong,
                     BodyEnd::Broken(words) => Body::Broken(words),
+                    BodyEnd::Undecodable(words) => Body::Undecodable(words),
                 };
-                response::answer(raw.status, &raw.headers, body, now_ms)
+                let answer = response::answer(raw.status, &raw.headers, body, now_ms);
+                if answer.by_api || matches!(answer.verdict, Verdict::Taken { .. }) {
+                    self.note_date(&raw, now_ms);
+                }
+                answer
             }
             Err(Unsent { words, maybe_taken }) => {
                 Answer::without_response(Verdict::Unavailable { reason: words, maybe_taken })
@@ -240,10 +288,12 @@ impl Upstream for Client {
             Permit::Withheld => return unsent("whose token this is, is not known yet"),
         }
         // The relay counted a start that is over if a login took its time.
-        if self.0.clock.mono().since(started) > START_HOLDS {
-            tokens.limiter().acquire().await;
-        }
-        let answer = self.post(&target, &request, &token).await;
+        let is_late = self.0.clock.mono().since(started) > START_HOLDS;
+        let answer = if is_late {
+            self.post_later(&target, &request, &token).await
+        } else {
+            self.post(&target, &request, &token).await
+        };
         let Verdict::Unauthorized { reason } = &answer.verdict else {
             if answer.status.is_some() {
                 tokens.taken(&token);
@@ -260,8 +310,7 @@ impl Upstream for Client {
             Ok(_) => return answer,
             Err(fault) => return fault.answer(),
         };
-        tokens.limiter().acquire().await;
-        let answer = self.post(&target, &request, &fresh).await;
+        let answer = self.post_later(&target, &request, &fresh).await;
         if answer.status.is_some() && !matches!(answer.verdict, Verdict::Unauthorized { .. }) {
             tokens.taken(&fresh);
         }

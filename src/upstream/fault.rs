@@ -20,6 +20,14 @@ pub enum ClientError {
     /// The proxy's URL is not one. It is not shown: it may hold a password.
     #[error("upstream.proxy is not a proxy's URL; write http://host:port")]
     Proxy,
+    /// The environment's proxy is not one. It is not shown: it may hold a password.
+    #[error(
+        "{variable} in the environment is not an http or https proxy's URL; write http://host:port, or unset it"
+    )]
+    EnvironmentProxy {
+        /// The variable that holds it.
+        variable: &'static str,
+    },
     /// The file with extra roots can't be read.
     #[error("upstream.ca_file {} can't be read", path.display())]
     CaFileRead {
@@ -29,13 +37,23 @@ pub enum ClientError {
         source: std::io::Error,
     },
     /// The file with extra roots holds no certificate.
-    #[error("upstream.ca_file {} holds no certificate in PEM", path.display())]
+    #[error("upstream.ca_file {} holds no certificate in PEM{hint}", path.display())]
     CaFileFormat {
         /// The file.
         path: PathBuf,
+        /// What it probably is; may be empty.
+        hint: &'static str,
     },
-    /// TLS can't be set up: most likely the system has no roots.
-    #[error("TLS can't be set up; install the system's CA certificates or set upstream.ca_file")]
+    /// The file with extra roots holds no certificate that can be used.
+    #[error("upstream.ca_file {}: {found}, and there is no other in it", path.display())]
+    CaFileUnusable {
+        /// The file.
+        path: PathBuf,
+        /// The first certificate in it: position and reason.
+        found: String,
+    },
+    /// TLS can't be set up: the system has no roots.
+    #[error("the system has no CA certificates; install them (ca-certificates), or set upstream.ca_file")]
     Tls,
 }
 
@@ -44,10 +62,16 @@ pub(super) const PROXY_LOGIN: &str = "the proxy answers 407; check its user and 
 
 /// What a proxy's refusal of a tunnel becomes. The HTTP client tells it by a type that is not public, so
 /// by its whole text, which names no host. Source: hyper-util 0.1, `connect/proxy/tunnel.rs`.
-const TUNNEL_REFUSALS: [(&str, &str); 2] = [
+const TUNNEL_REFUSALS: [(&str, &str); 4] = [
     ("tunnel error: proxy authorization required", PROXY_LOGIN),
     ("tunnel error: unsuccessful", "the proxy refuses the connection"),
+    ("tunnel error: unexpected end of file", "the proxy closed the connection without an answer"),
+    ("tunnel error: proxy response headers too long", "the proxy's answer is not valid HTTP"),
 ];
+
+/// An HTTP/2 connection that leads nowhere. The type is not public; the text is, and names nothing.
+/// Source: hyper 1, `proto/h2/ping.rs`.
+const PING_UNANSWERED: &str = "keep-alive timed out";
 
 /// What the HTTP client knows of an error by itself.
 #[derive(Clone, Copy, Debug)]
@@ -70,14 +94,20 @@ pub(super) fn words(
     if traits.dns {
         return "name lookup failed".to_owned();
     }
-    if let Some(tls) = find(error, &|error| error.downcast_ref::<rustls::Error>().map(ToString::to_string)) {
+    if let Some(tls) = find(error, &|error| error.downcast_ref::<rustls::Error>().map(tls_words)) {
         return format!("TLS: {tls}");
     }
     if let Some(refusal) = find(error, &tunnel_refusal) {
         return refusal.to_owned();
     }
+    if find(error, &|error| (error.to_string() == PING_UNANSWERED).then_some(())).is_some() {
+        return "the connection leads nowhere: HTTP/2 pings stay unanswered".to_owned();
+    }
     if traits.timeout {
         return timeout_words(traits.connect, connect_timeout, request_timeout);
+    }
+    if let Some(words) = find(error, &|error| error.downcast_ref::<hyper::Error>().and_then(http_words)) {
+        return words.to_owned();
     }
     let kind = find(error, &|error| error.downcast_ref::<io::Error>().map(io::Error::kind));
     let told = kind.and_then(|kind| io_words(kind, connect_timeout));
@@ -85,6 +115,36 @@ pub(super) fn words(
         Some(words) => words,
         None if traits.connect => "connection failed".to_owned(),
         None => "connection lost".to_owned(),
+    }
+}
+
+/// rustls' own words, and plainer ones for what somebody gets wrong who sets a host up.
+fn tls_words(error: &rustls::Error) -> String {
+    use rustls::{CertificateError, Error, InvalidMessage};
+    match error {
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "the other side does not speak TLS; is it an http port or a proxy's?".to_owned()
+        }
+        Error::InvalidCertificate(CertificateError::Other(other)) if is_ca_as_server(other) => {
+            "the server's certificate is a CA's own (CA:TRUE), which no server may use; give it one that the CA signed"
+                .to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+fn is_ca_as_server(other: &rustls::OtherError) -> bool {
+    // The type is webpki's, which is not a dependency of ours.
+    format!("{other:?}").contains("CaUsedAsEndEntity")
+}
+
+fn http_words(error: &hyper::Error) -> Option<&'static str> {
+    match error {
+        error if error.is_parse_version_h2() => Some("the answer is HTTP/2, and HTTP/1.1 was agreed upon"),
+        error if error.is_parse_too_large() => Some("the answer is not valid HTTP: its head is too large"),
+        error if error.is_parse() => Some("the answer is not valid HTTP"),
+        error if error.is_incomplete_message() => Some("connection closed early"),
+        _ => None,
     }
 }
 

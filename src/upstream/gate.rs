@@ -127,6 +127,12 @@ impl SendGate {
         }
     }
 
+    /// Whether tokens of the account of `epoch` may send now.
+    pub(super) fn is_open_for(&self, epoch: u64) -> bool {
+        let account = self.account();
+        account.epoch == epoch && account.standing.may_send()
+    }
+
     /// Whether tokens of the account of `epoch` may send, as soon as that is known.
     pub(super) async fn permit(&self, epoch: u64) -> Permit {
         let mut account = self.0.subscribe();

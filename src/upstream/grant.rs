@@ -7,11 +7,16 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::fault;
-use super::response;
+use super::response::date_ms;
+use super::retry_after::retry_after;
 use super::types::{Answer, Verdict};
 
 /// Life of a token that comes without `expires_in`: the shortest that the vendor grants.
 const LIFE_DEFAULT: Duration = Duration::from_secs(5 * 60);
+
+/// A token that is said to live shorter is used this long, or until it is refused: else nearly each request would be
+/// preceded by a login.
+const LIFE_MIN: Duration = Duration::from_secs(10);
 
 /// The longest life that the vendor grants.
 const LIFE_MAX: Duration = Duration::from_secs(48 * 60 * 60);
@@ -124,7 +129,7 @@ pub(super) fn grant(
     let unavailable = |reason: String| LoginFault {
         kind: LoginFaultKind::Unavailable,
         reason,
-        retry_after: response::retry_after(headers, now_ms),
+        retry_after: retry_after(headers, date_ms(headers), now_ms),
     };
     match status {
         200..=299 => granted(&body),
@@ -156,8 +161,20 @@ fn granted(body: &Value) -> Result<Grant, LoginFault> {
         let reason = "login host's answer holds no token; a proxy's page?";
         return Err(LoginFault::new(LoginFaultKind::Unavailable, reason));
     }
-    let life = body.get("expires_in").and_then(Value::as_u64).map_or(LIFE_DEFAULT, Duration::from_secs);
-    Ok(Grant { token: SecretString::from(token.to_owned()), life: Some(life.min(LIFE_MAX)) })
+    let life = body.get("expires_in").map_or(LIFE_DEFAULT, life);
+    Ok(Grant { token: SecretString::from(token.to_owned()), life: Some(life) })
+}
+
+/// Some write the number as a text. Zero, or what is no number, says nothing: hosts send it that hand out a cached
+/// token in its last second, or that mean "without an end".
+fn life(expires_in: &Value) -> Duration {
+    let seconds = expires_in.as_f64().or_else(|| expires_in.as_str()?.trim().parse().ok());
+    match seconds.map(Duration::try_from_secs_f64) {
+        Some(Ok(life)) if life >= LIFE_MIN => life.min(LIFE_MAX),
+        Some(Ok(life)) if life >= Duration::from_secs(1) => LIFE_MIN,
+        Some(Err(_)) if seconds.is_some_and(|seconds| seconds > 0.0) => LIFE_MAX,
+        _ => LIFE_DEFAULT,
+    }
 }
 
 fn says_rate_limit(body: &Value) -> bool {

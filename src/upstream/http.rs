@@ -1,20 +1,36 @@
-//! Makes the requests. The only file that names reqwest.
+//! Makes the requests. The only file of the upstream that names reqwest.
+//!
+//! Invariants
+//! - A request that timed out leaves the pool behind: its connection, and those beside it, may lead nowhere. A tunnel
+//!   or balancer that is dead behind goes on acknowledging.
+//! - A body is read to `response::BODY_LIMIT` at most, compressed or not.
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use parking_lot::RwLock;
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::decode::{DecodeError, decoded};
 use super::fault::{self, ClientError, Traits};
+use super::proxy::Proxies;
 use super::response;
+use super::roots::Tls;
 use crate::config;
 
 /// Below the 60 s after which common load balancers drop a quiet connection, so that they rarely do
 /// so while a request is on its way.
 const IDLE_MAX: Duration = Duration::from_secs(50);
+
+/// Pings of an HTTP/2 connection within the time that a request may take: one that leads nowhere is found before
+/// a second request is lost on it.
+const PINGS_A_REQUEST: u32 = 3;
+
+/// Headers of an answer that are read at most: gateways add many.
+const HEADERS_MAX: usize = 256;
 
 /// A response as it was read.
 pub(super) struct Raw {
@@ -29,6 +45,8 @@ pub(super) enum BodyEnd {
     Whole,
     TooLong,
     Broken(String),
+    /// It came whole and cannot be decoded.
+    Undecodable(String),
 }
 
 /// Why there is no response.
@@ -40,41 +58,83 @@ pub(super) struct Unsent {
 
 /// Connections to the API and the login host.
 pub(super) struct HttpClient {
-    http: reqwest::Client,
+    pool: RwLock<Arc<reqwest::Client>>,
+    settings: PoolSettings,
+}
+
+/// What a pool of connections is made of.
+struct PoolSettings {
+    tls: rustls::ClientConfig,
+    proxy: PoolProxy,
     connect_timeout: Duration,
     request_timeout: Duration,
 }
 
-impl HttpClient {
-    pub(super) fn new(settings: &config::UpstreamConfig, plain: bool) -> Result<Self, ClientError> {
-        // Fails only if there is one already, and then that one serves.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
+enum PoolProxy {
+    /// Also not the environment's.
+    None,
+    Environment,
+    Configured(Box<reqwest::Proxy>),
+}
+
+impl PoolSettings {
+    fn pool(&self) -> Result<Arc<reqwest::Client>, ClientError> {
+        let ping = self.request_timeout / PINGS_A_REQUEST;
+        let builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .connect_timeout(settings.connect_timeout)
-            .timeout(settings.request_timeout)
+            .connect_timeout(self.connect_timeout)
+            .timeout(self.request_timeout)
             .pool_idle_timeout(IDLE_MAX)
+            .tcp_user_timeout(self.request_timeout)
+            .http2_keep_alive_interval(ping)
+            .http2_keep_alive_timeout(ping)
+            .http2_keep_alive_while_idle(true)
+            .http1_max_headers(HEADERS_MAX)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true)
+            .tls_backend_preconfigured(self.tls.clone())
             .user_agent(concat!("trunkline/", env!("CARGO_PKG_VERSION")));
-        builder = match &settings.proxy {
-            Some(url) => builder.proxy(reqwest::Proxy::all(url).map_err(|_| ClientError::Proxy)?),
-            // A sandbox on this host is never behind the environment's proxy.
-            None if plain => builder.no_proxy(),
-            None => builder,
+        let builder = match &self.proxy {
+            PoolProxy::None => builder.no_proxy(),
+            PoolProxy::Environment => builder,
+            PoolProxy::Configured(proxy) => builder.proxy(reqwest::Proxy::clone(proxy)),
         };
-        builder = match &settings.ca_file {
-            Some(path) => builder.tls_certs_merge(roots(path)?),
-            // Without TLS no roots are needed: a sandbox runs in a bare container, too.
-            None if plain => builder.tls_certs_only([]),
-            None => builder,
-        };
-        Ok(Self {
-            http: builder.build().map_err(|_| ClientError::Tls)?,
+        builder.build().map(Arc::new).map_err(|_| ClientError::Tls)
+    }
+}
+
+/// A client, and what an operator should know of the settings that it was made of.
+pub(super) struct Connections {
+    pub(super) http: HttpClient,
+    pub(super) proxies: Proxies,
+    /// Certificates that cannot be used.
+    pub(super) skipped: Vec<String>,
+}
+
+impl Connections {
+    /// Reads the roots; blocks. `is_plain`: both hosts are http on loopback.
+    pub(super) fn new(settings: &config::UpstreamConfig, is_plain: bool) -> Result<Self, ClientError> {
+        let proxies = Proxies::new(settings, is_plain, |name| std::env::var(name).ok())?;
+        let tls = Tls::new(settings.ca_file.as_deref(), is_plain)?;
+        let settings = PoolSettings {
+            tls: tls.config,
+            proxy: match &settings.proxy {
+                Some(url) => {
+                    PoolProxy::Configured(Box::new(reqwest::Proxy::all(url).map_err(|_| ClientError::Proxy)?))
+                }
+                None if is_plain => PoolProxy::None,
+                None => PoolProxy::Environment,
+            },
             connect_timeout: settings.connect_timeout,
             request_timeout: settings.request_timeout,
-        })
+        };
+        let pool = RwLock::new(settings.pool()?);
+        Ok(Self { http: HttpClient { pool, settings }, proxies, skipped: tls.skipped })
     }
+}
 
+impl HttpClient {
     /// Asks the login host for a token. The error is fit for log and status.
     pub(super) async fn request_token(
         &self,
@@ -82,40 +142,40 @@ impl HttpClient {
         client_id: &str,
         secret: &SecretString,
     ) -> Result<Raw, String> {
-        let request = self
-            .http
-            .post(url)
-            .header(ACCEPT, "application/json")
-            .basic_auth(client_id, Some(secret.expose_secret()))
-            .form(&[("grant_type", "client_credentials")]);
+        let request = |pool: &reqwest::Client| {
+            let form = [("grant_type", "client_credentials")];
+            pool.post(url).basic_auth(client_id, Some(secret.expose_secret())).form(&form)
+        };
         let raw = self.exchange(request).await.map_err(|unsent| unsent.words)?;
         match raw.end {
             BodyEnd::Broken(words) => Err(words),
+            BodyEnd::Undecodable(words) => Err(format!("its answer cannot be read: {words}")),
             BodyEnd::Whole | BodyEnd::TooLong => Ok(raw),
         }
     }
 
     pub(super) async fn post_events(&self, url: &str, body: Bytes, token: &str) -> Result<Raw, Unsent> {
-        let request = self
-            .http
-            .post(url)
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json")
-            .header(AUTHORIZATION, bearer(token)?)
-            .body(body);
+        let bearer = bearer(token)?;
+        let request = |pool: &reqwest::Client| {
+            pool.post(url).header(CONTENT_TYPE, "application/json").header(AUTHORIZATION, bearer).body(body)
+        };
         self.exchange(request).await
     }
 
     pub(super) async fn get(&self, url: &str, token: &str) -> Result<Raw, Unsent> {
-        let request =
-            self.http.get(url).header(ACCEPT, "application/json").header(AUTHORIZATION, bearer(token)?);
-        self.exchange(request).await
+        let bearer = bearer(token)?;
+        self.exchange(|pool| pool.get(url).header(AUTHORIZATION, bearer)).await
     }
 
-    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Raw, Unsent> {
-        let mut response = request.send().await.map_err(|error| Unsent {
-            words: self.words(&error),
-            maybe_taken: !(error.is_connect() || error.is_builder()),
+    async fn exchange(
+        &self,
+        request: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder,
+    ) -> Result<Raw, Unsent> {
+        let pool = self.pool.read().clone();
+        let request = request(&pool).header(ACCEPT, "application/json").header(ACCEPT_ENCODING, "identity");
+        let mut response = request.send().await.map_err(|error| {
+            self.leave_after(&error, &pool);
+            Unsent { words: self.words(&error), maybe_taken: !(error.is_connect() || error.is_builder()) }
         })?;
         let mut body = Vec::new();
         let end = loop {
@@ -123,16 +183,48 @@ impl HttpClient {
                 Ok(None) => break BodyEnd::Whole,
                 Ok(Some(chunk)) if body.len() + chunk.len() > response::BODY_LIMIT => break BodyEnd::TooLong,
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Err(error) => break BodyEnd::Broken(self.words(&error)),
+                Err(error) => {
+                    self.leave_after(&error, &pool);
+                    break BodyEnd::Broken(self.words(&error));
+                }
             }
         };
-        let headers = std::mem::take(response.headers_mut());
-        Ok(Raw { status: response.status().as_u16(), headers, body, end })
+        let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
+        Ok(Raw::new(status, headers, body, end))
+    }
+
+    /// New requests take new connections if this one timed out; those under way keep theirs.
+    fn leave_after(&self, error: &reqwest::Error, pool: &Arc<reqwest::Client>) {
+        if !error.is_timeout() || error.is_connect() {
+            return;
+        }
+        let mut current = self.pool.write();
+        // Others that timed out on it may have left it before.
+        if Arc::ptr_eq(&current, pool)
+            && let Ok(fresh) = self.settings.pool()
+        {
+            *current = fresh;
+        }
     }
 
     fn words(&self, error: &reqwest::Error) -> String {
         let traits = Traits { timeout: error.is_timeout(), connect: error.is_connect(), dns: error.is_dns() };
-        fault::words(error, traits, self.connect_timeout, self.request_timeout)
+        fault::words(error, traits, self.settings.connect_timeout, self.settings.request_timeout)
+    }
+}
+
+impl Raw {
+    fn new(status: u16, headers: HeaderMap, body: Vec<u8>, end: BodyEnd) -> Self {
+        if !matches!(end, BodyEnd::Whole) {
+            return Self { status, headers, body, end };
+        }
+        match decoded(&headers, body, response::BODY_LIMIT) {
+            Ok(body) => Self { status, headers, body, end },
+            Err(DecodeError::TooLong) => Self { status, headers, body: Vec::new(), end: BodyEnd::TooLong },
+            Err(DecodeError::Undecodable(words)) => {
+                Self { status, headers, body: Vec::new(), end: BodyEnd::Undecodable(words) }
+            }
+        }
     }
 }
 
@@ -171,11 +263,4 @@ pub(super) fn address(url: &str, key: &'static str) -> Result<Address, ClientErr
     }
     let shown = parsed.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     Ok(Address { is_plain, shown })
-}
-
-fn roots(path: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
-    let pem =
-        std::fs::read(path).map_err(|source| ClientError::CaFileRead { path: path.to_owned(), source })?;
-    let roots = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
-    if roots.is_empty() { Err(ClientError::CaFileFormat { path: path.to_owned() }) } else { Ok(roots) }
 }

@@ -9,6 +9,7 @@
 //! Not here: what a verdict does to events and lanes (`relay`), how often to ask (`relay`).
 
 mod client;
+mod decode;
 mod fault;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -17,7 +18,10 @@ mod grant;
 mod http;
 mod limiter;
 mod probe;
+mod proxy;
 mod response;
+mod retry_after;
+mod roots;
 mod scrub;
 mod secret;
 mod skew;

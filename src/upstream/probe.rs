@@ -3,9 +3,12 @@
 //! A request with zero events is answered 400 `zero.events.submitted` to who may send some, and 403 to who
 //! may not. That is how permissions are inferred; nothing is injected.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::client::{Client, TokenOwner};
+use super::http::host_and_port;
 use super::skew::SKEW_MAX_SECONDS;
 use super::types::{Outbound, Upstream, Verdict};
 use crate::config;
@@ -32,16 +35,17 @@ pub async fn probe(client: &Client, settings: &config::UpstreamConfig) -> Vec<Fi
         findings.push(Finding { name: name.to_owned(), result });
         is_good
     };
-    match &settings.proxy {
-        Some(_) => {
-            found("proxy", Ok("upstream.proxy is used; names are resolved there".to_owned()));
-        }
-        None => {
-            for url in [&settings.endpoints.login_url, &settings.endpoints.api_url] {
-                if !found("name", resolve(url).await) {
-                    return findings;
-                }
-            }
+    // The daemon's way: behind a proxy this host may know no names at all.
+    let proxies = client.proxies();
+    let hosts =
+        [(&settings.endpoints.login_url, &proxies.login), (&settings.endpoints.api_url, &proxies.api)];
+    for (url, proxy) in hosts {
+        let (name, result) = match proxy {
+            Some(proxy) => ("proxy", Ok(format!("{} by {proxy}; names are resolved there", host(url)))),
+            None => ("name", resolve(url, settings.connect_timeout).await),
+        };
+        if !found(name, result) {
+            return findings;
         }
     }
     let login = client.log_in().await;
@@ -68,9 +72,17 @@ pub async fn probe(client: &Client, settings: &config::UpstreamConfig) -> Vec<Fi
     findings
 }
 
-async fn resolve(url: &str) -> Result<String, String> {
-    let (host, port) = super::http::host_and_port(url).ok_or("no host in the address")?;
-    let looked_up = tokio::net::lookup_host((host.as_str(), port)).await;
+fn host(url: &str) -> String {
+    host_and_port(url).map_or_else(|| url.to_owned(), |(host, _)| host)
+}
+
+async fn resolve(url: &str, within: Duration) -> Result<String, String> {
+    let (host, port) = host_and_port(url).ok_or("no host in the address")?;
+    let looking = tokio::net::lookup_host((host.as_str(), port));
+    let Ok(looked_up) = tokio::time::timeout(within, looking).await else {
+        let within = humantime::format_duration(within);
+        return Err(format!("{host} is not resolved within {within}; look at the host's DNS"));
+    };
     match looked_up.map(|mut addresses| addresses.next()) {
         Ok(Some(address)) => Ok(format!("{host} is {}", address.ip())),
         Ok(None) => Err(format!("{host} has no address; look at the host's DNS")),

@@ -9,17 +9,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use hyper::HeaderMap;
 use serde_json::Value;
 
+use super::retry_after::retry_after;
 use super::types::{Answer, EventError, RateWindow, Verdict};
 
 /// Bytes of a response that are read at most. The API's longest answer names 100 events; 1 MiB is
 /// ten kilobytes for each.
 pub(super) const BODY_LIMIT: usize = 1024 * 1024;
-
-/// Longest wait that `Retry-After` can ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The API rounds `Retry-After` to whole seconds, so an obedient client may be up to this early.
-const RETRY_AFTER_SLACK: Duration = Duration::from_secs(1);
 
 /// Longest code or permission name that is passed on. The API's longest known code has 40 bytes.
 const NAME_MAX: usize = 100;
@@ -39,6 +34,8 @@ pub(super) enum Body<'a> {
     TooLong,
     /// The connection failed before its end; the words say how.
     Broken(&'a str),
+    /// It came whole and cannot be decoded; the words say why.
+    Undecodable(&'a str),
 }
 
 /// What this response means at the wall time `now_ms`.
@@ -46,32 +43,17 @@ pub(super) fn answer(status: u16, headers: &HeaderMap, body: Body<'_>, now_ms: i
     let correlation_id = text(headers, "inin-correlation-id").map(Arc::from);
     let error = match body {
         Body::Whole(bytes) => ApiErrorBody::parse(bytes),
-        Body::TooLong | Body::Broken(_) => ApiErrorBody::default(),
+        Body::TooLong | Body::Broken(_) | Body::Undecodable(_) => ApiErrorBody::default(),
     };
     let by_api = correlation_id.is_some() || error.is_apis();
     Answer {
         verdict: verdict(status, correlation_id.is_some(), error, body),
         status: Some(status),
         correlation_id,
-        retry_after: retry_after(headers, now_ms),
+        retry_after: retry_after(headers, date_ms(headers), now_ms),
         rate: rate_window(headers),
         by_api,
     }
-}
-
-/// `Retry-After` as a wait from now, or `None` if it is absent or says nothing.
-pub(super) fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
-    let value = text(headers, "retry-after")?.trim();
-    let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        value.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs)
-    } else {
-        let until = httpdate::parse_http_date(value).ok()?;
-        // The server's own date, where there is one: its clock and ours may differ.
-        let now = date_ms(headers).unwrap_or(now_ms);
-        let now = UNIX_EPOCH + Duration::from_millis(u64::try_from(now).unwrap_or(0));
-        until.duration_since(now).unwrap_or_default()
-    };
-    Some(wait.saturating_add(RETRY_AFTER_SLACK).min(RETRY_AFTER_MAX))
 }
 
 /// The response's `Date` in milliseconds since 1970.
@@ -90,10 +72,9 @@ pub(super) fn code_like(text: &str) -> Option<&str> {
 
 fn verdict(status: u16, correlated: bool, error: ApiErrorBody, body: Body<'_>) -> Verdict {
     // These statuses mean nothing without their body: a cut 400 may have been a network fault.
-    if let Body::Broken(words) = body
-        && matches!(status, 200..=299 | 400 | 422)
-    {
-        let reason = format!("{status}, its body broke off: {words}");
+    if let (200..=299 | 400 | 422, Body::Broken(words) | Body::Undecodable(words)) = (status, body) {
+        let how = if matches!(body, Body::Broken(_)) { "broke off" } else { "cannot be read" };
+        let reason = format!("{status}, its body {how}: {words}");
         return Verdict::Unavailable { reason, maybe_taken: status < 300 };
     }
     match status {

@@ -1,14 +1,16 @@
-//! The token, and secrets as they are read from files, on a blocking thread. What goes wrong is told with the
-//! path and one thing to do, never with what the file holds.
+//! The token, and secrets as they are read from files: within a deadline, and however often, by one thread at most
+//! that hangs. What goes wrong is told with the path and one thing to do, never with what the file holds.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::config::credential;
+use crate::files::{FileReader, READ_WITHIN};
+
 /// Bytes of a secret file that are read at most. Tokens of the login host have under 200.
-const SECRET_MAX: u64 = 64 * 1024;
+const SECRET_MAX: usize = 64 * 1024;
 
 /// A token to send with. Tells which one it was when the API refuses it.
 #[derive(Clone)]
@@ -42,14 +44,9 @@ impl Token {
 }
 
 /// The first secret that lies in one of `files`; a file that exists but can't be used ends the search.
-pub(super) async fn read_first(files: Vec<PathBuf>) -> Result<SecretString, String> {
-    let found = tokio::task::spawn_blocking(move || read_first_blocking(&files)).await;
-    found.unwrap_or_else(|_| Err("reading the secret was cut short".to_owned()))
-}
-
-fn read_first_blocking(files: &[PathBuf]) -> Result<SecretString, String> {
+pub(super) async fn read_first(reader: &mut FileReader, files: &[PathBuf]) -> Result<SecretString, String> {
     for path in files {
-        match read(path) {
+        match read(reader, path).await {
             Ok(secret) => return Ok(secret),
             Err(Unreadable::Missing) => {}
             Err(Unreadable::Other(words)) => return Err(words),
@@ -76,25 +73,27 @@ enum Unreadable {
     Other(String),
 }
 
-fn read(path: &Path) -> Result<SecretString, Unreadable> {
-    let shown = path.display();
-    let file = File::open(path).map_err(|error| describe(path, &error))?;
-    let mut text = String::new();
-    file.take(SECRET_MAX + 1).read_to_string(&mut text).map_err(|error| describe(path, &error))?;
-    let secret = SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned());
-    if text.len() as u64 > SECRET_MAX {
-        return Err(Unreadable::Other(format!("{shown} is over 64 KiB; it should hold the secret alone")));
+async fn read(reader: &mut FileReader, path: &Path) -> Result<SecretString, Unreadable> {
+    let bytes = reader.read(path, READ_WITHIN).await.map_err(|error| describe(path, &error))?;
+    secret(&bytes, is_systemds_copy(path))
+        .map_err(|words| Unreadable::Other(format!("{} {words}", path.display())))
+}
+
+/// What of the file's content is wrong is told as the end of a sentence that begins with its path.
+fn secret(bytes: &[u8], is_copy: bool) -> Result<SecretString, String> {
+    if bytes.len() > SECRET_MAX {
+        return Err("is over 64 KiB; it should hold the secret alone".to_owned());
     }
-    if text.trim().is_empty() {
-        let what_to_do = match is_systemds_copy(path) {
-            true => {
-                "the service was started without a secret; write it to /etc/trunkline/client_secret and restart"
-            }
-            false => "write the secret into it",
-        };
-        return Err(Unreadable::Other(format!("{shown} is empty; {what_to_do}")));
+    if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes {
+        return Err("is UTF-16; write the secret alone into it, as plain text".to_owned());
     }
-    Ok(secret)
+    let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8; it should hold the secret alone")?;
+    match credential(text) {
+        Err(stray) => Err(format!("holds {stray}, which no secret has; write the secret alone into it")),
+        Ok("") if is_copy => Err("is empty; the service was started without a secret; write it to /etc/trunkline/client_secret and restart".to_owned()),
+        Ok("") => Err("is empty; write the secret into it".to_owned()),
+        Ok(secret) => Ok(SecretString::from(secret.to_owned())),
+    }
 }
 
 fn describe(path: &Path, error: &io::Error) -> Unreadable {
@@ -105,9 +104,35 @@ fn describe(path: &Path, error: &io::Error) -> Unreadable {
             "{shown} may not be read by uid {}; change its owner or mode",
             nix::unistd::geteuid()
         )),
-        io::ErrorKind::InvalidData => {
-            Unreadable::Other(format!("{shown} is not UTF-8; it should hold the secret alone"))
-        }
+        io::ErrorKind::TimedOut => Unreadable::Other(format!("{shown} is {error}")),
         kind => Unreadable::Other(format!("{shown} can't be read ({kind}); check the path")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_at_the_ends_is_taken_off_and_what_no_secret_has_is_named() {
+        let good: [&[u8]; 5] =
+            [b"csecret", b"csecret\r\n", b"csecret \n", b"\xef\xbb\xbfcsecret\r\n", b"\n csecret\t"];
+        let bad: [(&[u8], &str); 7] = [
+            (b"csecret\0", "NUL"),
+            (b"c\0s\0e\0\n\0", "NUL"),
+            (b"\xff\xfec\0s\0", "UTF-16"),
+            (b"one\ntwo\n", "a line break"),
+            (b"s\xe9cret", "not UTF-8"),
+            ("sécret".as_bytes(), "not ASCII"),
+            (b" \r\n", "is empty"),
+        ];
+
+        for bytes in good {
+            assert_eq!(secret(bytes, false).unwrap().expose_secret(), "csecret");
+        }
+        for (bytes, kind) in bad {
+            let told = secret(bytes, false).unwrap_err();
+            assert!(told.contains(kind) && !told.contains("cret\0"), "{told}");
+        }
     }
 }

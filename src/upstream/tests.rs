@@ -203,42 +203,6 @@ fn an_answer_that_broke_off_or_has_no_end_delivers_nothing() {
 }
 
 #[test]
-fn retry_after_is_a_number_or_a_date_with_a_second_more_and_a_day_at_most() {
-    let day = 24 * 60 * 60;
-    let rows = [
-        ("7", Some(8)),
-        (" 7 ", Some(8)),
-        ("0", Some(1)),
-        ("86399", Some(day)),
-        ("86400", Some(day)),
-        ("99999999999999999999999", Some(day)),
-        ("Tue, 24 Nov 2026 12:00:30 GMT", Some(31)),
-        ("Tue, 24 Nov 2026 11:00:00 GMT", Some(1)),
-        ("Tue, 24 Nov 2099 12:00:00 GMT", Some(day)),
-        ("-3", None),
-        ("1.5", None),
-        ("soon", None),
-    ];
-
-    for (value, seconds) in rows {
-        let found = response::retry_after(&headers(&[("retry-after", value)]), NOW_MS);
-
-        assert_eq!(found, seconds.map(Duration::from_secs), "{value}");
-    }
-    assert_eq!(response::retry_after(&HeaderMap::new(), NOW_MS), None);
-}
-
-#[test]
-fn a_date_counts_from_the_servers_own_clock() {
-    let found = headers(&[
-        ("retry-after", "Tue, 24 Nov 2026 13:00:30 GMT"),
-        ("date", "Tue, 24 Nov 2026 13:00:00 GMT"),
-    ]);
-
-    assert_eq!(response::retry_after(&found, NOW_MS), Some(Duration::from_secs(31)));
-}
-
-#[test]
 fn the_rate_window_and_the_correlation_id_come_from_the_headers() {
     let mut found = headers(&[
         ("inin-ratelimit-count", "12"),
@@ -312,6 +276,13 @@ fn a_grant_has_its_token_and_a_bounded_life() {
     let rows = [
         (r#"{"access_token":"t","expires_in":86400}"#, 86_400),
         (r#"{"access_token":"t"}"#, 300),
+        (r#"{"access_token":"t","expires_in":0}"#, 300),
+        (r#"{"access_token":"t","expires_in":-1}"#, 300),
+        (r#"{"access_token":"t","expires_in":null}"#, 300),
+        (r#"{"access_token":"t","expires_in":"soon"}"#, 300),
+        (r#"{"access_token":"t","expires_in":"3600"}"#, 3600),
+        (r#"{"access_token":"t","expires_in":3600.0}"#, 3600),
+        (r#"{"access_token":"t","expires_in":1}"#, 10),
         (r#"{"access_token":"t","expires_in":9999999999}"#, 172_800),
     ];
 

@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("socket", &["clock"]),
     ("config", &["event", "files"]),
     ("queue", &["config", "event", "files", "metrics", "clock", "panic"]),
-    ("upstream", &["config", "event", "metrics", "clock"]),
+    ("upstream", &["config", "event", "files", "metrics", "clock"]),
     ("ingest", &["config", "event", "metrics", "clock", "queue", "socket"]),
     ("relay", &["config", "event", "metrics", "clock", "queue", "upstream", "shutdown"]),
     ("sandbox", &["event", "clock"]),

@@ -7,7 +7,10 @@ mod common;
 
 mod check_online;
 mod client;
-mod paths_and_renewal;
+mod connections;
+mod kit;
+mod network;
 mod proxy;
 mod tls;
+mod token;
 mod token_file;

@@ -432,3 +432,50 @@ fn a_plain_api_on_loopback_is_never_behind_the_environments_proxy() {
     eventually("it is delivered", || is_delivered(&sandbox, &id));
     assert_eq!((proxy.requests(), proxy.refused()), (0, 0));
 }
+
+/// `trunkline config check` with these arguments and variables: exit code, and all that it says.
+fn check(home: &Home, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = trunkline();
+    command.args(["config", "check"]).args(args).arg("--config").arg(home.config());
+    let output = command.envs(env.iter().copied()).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn the_online_check_goes_the_daemons_way_and_names_the_environments_proxy() {
+    let sandbox = Sandbox::start(&[]);
+    let (home, front) = home_with_tls(ELSEWHERE, &sandbox);
+    let (socket, addr) = reserve();
+    let proxy = Proxy::listen(socket, addr, Some(front.addr));
+    let env = [("HTTPS_PROXY", &*proxy.url(IN_URL))];
+
+    let (code, said) = check(&home, &["--online"], &env);
+    let _daemon = start(&home, &env);
+    let status = home.say(&["status"]);
+
+    assert_eq!(code, Some(0), "{said}");
+    let named = format!("http://********@{addr} (HTTPS_PROXY)");
+    assert!(said.contains(&named) && !said.contains(TELLING), "{said}");
+    assert!(status.contains(&named) && !status.contains(TELLING), "{status}");
+}
+
+#[test]
+fn an_environments_proxy_that_is_none_is_refused_by_check_and_run_alike() {
+    let sandbox = Sandbox::start(&[]);
+    let (home, _front) = home_with_tls(ELSEWHERE, &sandbox);
+    let env = [("HTTPS_PROXY", "socks5://out:p@ss-9f2c7d@127.0.0.1:1080")];
+
+    let (code, said) = check(&home, &[], &env);
+    let exit = home.spawn_with(&env).wait();
+
+    assert_eq!((code, exit.code()), (Some(78), Some(78)), "{said}");
+    assert!(said.contains("HTTPS_PROXY in the environment is not"), "{said}");
+    assert!(home.log().contains("HTTPS_PROXY in the environment is not"), "{}", home.log());
+    shows_no_password_of(&said);
+    shows_no_password_of(&home.log());
+}
+
+fn shows_no_password_of(text: &str) {
+    assert!(!text.contains(TELLING), "{text}");
+}

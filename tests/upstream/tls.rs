@@ -92,3 +92,25 @@ async fn http_2_is_spoken_where_the_server_offers_it() {
 
     assert_eq!(agreed.lock().unwrap()[0].as_deref(), Some(&b"h2"[..]));
 }
+
+#[test]
+fn a_bundle_with_a_bad_certificate_is_used_without_it_and_one_without_a_good_one_is_refused() {
+    let home = crate::common::Home::new("127.0.0.1:1", "");
+    let good = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap().cert.pem();
+    let bad = "-----BEGIN CERTIFICATE-----\nMIIBAAAA\n-----END CERTIFICATE-----\n";
+    let ca = home.path().join("ca.pem");
+    home.reconfigure("[upstream]\n", "[upstream]\nca_file = \"ca.pem\"\n");
+
+    std::fs::write(&ca, format!("\u{feff}{good}{bad}")).unwrap();
+    let mixed = home.cli(&["config", "check"]);
+    std::fs::write(&ca, bad).unwrap();
+    let none = home.cli(&["config", "check"]);
+    let exit = home.spawn().wait();
+
+    let said = String::from_utf8(mixed.stdout).unwrap();
+    let line = good.lines().count() + 1;
+    let found = format!("ca.pem: certificate 2 (line {line}) is not a certificate in DER, or a damaged one");
+    assert!(mixed.status.success() && said.contains(&found), "{said}");
+    assert_eq!((none.status.code(), exit.code()), (Some(78), Some(78)), "{none:?}");
+    assert!(home.log().contains("certificate 1 (line 1) is not a certificate"), "{}", home.log());
+}

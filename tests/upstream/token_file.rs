@@ -146,3 +146,21 @@ fn the_next_token_of_a_file_that_could_not_be_read_is_no_less_suspect() {
     eventually("it is held, and for whom is told", || is_held(&home, "1 events were accepted for"));
     assert_eq!(sandbox.stat("distinct"), 0);
 }
+
+#[test]
+fn a_secret_on_a_mount_that_hangs_is_told_and_keeps_neither_reload_nor_the_end_from_coming() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    home.reconfigure("client_secret = \"test-secret\"", "client_secret_file = \"pipe\"");
+    nix::unistd::mkfifo(&home.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+
+    let daemon = home.run();
+    assert_eq!(home.producer().ask(&hold_event(Uuid::new_v4(), 1).1), accepted());
+    eventually("the lane says why", || is_held(&home, "pipe is not read within 5s"));
+    let reload = home.cli(&["reload"]);
+    daemon.sigterm();
+    let exit = daemon.wait();
+
+    assert!(reload.status.success(), "{reload:?}");
+    assert_eq!(exit.code(), Some(0));
+}

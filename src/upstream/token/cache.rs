@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::state::{Cached, TokenState};
 use crate::clock::Clock;
 use crate::config::{Credentials, Endpoints};
+use crate::files::FileReader;
 use crate::upstream::gate::SendGate;
 use crate::upstream::grant::{self, Grant, LoginFault, LoginFaultKind};
 use crate::upstream::http::HttpClient;
@@ -61,6 +62,7 @@ struct LoginMemory {
     proven_secret: Option<SecretString>,
     /// What the token file last held.
     file_token: Option<SecretString>,
+    files: FileReader,
 }
 
 impl TokenCache {
@@ -94,7 +96,7 @@ impl TokenCache {
         let before = std::mem::replace(&mut *self.source.lock(), next.clone());
         if !next.is_same_client(&before) {
             self.gate.change();
-            *memory = LoginMemory::default();
+            *memory = LoginMemory { files: std::mem::take(&mut memory.files), ..LoginMemory::default() };
             self.state.lock().reset();
             return true;
         }
@@ -105,7 +107,7 @@ impl TokenCache {
         };
         let secret = match secret {
             Some(secret) => Some(secret),
-            None => secret::read_first(secret_files).await.ok(),
+            None => secret::read_first(&mut memory.files, &secret_files).await.ok(),
         };
         let proven = memory.proven_secret.as_ref().map(ExposeSecret::expose_secret);
         had_failed || secret.as_ref().map(ExposeSecret::expose_secret) != proven
@@ -205,7 +207,7 @@ impl TokenCache {
         let TokenSource { credentials, token_url } = self.source.lock().clone();
         match credentials {
             Credentials::AccessTokenFile(path) => {
-                let token = token_of_file(path).await?;
+                let token = token_of_file(&mut memory.files, path).await?;
                 let before = memory.file_token.replace(token.clone());
                 self.gate.token_of_file(before.as_ref(), &token);
                 Ok(Grant { token, life: None })
@@ -214,7 +216,7 @@ impl TokenCache {
                 let is_copy = secret_files.first().is_some_and(|path| secret::is_systemds_copy(path));
                 let secret = match secret {
                     Some(secret) => secret,
-                    None => file_secret(secret_files, memory.proven_secret.as_ref()).await?,
+                    None => file_secret(memory, &secret_files).await?,
                 };
                 self.limiter.acquire().await;
                 let answer = http.request_token(&token_url, &id, &secret).await;
@@ -238,20 +240,22 @@ impl TokenCache {
 
 /// The secret from its files, read at each login so that a changed one is found; while they can't be
 /// read, as in the middle of a rotation, the one that last worked.
-async fn file_secret(files: Vec<PathBuf>, proven: Option<&SecretString>) -> Result<SecretString, LoginFault> {
-    match (secret::read_first(files).await, proven) {
+async fn file_secret(memory: &mut LoginMemory, files: &[PathBuf]) -> Result<SecretString, LoginFault> {
+    match (secret::read_first(&mut memory.files, files).await, &memory.proven_secret) {
         (Ok(secret), _) => Ok(secret),
         (Err(_), Some(proven)) => Ok(proven.clone()),
         (Err(words), None) => Err(LoginFault::new(LoginFaultKind::NoSecret, words)),
     }
 }
 
-async fn token_of_file(path: PathBuf) -> Result<SecretString, LoginFault> {
+async fn token_of_file(files: &mut FileReader, path: PathBuf) -> Result<SecretString, LoginFault> {
     let shown = path.display().to_string();
-    let read = secret::read_first(vec![path]).await;
+    let read = secret::read_first(files, &[path]).await;
     let token = read.map_err(|words| LoginFault::new(LoginFaultKind::NoSecret, words))?;
-    if !token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
-        let words = format!("{shown} holds no token; write the access token alone into it");
+    // Source: RFC 6750, 2.1. A secret may have spaces, a token may not.
+    if token.expose_secret().contains(' ') {
+        let words =
+            format!("{shown} holds a space, which no token has; write the access token alone into it");
         return Err(LoginFault::new(LoginFaultKind::NoSecret, words));
     }
     Ok(token)
