@@ -161,6 +161,8 @@ impl Committer {
     fn append(&mut self, appends: Vec<WaitingAppend>) {
         let (now_ms, ages) = (self.clock.unix_ms(), self.clock.ages());
         self.limits.look();
+        // Nothing is stored where it is known that nobody would find it.
+        self.limits.directory_gone();
         let mut group = Group::default();
         let mut answers = Vec::with_capacity(appends.len());
         for WaitingAppend { events, answer } in appends {

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::kit::{append, close, event, eventually, settings, try_open, until};
+use crate::kit::{append, close, event, eventually, read_all, settings, try_open, until};
+use trunkline::event::Lane;
 use trunkline::queue::{AppendError, Inspection, OpenError};
 
 #[tokio::test]
@@ -46,6 +47,7 @@ async fn a_directory_that_is_replaced_while_it_is_open_takes_no_event_until_it_i
     });
     assert!(is_back.await.is_some(), "it is refused for ever");
     append(&queue, vec![event("{}")]).await;
+    assert_eq!(read_all(&queue, Lane::Conversations).await.len(), 2, "a refused event is not delivered");
     close(queue).await;
 }
 
