@@ -51,7 +51,8 @@ pub(crate) fn examine(
 /// Makes a segment without a closing one with a closing, as far as it is whole.
 fn take_over(id: LogId, measured: Measured, quarantine: &Quarantine) -> Result<Segment, OpenError> {
     let Measured { mut segment, raw, ids, header_fault, torn } = measured;
-    let db = segment.dir.join("db");
+    let dir = segment.dir.clone();
+    let db = dir.join("db");
     let Some(raw) = raw else {
         // The database is made before the header.
         return Err(OpenError::Storage(format!("{} is missing: put it back", db.display())));
@@ -59,12 +60,10 @@ fn take_over(id: LogId, measured: Measured, quarantine: &Quarantine) -> Result<S
     if let Some(fault) = raw.fault() {
         return Err(OpenError::Storage(format!("{}: {fault}", segment.dir.display())));
     }
-    let keep = |why: &str| {
-        let kept = quarantine.keep(id.name(), &segment.dir, why);
-        kept.map_err(|error| OpenError::reading(&segment.dir, &error))
-    };
+    let not_kept = |error: io::Error| OpenError::reading(&dir, &error);
     if let Some(fault) = header_fault {
-        keep(&format!("{fault}; the segment goes on with a new one"))?;
+        let why = format!("{fault}; the segment goes on with a new one");
+        quarantine.keep(id.name(), &dir, &why).map_err(not_kept)?;
         // A new file, since the evidence is a link to the old one.
         let written = header::write(&segment.dir, id.number(), segment.first, segment.previous_end);
         if let Err(error) = written {
@@ -73,7 +72,8 @@ fn take_over(id: LogId, measured: Measured, quarantine: &Quarantine) -> Result<S
     }
     for range in &torn {
         let last = range.end - 1;
-        keep(&format!("numbers {} to {last} are not whole: never answered for, or damaged", range.start))?;
+        let why = format!("numbers {} to {last} are not whole: never answered for, or damaged", range.start);
+        quarantine.keep_torn(id.name(), &dir, &why).map_err(not_kept)?;
     }
     if let Err(error) = pass_over(id, &mut segment, &torn) {
         tracing::warn!(segment = %segment.dir.display(), %error, "what was not answered for cannot be noted");

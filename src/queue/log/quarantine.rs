@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -66,12 +67,29 @@ impl Quarantine {
         Ok(())
     }
 
-    /// Keeps the files of `segment` as evidence while the segment lives on; durable when it returns. Each
-    /// reason is told once.
+    /// Keeps the files of `segment` as evidence of damage while the segment lives on; durable when it
+    /// returns. Each reason is told once.
     ///
     /// # Errors
     /// If it cannot be kept. Then nothing may be deleted or given up for this reason.
     pub(crate) fn keep(&self, log: &str, segment: &Path, why: &str) -> io::Result<()> {
+        if let Some(kept) = self.link(log, segment, why)? {
+            tracing::error!(segment = %segment.display(), quarantine = %kept.display(), why, "part of the queue is damaged");
+        }
+        Ok(())
+    }
+
+    /// As [`Quarantine::keep`], of what the last append before a crash left in part: most likely it was
+    /// never answered for.
+    pub(crate) fn keep_torn(&self, log: &str, segment: &Path, why: &str) -> io::Result<()> {
+        if let Some(kept) = self.link(log, segment, why)? {
+            tracing::warn!(segment = %segment.display(), quarantine = %kept.display(), why, "the last append before a crash is incomplete");
+        }
+        Ok(())
+    }
+
+    /// Gives where the evidence is, if the reason is new.
+    fn link(&self, log: &str, segment: &Path, why: &str) -> io::Result<Option<PathBuf>> {
         let name = segment.file_name().and_then(|name| name.to_str()).unwrap_or("part");
         let to = self.dir.join(format!("{log}-{name}"));
         let is_new = !to.exists();
@@ -79,23 +97,19 @@ impl Quarantine {
         let told = files::read_if_there(&to, WHY)?.unwrap_or_default();
         let mut told = String::from_utf8_lossy(&told).into_owned();
         if told.lines().any(|line| line == why) {
-            return Ok(());
+            return Ok(None);
         }
-        for file in [header::FILE, "db"] {
-            match fs::hard_link(segment.join(file), to.join(file)) {
-                Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {
-                    return Err(error);
-                }
-                _ => {}
-            }
+        link_file(segment, &to, "db")?;
+        match link_file(segment, &to, header::FILE) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
         told.push_str(why);
         told.push('\n');
         // Syncs the links' names, too.
         files::replace(&to, WHY, told.as_bytes())?;
         self.parts.fetch_add(u64::from(is_new), Ordering::Relaxed);
-        tracing::error!(segment = %segment.display(), quarantine = %to.display(), why, "part of the queue is damaged");
-        Ok(())
+        Ok(Some(to))
     }
 
     fn free_name(&self, log: &str, path: &Path) -> Result<PathBuf, OpenError> {
@@ -112,4 +126,22 @@ impl Quarantine {
 pub(crate) fn number_in(name: &str, log: &str) -> Option<Seq> {
     let digits = name.strip_prefix(log)?.strip_prefix('-')?;
     digits.split('.').next()?.parse().ok()
+}
+
+/// Links a file of `segment` into `to`, beside an older file of that name if there is one.
+fn link_file(segment: &Path, to: &Path, file: &str) -> io::Result<()> {
+    let from = segment.join(file);
+    let inode = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
+    let others = (1_u32..).map(|nth| to.join(format!("{file}.{nth}")));
+    for target in std::iter::once(to.join(file)).chain(others) {
+        match fs::hard_link(&from, &target) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                if inode(&from)? == inode(&target)? {
+                    return Ok(());
+                }
+            }
+            result => return result,
+        }
+    }
+    Ok(())
 }
