@@ -241,7 +241,7 @@ fn a_pause_holds_what_was_named_and_outlives_a_restart() {
     assert_eq!(while_paused, (json!(1), 0));
     assert_eq!(wrong.status.code(), Some(64));
     let uid = nix::unistd::getuid();
-    assert!(home.log().contains(&format!("uid={uid}")), "{}", home.log());
+    eventually("the log says so", || home.log().contains(&format!("uid={uid}")));
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn a_socket_file_that_was_removed_is_not_ready_and_made_anew() {
     assert!(said.contains("events.sock: the socket file was removed"), "{said}");
     assert_eq!(answer, accepted());
     eventually("it is ready", || home.admin("GET", "/readyz", "").0 == 200);
-    assert!(home.log().contains("the socket file was made anew"), "{}", home.log());
+    eventually("the log says so", || home.log().contains("the socket file was made anew"));
 }
 
 #[test]
@@ -150,7 +150,9 @@ fn the_limit_of_open_files_is_used_whole_and_bounds_the_connections() {
     let soft = files.split_whitespace().nth(3).unwrap();
     assert_eq!(soft, "256", "{files}");
     assert!(last.contains("this user has 64 connections"), "{last}");
-    assert!(home.log().contains("max_connections=4000") && home.log().contains("most=128"), "{}", home.log());
+    eventually("the log says so", || {
+        home.log().contains("max_connections=4000") && home.log().contains("most=128")
+    });
     child.kill().unwrap();
     child.wait().unwrap();
 }

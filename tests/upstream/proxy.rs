@@ -471,7 +471,7 @@ fn an_environments_proxy_that_is_none_is_refused_by_check_and_run_alike() {
 
     assert_eq!((code, exit.code()), (Some(78), Some(78)), "{said}");
     assert!(said.contains("HTTPS_PROXY in the environment is not"), "{said}");
-    assert!(home.log().contains("HTTPS_PROXY in the environment is not"), "{}", home.log());
+    eventually("the log says so", || home.log().contains("HTTPS_PROXY in the environment is not"));
     shows_no_password_of(&said);
     shows_no_password_of(&home.log());
 }
