@@ -188,7 +188,10 @@ pub(crate) fn copy_at_rest(from: &Path, to: &Path) {
         if try_copy(from, to).is_ok() && looks(from) == before {
             return;
         }
-        fs::remove_dir_all(to).unwrap();
+        // The first file may have gone before anything was copied.
+        if to.exists() {
+            fs::remove_dir_all(to).unwrap();
+        }
         std::thread::park_timeout(PAUSE);
     }
     panic!("{} is never at rest", from.display());
