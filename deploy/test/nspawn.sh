@@ -142,7 +142,7 @@ is "and changes nothing" active "$(active trunkline.service)"
 is "config check names it" 78 "$(code 'trunkline config check')"
 sh_root 'systemctl restart trunkline' >/dev/null 2>&1 || true
 is "status ends soon" 69 "$(code 'timeout 20 trunkline status')"
-has "and says what it may be" "its configuration is refused" "$(cat "$work/out")"
+has "and says what it may be" "its configuration was refused" "$(cat "$work/out")"
 is "30 connects while it does not start" '{"connected": 30}' "$(connects 30)"
 sleep 12
 is "30 more after two failed starts" '{"connected": 30}' "$(connects 30)"

@@ -17,7 +17,7 @@ use axum::body::Body;
 use base64::Engine;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -112,15 +112,22 @@ static KITS: LazyLock<[DoorKit; 2]> = LazyLock::new(|| [DoorKit::new(false), Doo
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap());
 
-/// A body that comes in pieces, the last of which may be a fault.
-struct Pieces(VecDeque<io::Result<Bytes>>);
+/// A body that comes in pieces, the last of which may be a fault. Like hyper's, it knows the length that was announced.
+struct Pieces {
+    left: VecDeque<io::Result<Bytes>>,
+    announced: Option<u64>,
+}
 
 impl http_body::Body for Pieces {
     type Data = Bytes;
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        Poll::Ready(self.0.pop_front().map(|piece| piece.map(Frame::data)))
+        Poll::Ready(self.left.pop_front().map(|piece| piece.map(Frame::data)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.announced.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -140,7 +147,8 @@ fuzz_target!(|input: &[u8]| {
     let length = if flags & 8 == 0 { usize::MAX } else { 100 };
     let pieces = body.chunks(length).map(|piece| Ok(body.slice_ref(piece)));
     let fault = is_cut.then(|| Err(io::ErrorKind::UnexpectedEof.into()));
-    *request.body_mut() = Body::new(Pieces(pieces.chain(fault).collect()));
+    let announced = announced(request.headers());
+    *request.body_mut() = Body::new(Pieces { left: pieces.chain(fault).collect(), announced });
     let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers().clone());
 
     let (status, answer) = RUNTIME.block_on(async {
@@ -227,7 +235,7 @@ fn events(
         return 401;
     }
     let media_type = text("content-type").split(';').next().unwrap_or_default().trim();
-    if !media_type.eq_ignore_ascii_case("application/json") {
+    if !media_type.eq_ignore_ascii_case("application/json") || is_encoded(headers) {
         return 415;
     }
     if is_too_long(headers, body, MAX_BODY) {
@@ -248,8 +256,18 @@ fn events(
 }
 
 fn is_too_long(headers: &HeaderMap, body: &[u8], max: usize) -> bool {
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    body.len() > max || announced.is_some_and(|length: usize| length > max)
+    body.len() > max || announced(headers).is_some_and(|length| length > max as u64)
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_ENCODING).iter().any(|value| {
+        let Ok(value) = value.to_str() else { return true };
+        value.split(',').map(str::trim).any(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"))
+    })
 }
 
 /// Whoever is not listed is with the sink, and nobody else.
@@ -276,6 +294,9 @@ fn login(method: &Method, headers: &HeaderMap, is_anonymous: bool, (form, is_cut
     }
     if headers.contains_key("origin") {
         return 403;
+    }
+    if is_encoded(headers) {
+        return 415;
     }
     if is_too_long(headers, form, MAX_FORM) {
         return 413;
