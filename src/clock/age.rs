@@ -8,7 +8,7 @@
 //! |---|---|
 //! | by this process | boot time since then: each setting of the wall clock is noted, so that a stamp leads back to its boot time |
 //! | by an earlier process, and the API's `Date` was heard since our start | from the stamp to that `Date`, or to our wall clock at that moment if it was behind, and boot time since |
-//! | by an earlier process, and nothing has confirmed our clock | from the stamp to the newest record that was found at the start, or to our wall clock if that is behind, and boot time since the start: the time that the daemon was stopped does not count |
+//! | by an earlier process, and nothing has confirmed our clock | from the stamp to the newest record that was found at the start, or to our wall clock if that is or was behind, and boot time since the start: the time that the daemon was stopped does not count |
 //! | before 2020, by an earlier process | boot time since our start: that clock had not been set |
 //!
 //! Invariants
@@ -43,6 +43,8 @@ pub struct AgeClock {
     confirmed_offset_ms: Option<i64>,
     /// The current one is the last.
     eras: VecDeque<Era>,
+    /// The lowest offset of all eras whose wall clock was set at all.
+    lowest_offset_ms: Option<i64>,
     /// Eras before this are forgotten.
     remembered_from: Option<Mono>,
 }
@@ -67,6 +69,7 @@ impl AgeClock {
             newest_ms: None,
             confirmed_offset_ms: None,
             eras: VecDeque::from([era]),
+            lowest_offset_ms: Some(era.offset_ms).filter(|_| wall_ms >= PLAUSIBLE_MS),
             remembered_from: None,
         }
     }
@@ -80,6 +83,10 @@ impl AgeClock {
         let step_ms = offset_ms.saturating_sub(before);
         if step_ms.saturating_abs() <= TOLERANCE_MS {
             return None;
+        }
+        if wall_ms >= PLAUSIBLE_MS {
+            self.lowest_offset_ms =
+                Some(self.lowest_offset_ms.map_or(offset_ms, |lowest| lowest.min(offset_ms)));
         }
         self.eras.push_back(Era { offset_ms, from, seen: now });
         if self.eras.len() > MAX_ERAS {
@@ -122,7 +129,8 @@ impl AgeClock {
             (Some(offset_ms), _) => Some(now.ms().saturating_add(offset_ms)),
             (None, Some(newest_ms)) => {
                 let current = self.eras.back().expect("there is always a current era");
-                let wall_at_start_ms = self.started.ms().saturating_add(current.offset_ms);
+                let offset_ms = self.lowest_offset_ms.unwrap_or(current.offset_ms);
+                let wall_at_start_ms = self.started.ms().saturating_add(offset_ms);
                 Some(newest_ms.min(wall_at_start_ms).saturating_add(since_start_ms))
             }
             (None, None) => None,
@@ -219,6 +227,16 @@ mod tests {
 
         assert_eq!(age_s(&clock, T - 60_000, 10), 70);
         assert_eq!(age_s(&clock, T + 31 * DAY_S * 1000, 10), 10);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_ahead_to_a_record_from_the_future_ages_nothing() {
+        let mut clock = AgeClock::new(at(0), T);
+        clock.found(T + 31 * DAY_S * 1000);
+
+        clock.look(at(10), T + 31 * DAY_S * 1000);
+
+        assert_eq!(age_s(&clock, T - 60_000, 10), 70);
     }
 
     #[test]

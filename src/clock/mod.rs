@@ -57,12 +57,12 @@ impl Mono {
 /// Source of both clocks. Cheap to clone; clones share what is known of ages.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    source: Source,
+    source: ClockSource,
     ages: Arc<Mutex<AgeClock>>,
 }
 
 #[derive(Clone, Debug)]
-enum Source {
+enum ClockSource {
     System,
     Tokio { start: tokio::time::Instant, unix_ms_at_start: Arc<AtomicI64> },
     Manual(Arc<Manual>),
@@ -77,23 +77,23 @@ struct Manual {
 impl Clock {
     /// The host's clocks.
     pub fn system() -> Self {
-        Self::from_source(Source::System)
+        Self::from_source(ClockSource::System)
     }
 
     /// Follows tokio's clock, so that paused time in tests moves both clocks; wall time starts at
     /// `unix_ms`. Must be called within a runtime.
     pub fn tokio(unix_ms: i64) -> Self {
         let unix_ms_at_start = Arc::new(AtomicI64::new(unix_ms));
-        Self::from_source(Source::Tokio { start: tokio::time::Instant::now(), unix_ms_at_start })
+        Self::from_source(ClockSource::Tokio { start: tokio::time::Instant::now(), unix_ms_at_start })
     }
 
     /// Stands still at `unix_ms` until [`Clock::advance`].
     pub fn manual(unix_ms: i64) -> Self {
         let now = || AtomicI64::new(unix_ms);
-        Self::from_source(Source::Manual(Arc::new(Manual { unix_ms: now(), boot_ms: now() })))
+        Self::from_source(ClockSource::Manual(Arc::new(Manual { unix_ms: now(), boot_ms: now() })))
     }
 
-    fn from_source(source: Source) -> Self {
+    fn from_source(source: ClockSource) -> Self {
         let ages = Arc::new(Mutex::new(AgeClock::new(source.mono(), source.unix_ms())));
         Self { source, ages }
     }
@@ -106,7 +106,7 @@ impl Clock {
 
     /// Moves a manual clock on; does nothing to the others.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(manual) = &self.source {
+        if let ClockSource::Manual(manual) = &self.source {
             manual.unix_ms.fetch_add(duration_ms(by), Ordering::SeqCst);
             manual.boot_ms.fetch_add(duration_ms(by), Ordering::SeqCst);
         }
@@ -115,9 +115,9 @@ impl Clock {
     /// Sets the wall clock on or back, as an operator or a time sync does; does nothing to the host's.
     pub fn set_wall(&self, by_ms: i64) {
         let wall = match &self.source {
-            Source::System => return,
-            Source::Tokio { unix_ms_at_start, .. } => unix_ms_at_start,
-            Source::Manual(manual) => &manual.unix_ms,
+            ClockSource::System => return,
+            ClockSource::Tokio { unix_ms_at_start, .. } => unix_ms_at_start,
+            ClockSource::Manual(manual) => &manual.unix_ms,
         };
         wall.fetch_add(by_ms, Ordering::SeqCst);
     }
@@ -158,22 +158,22 @@ impl Clock {
     }
 }
 
-impl Source {
+impl ClockSource {
     fn unix_ms(&self) -> i64 {
         match self {
-            Source::System => duration_ms(read(ClockId::CLOCK_REALTIME)),
-            Source::Tokio { start, unix_ms_at_start } => {
+            ClockSource::System => duration_ms(read(ClockId::CLOCK_REALTIME)),
+            ClockSource::Tokio { start, unix_ms_at_start } => {
                 unix_ms_at_start.load(Ordering::SeqCst).saturating_add(duration_ms(start.elapsed()))
             }
-            Source::Manual(manual) => manual.unix_ms.load(Ordering::SeqCst),
+            ClockSource::Manual(manual) => manual.unix_ms.load(Ordering::SeqCst),
         }
     }
 
     fn mono(&self) -> Mono {
         match self {
-            Source::System => Mono(read(ClockId::CLOCK_BOOTTIME)),
-            Source::Tokio { start, .. } => Mono(start.elapsed()),
-            Source::Manual(manual) => {
+            ClockSource::System => Mono(read(ClockId::CLOCK_BOOTTIME)),
+            ClockSource::Tokio { start, .. } => Mono(start.elapsed()),
+            ClockSource::Manual(manual) => {
                 Mono(Duration::from_millis(manual.boot_ms.load(Ordering::SeqCst).unsigned_abs()))
             }
         }

@@ -8,6 +8,7 @@ mod common;
 #[path = "../queue/kit.rs"]
 mod kit;
 
+mod fault_model;
 mod layer;
 mod power_cut;
 mod read_fault;
