@@ -62,7 +62,7 @@ pub(super) fn merge(
     file: Option<(&Path, &str)>,
     env: &[(String, String)],
 ) -> Result<Merged, ConfigError> {
-    let mut reading = Reading { keys, faults: Vec::new() };
+    let mut reading = LayerReader { keys, faults: Vec::new() };
     let file_layer = match file {
         Some((path, text)) => reading.file(path, text)?,
         None => Layer::default(),
@@ -115,12 +115,12 @@ fn defaults(keys: &[&'static ConfigKey]) -> Layer {
 }
 
 /// Reads layers, and remembers what is wrong with names.
-struct Reading<'k> {
+struct LayerReader<'k> {
     keys: &'k [&'static ConfigKey],
     faults: Vec<ConfigFault>,
 }
 
-impl Reading<'_> {
+impl LayerReader<'_> {
     fn key(&self, name: &str) -> Option<&'static ConfigKey> {
         self.keys.iter().copied().find(|key| key.name == name)
     }

@@ -84,23 +84,22 @@ pub(super) const KEYS: &[ConfigKey] = &[
         ValueType::Duration { off: false },
         "An event that the API keeps calling retryable becomes a dead letter after 20 attempts and this long; outages never count.",
     ),
-    max_age(0),
-    max_age(1),
-    max_age(2),
-    max_age(3),
 ];
 
-/// `relay.event_max_age.<lane>`, in the order of [`Lane::ALL`].
-const MAX_AGE: [&str; Lane::ALL.len()] = [
-    "relay.event_max_age.conversations",
-    "relay.event_max_age.presence",
-    "relay.event_max_age.routingstatus",
-    "relay.event_max_age.customkpi",
-];
+/// `relay.event_max_age`, one key a lane.
+pub(super) const MAX_AGE_KEYS: [ConfigKey; Lane::ALL.len()] = {
+    let mut keys = [max_age(Lane::ALL[0]); Lane::ALL.len()];
+    let mut nth = 1;
+    while nth < keys.len() {
+        keys[nth] = max_age(Lane::ALL[nth]);
+        nth += 1;
+    }
+    keys
+};
 
-const fn max_age(lane: usize) -> ConfigKey {
+const fn max_age(lane: Lane) -> ConfigKey {
     key(
-        MAX_AGE[lane],
+        lane.max_age_key(),
         "0s",
         ValueType::Duration { off: true },
         "Events of this lane older than this become dead letters (`expired`). \"0s\": off.",
@@ -120,7 +119,7 @@ pub(super) fn read(values: &mut Values<'_>) -> RelayConfig {
         retry_initial: values.duration("relay.retry_initial"),
         retry_max: values.duration("relay.retry_max"),
         event_retry_for: values.duration("relay.event_retry_for"),
-        event_max_age: Lane::ALL.map(|lane| values.duration(MAX_AGE[lane.index()])),
+        event_max_age: Lane::ALL.map(|lane| values.duration(lane.max_age_key())),
     };
     values.require(
         relay.burst <= relay.requests_per_minute,
@@ -144,8 +143,7 @@ mod tests {
     #[test]
     fn every_lane_has_its_key() {
         for lane in Lane::ALL {
-            assert_eq!(MAX_AGE[lane.index()], format!("relay.event_max_age.{lane}"));
-            assert!(KEYS.iter().any(|key| key.name == MAX_AGE[lane.index()]));
+            assert_eq!(MAX_AGE_KEYS[lane.index()].name, format!("relay.event_max_age.{lane}"));
         }
     }
 }

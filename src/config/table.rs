@@ -11,6 +11,7 @@ pub fn keys() -> impl Iterator<Item = &'static ConfigKey> {
         ids::KEYS,
         queue::KEYS,
         relay::KEYS,
+        &relay::MAX_AGE_KEYS,
         upstream::KEYS,
         admin::KEYS,
         log::KEYS,

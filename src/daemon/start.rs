@@ -76,14 +76,39 @@ struct Opened {
     metrics: Arc<Metrics>,
 }
 
-/// The ends of the parts' channels that many hold.
+/// The parts' channels: both ends of each, but those that anybody may subscribe to.
 struct Channels {
     commands: mpsc::Sender<relay::Command>,
+    relay_commands: mpsc::Receiver<relay::Command>,
     requests: mpsc::Sender<AdminRequest>,
+    reloader_requests: mpsc::Receiver<AdminRequest>,
+    relay_status: watch::Sender<RelayStatus>,
     lanes: watch::Receiver<RelayStatus>,
+    lifecycle_sender: watch::Sender<Lifecycle>,
     lifecycle: watch::Receiver<Lifecycle>,
     settings: watch::Sender<AdminSettings>,
     destination: watch::Sender<Destination>,
+}
+
+impl Channels {
+    fn new(config: &Config, owner: Owner) -> Self {
+        let (commands, relay_commands) = mpsc::channel(16);
+        let (requests, reloader_requests) = mpsc::channel(4);
+        let (relay_status, lanes) = watch::channel(RelayStatus::default());
+        let (lifecycle_sender, lifecycle) = watch::channel(Lifecycle::Starting);
+        Self {
+            commands,
+            relay_commands,
+            requests,
+            reloader_requests,
+            relay_status,
+            lanes,
+            lifecycle_sender,
+            lifecycle,
+            settings: watch::Sender::new(reload::admin_settings(config)),
+            destination: watch::Sender::new(Destination { owner, organisation_name: None }),
+        }
+    }
 }
 
 impl Daemon {
@@ -95,19 +120,7 @@ impl Daemon {
         let Start { loaded, load, set_level, activation, clock, metrics, shutdown } = start;
         let config = loaded.config.clone();
         let opened = Opened::open(&config, activation, &clock, metrics).await?;
-        let (commands, relay_commands) = mpsc::channel(16);
-        let (requests, reloader_requests) = mpsc::channel(4);
-        let (relay_status, lanes) = watch::channel(RelayStatus::default());
-        let (lifecycle_sender, lifecycle) = watch::channel(Lifecycle::Starting);
-        let destination = Destination { owner: opened.owner.clone(), organisation_name: None };
-        let channels = Channels {
-            commands,
-            requests,
-            lanes,
-            lifecycle,
-            settings: watch::Sender::new(reload::admin_settings(&config)),
-            destination: watch::Sender::new(destination),
-        };
+        let channels = Channels::new(&config, opened.owner.clone());
         tell_of_start(&config, &opened);
         let admin = admin_context(&opened, &channels, &config, &clock);
         let guard = OwnershipGuard::new(
@@ -145,8 +158,8 @@ impl Daemon {
             config: config.relay,
             clock,
             metrics: metrics.clone(),
-            status: relay_status,
-            commands: relay_commands,
+            status: channels.relay_status,
+            commands: channels.relay_commands,
             withheld: opened.withheld.map(Arc::from),
             paused: opened.paused,
             shutdown: shutdown.clone(),
@@ -158,8 +171,8 @@ impl Daemon {
             doors: opened.doors,
             door_context: opened.door_context,
             reloader,
-            requests: reloader_requests,
-            lifecycle: lifecycle_sender,
+            requests: channels.reloader_requests,
+            lifecycle: channels.lifecycle_sender,
             systemd,
         };
         let task = tokio::spawn(running.run(relay, opened.queue, shutdown));

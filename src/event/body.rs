@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::catalogue::{Catalogue, Entry};
+use super::catalogue::{Catalogue, CatalogueEntry};
 use super::check::{Checked, EXTRA_FIELDS, Expected, array_label, check};
 use super::envelope::{Door, Envelope, Key};
 use super::fault::{EventFault, join};
@@ -83,7 +83,7 @@ pub fn parse_body(
 fn take_array(
     body: &Bytes,
     array: &RawArray<'_>,
-    entry: &Entry,
+    entry: &CatalogueEntry,
     rules: &Rules,
     receipt: &Receipt,
     fill: &mut impl FnMut() -> Uuid,
@@ -94,8 +94,10 @@ fn take_array(
     }
     let extra_key: Option<&str>;
     let expected = match entry {
-        Entry::Known(row) => Expected { fields: row.fields, unknown: Some(rules.unknown), keys: KEYS },
-        Entry::Extra(extra) => {
+        CatalogueEntry::Known(row) => {
+            Expected { fields: row.fields, unknown: Some(rules.unknown), keys: KEYS }
+        }
+        CatalogueEntry::Extra(extra) => {
             extra_key = extra.key.as_deref();
             Expected { fields: EXTRA_FIELDS, unknown: None, keys: extra_key.as_slice() }
         }
@@ -121,7 +123,7 @@ fn take_event(
     body: &Bytes,
     text: &str,
     mut checked: Checked<'_>,
-    entry: &Entry,
+    entry: &CatalogueEntry,
     receipt: &Receipt,
     fill: &mut impl FnMut() -> Uuid,
     parsed: &mut ParsedBody,

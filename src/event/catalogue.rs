@@ -81,32 +81,32 @@ pub struct ExtraArray {
 /// All arrays that the doors take: the table and the operator's additions.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
-    by_name: HashMap<Arc<str>, Entry>,
+    by_name: HashMap<Arc<str>, CatalogueEntry>,
 }
 
 /// What the catalogue knows of an array.
 #[derive(Clone, Debug)]
-pub enum Entry {
+pub enum CatalogueEntry {
     /// A type of the table.
     Known(&'static EventType),
     /// An operator's addition.
     Extra(ExtraArray),
 }
 
-impl Entry {
+impl CatalogueEntry {
     /// Endpoint's lane.
     pub fn lane(&self) -> Lane {
         match self {
-            Entry::Known(event_type) => event_type.lane,
-            Entry::Extra(extra) => extra.lane,
+            CatalogueEntry::Known(event_type) => event_type.lane,
+            CatalogueEntry::Extra(extra) => extra.lane,
         }
     }
 
     /// The name that travels with an event.
     pub fn array(&self) -> Array {
         match self {
-            Entry::Known(event_type) => Array::Known(KnownArray(event_type)),
-            Entry::Extra(extra) => Array::Extra(extra.name.clone()),
+            CatalogueEntry::Known(event_type) => Array::Known(KnownArray(event_type)),
+            CatalogueEntry::Extra(extra) => Array::Extra(extra.name.clone()),
         }
     }
 }
@@ -114,16 +114,16 @@ impl Entry {
 impl Catalogue {
     /// The table plus `extra`; an addition of a known name does not replace the table's row.
     pub fn new(extra: &[ExtraArray]) -> Self {
-        let mut by_name: HashMap<Arc<str>, Entry> =
-            extra.iter().map(|array| (array.name.clone(), Entry::Extra(array.clone()))).collect();
+        let mut by_name: HashMap<Arc<str>, CatalogueEntry> =
+            extra.iter().map(|array| (array.name.clone(), CatalogueEntry::Extra(array.clone()))).collect();
         for event_type in TYPES {
-            by_name.insert(event_type.array.into(), Entry::Known(event_type));
+            by_name.insert(event_type.array.into(), CatalogueEntry::Known(event_type));
         }
         Self { by_name }
     }
 
     /// What stands under `array` in a request body.
-    pub fn find(&self, array: &str) -> Option<&Entry> {
+    pub fn find(&self, array: &str) -> Option<&CatalogueEntry> {
         self.by_name.get(array)
     }
 

@@ -30,6 +30,16 @@ impl Lane {
         }
     }
 
+    /// Configuration key of the age at which an event of this lane is dead.
+    pub const fn max_age_key(self) -> &'static str {
+        match self {
+            Lane::Conversations => "relay.event_max_age.conversations",
+            Lane::Presence => "relay.event_max_age.presence",
+            Lane::RoutingStatus => "relay.event_max_age.routingstatus",
+            Lane::CustomKpi => "relay.event_max_age.customkpi",
+        }
+    }
+
     /// Path of the lane's endpoint under the API's base URL.
     pub const fn path(self) -> &'static str {
         match self {

@@ -29,7 +29,7 @@ mod time;
 mod types;
 
 pub use body::{ParsedBody, Receipt, parse_body};
-pub use catalogue::{Array, Catalogue, Entry, ExtraArray, KnownArray};
+pub use catalogue::{Array, Catalogue, CatalogueEntry, ExtraArray, KnownArray};
 pub use envelope::{Door, Envelope, Key};
 pub use lane::Lane;
 pub use raw_object::{RawObject, RawObjectError, raw_text};

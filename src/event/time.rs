@@ -38,7 +38,7 @@ pub(super) fn read(text: &str) -> Result<Read, TimeFault> {
     if let Some(ms) = read_canonical(text.as_bytes()) {
         return Ok(Read { ms, spelling: None });
     }
-    let written = Written::of(text.as_bytes())?;
+    let written = DateParts::of(text.as_bytes())?;
     let ms = written.ms().ok_or(TimeFault::Malformed)?;
     if written.offset_minutes.abs() >= 24 * 60 {
         return Err(TimeFault::OffsetTooLarge);
@@ -82,7 +82,7 @@ fn digits(text: &[u8]) -> Option<i16> {
 }
 
 /// What stands in a text that has RFC 3339's shape.
-struct Written {
+struct DateParts {
     year: i16,
     month: i8,
     day: i8,
@@ -95,7 +95,7 @@ struct Written {
     offset_minutes: i64,
 }
 
-impl Written {
+impl DateParts {
     fn of(text: &[u8]) -> Result<Self, TimeFault> {
         let is_date = text.len() >= 19
             && text[..19].iter().enumerate().all(|(at, byte)| match at {

@@ -75,7 +75,7 @@ struct LongLine {
 }
 
 /// How a write ended.
-enum Written {
+enum WriteEnd {
     All,
     /// The producer has closed.
     Closed,
@@ -299,9 +299,9 @@ impl<S: Sink> Connection<S> {
                 next = if out.len() < WRITE_BYTES { answers.try_recv().ok() } else { None };
             }
             match self.write_all(&mut socket, &out).await {
-                Written::All => {}
-                Written::Stuck => return self.gone.cancel(),
-                Written::Closed => {
+                WriteEnd::All => {}
+                WriteEnd::Stuck => return self.gone.cancel(),
+                WriteEnd::Closed => {
                     let unheard = places.len();
                     places.clear();
                     self.unread_bytes.fetch_sub(unread, Ordering::Relaxed);
@@ -332,18 +332,18 @@ impl<S: Sink> Connection<S> {
         self.context.log_throttle.unheard(Door::Stream, self.peer, unheard);
     }
 
-    async fn write_all(&self, socket: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Written {
+    async fn write_all(&self, socket: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> WriteEnd {
         let stuck_at_stop = async {
             self.stop.cancelled().await;
             tokio::time::sleep(STUCK_AT_STOP).await;
         };
         tokio::select! {
             biased;
-            written = socket.write_all(bytes) => if written.is_ok() { Written::All } else { Written::Closed },
-            () = stuck_at_stop => Written::Stuck,
+            written = socket.write_all(bytes) => if written.is_ok() { WriteEnd::All } else { WriteEnd::Closed },
+            () = stuck_at_stop => WriteEnd::Stuck,
             () = tokio::time::sleep(STUCK_AFTER) => {
                 self.context.refuse(Door::Stream, self.peer, "answers_not_read");
-                Written::Stuck
+                WriteEnd::Stuck
             }
         }
     }

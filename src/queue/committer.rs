@@ -24,7 +24,7 @@ use crate::queue::log::header::TimeRange;
 use crate::queue::log::ids::Identity;
 use crate::queue::state::dead::KnownLetter;
 use crate::queue::state::dedupe::Dedupe;
-use crate::queue::state::limits::Limits;
+use crate::queue::state::limits::QueueLimits;
 use crate::queue::state::retention::Retention;
 use crate::queue::state::shared::Shared;
 
@@ -38,7 +38,7 @@ const RETENTION_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
     pub(super) dedupe: Dedupe,
-    pub(super) limits: Limits,
+    pub(super) limits: QueueLimits,
     pub(super) retention: Retention,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
@@ -239,7 +239,7 @@ impl Committer {
             }
         }
         if let Err(error) = self.end_letters(&letters, Fate::Superseded) {
-            tracing::warn!(%error, "dead letters were superseded and stay for now");
+            tracing::warn!(%error, "superseded dead letters cannot be removed; they stay");
         }
     }
 

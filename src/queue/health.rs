@@ -6,7 +6,7 @@ use crate::clock::Mono;
 use crate::event::Lane;
 
 use super::fault_log::{FaultLog, Telling};
-use super::state::limits::Limits;
+use super::state::limits::QueueLimits;
 use super::types::{AppendError, QueueError, QueueHealth};
 
 /// How long an append that failed says that the next will: behind a probe, none may come to show otherwise.
@@ -31,7 +31,7 @@ impl Health {
     }
 
     /// What would be said to a producer now.
-    pub(super) fn report(&self, limits: &Limits, now: Mono) -> QueueHealth {
+    pub(super) fn report(&self, limits: &QueueLimits, now: Mono) -> QueueHealth {
         let is_fresh = |at: &Mono| now.since(*at) < FAULT_COUNTS_FOR;
         let fault = self.append_fault.as_ref().filter(|(_, at)| is_fresh(at)).map(|(error, _)| error.clone());
         let refusal = fault.or_else(|| limits.refusal());

@@ -1,6 +1,6 @@
 //! Opening the queue's directory, and giving it free.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -26,7 +26,7 @@ use crate::queue::state::dead::Dead;
 use crate::queue::state::dedupe::Dedupe;
 use crate::queue::state::lane::LaneLog;
 use crate::queue::state::ledger::Ledger;
-use crate::queue::state::limits::Limits;
+use crate::queue::state::limits::QueueLimits;
 use crate::queue::state::owner::Owner;
 use crate::queue::state::rebuild_dedupe::rebuild_dedupe;
 use crate::queue::state::retention::Retention;
@@ -87,26 +87,12 @@ impl Queue {
         make_dir(&ids_dir).map_err(|error| OpenError::from_io(&ids_dir, &error))?;
         let mut dedupe = Dedupe::new(config.dedupe_window);
         rebuild_dedupe(&logs, &dead, &ledger, &ids_dir, &clock.ages(), config.dedupe_window, &mut dedupe);
-        let ids_dir = dedupe.is_on().then_some(ids_dir);
-        let logs: Vec<LaneLog> = Lane::ALL
-            .into_iter()
-            .zip(logs)
-            .map(|(lane, log)| LaneLog::new(log, lane, ids_dir.clone()))
-            .collect();
-        let logs: [LaneLog; Lane::ALL.len()] = logs.try_into().expect("one a lane");
-        let shared = Arc::new(Shared::new(
-            dir.clone(),
-            logs,
-            dead,
-            ledger,
-            quarantine,
-            maintenance.clone(),
-            clock.clone(),
-        ));
-        let limits = Limits::new(config, shared.clone(), lock.clone(), clock.clone());
+        let logs = lane_logs(logs, dedupe.is_on().then_some(ids_dir));
+        let (dir, keeper) = (dir.clone(), maintenance.clone());
+        let shared = Arc::new(Shared::new(dir, logs, dead, ledger, quarantine, keeper, clock.clone()));
+        let limits = QueueLimits::new(config, shared.clone(), lock.clone(), clock.clone());
         let retention = Retention::new(config.dead_letters_max_age, config.dedupe_window);
         metrics.queue_max_bytes.set(config.max_size.cast_signed());
-        let (jobs, job_queue) = channel();
         let committer = Committer {
             shared: shared.clone(),
             dedupe,
@@ -116,19 +102,12 @@ impl Queue {
             metrics,
             health: Health::default(),
         };
-        let (reads, read_queue) = channel::<Option<ReadJob>>();
-        let reading = shared.clone();
-        let maintaining = spawn("queue-keep", move || maintenance::run(&chore_queue))?;
-        let threads = vec![
-            spawn("queue-commit", move || committer.run(&job_queue))?,
-            spawn("queue-read", move || {
-                while let Ok(Some(ReadJob { lane, from, limit, answer })) = read_queue.recv() {
-                    let _ = answer.send(reading.read(lane, from, limit).map_err(QueueError::from));
-                }
-            })?,
-        ];
+        let maintaining = Some(spawn("queue-keep", move || maintenance::run(&chore_queue))?);
+        let (jobs, committing) = spawn_committer(committer)?;
+        let (reads, reading) = spawn_reader(shared.clone())?;
         shared.begin();
-        Ok(Self { shared, jobs, reads, maintenance, threads, maintaining: Some(maintaining), _lock: lock })
+        let threads = vec![committing, reading];
+        Ok(Self { shared, jobs, reads, maintenance, threads, maintaining, _lock: lock })
     }
 
     /// As [`Ownership::claim`].
@@ -248,6 +227,29 @@ pub fn adopt(dir: &Path, current: &Owner) -> Result<Option<Owner>, OpenError> {
     let before = Owner::read(dir);
     current.write(dir)?;
     Ok(before)
+}
+
+/// The lanes' logs, in the order of [`Lane::ALL`].
+fn lane_logs(logs: Vec<SegmentedLog>, ids_dir: Option<PathBuf>) -> [LaneLog; Lane::ALL.len()] {
+    let pairs = Lane::ALL.into_iter().zip(logs);
+    let logs: Vec<LaneLog> = pairs.map(|(lane, log)| LaneLog::new(log, lane, ids_dir.clone())).collect();
+    logs.try_into().expect("one a lane")
+}
+
+fn spawn_committer(committer: Committer) -> Result<(Sender<Job>, JoinHandle<()>), OpenError> {
+    let (jobs, job_queue) = channel();
+    let thread = spawn("queue-commit", move || committer.run(&job_queue))?;
+    Ok((jobs, thread))
+}
+
+fn spawn_reader(shared: Arc<Shared>) -> Result<(Sender<Option<ReadJob>>, JoinHandle<()>), OpenError> {
+    let (reads, read_queue) = channel::<Option<ReadJob>>();
+    let thread = spawn("queue-read", move || {
+        while let Ok(Some(ReadJob { lane, from, limit, answer })) = read_queue.recv() {
+            let _ = answer.send(shared.read(lane, from, limit).map_err(QueueError::from));
+        }
+    })?;
+    Ok((reads, thread))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {

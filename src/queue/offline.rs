@@ -16,7 +16,7 @@ use crate::queue::log::index::SegmentIndex;
 use crate::queue::log::maintenance::Maintenance;
 use crate::queue::log::raw::allocated;
 use crate::queue::log::segment::{LogId, Segment};
-use crate::queue::log::survey::{Entry, Found, Measured, SegmentDir, list, look_at, scan};
+use crate::queue::log::survey::{Found, LogDirEntry, Measured, SegmentDir, list, look_at, scan};
 use crate::queue::state::ledger::Ledger;
 
 /// A directory as it was found.
@@ -24,7 +24,7 @@ use crate::queue::state::ledger::Ledger;
 pub struct Inspection {
     /// Lanes in their order, then the dead letters.
     logs: Vec<SegmentedLog>,
-    faults: Faults,
+    faults: Findings,
     reports: Vec<LogReport>,
     _lock: DirLock,
 }
@@ -58,7 +58,7 @@ impl Inspection {
             return Err(OpenError::CannotMake { path: dir.to_path_buf(), reason });
         }
         let lock = DirLock::take_to_read(dir)?;
-        let (mut faults, mut reports, mut logs) = (Faults::default(), Vec::new(), Vec::new());
+        let (mut faults, mut reports, mut logs) = (Findings::default(), Vec::new(), Vec::new());
         for id in Lane::ALL.map(LogId::Lane).into_iter().chain([LogId::Dead, LogId::Ledger]) {
             let (log, report) = inspect(dir, id, &mut faults)?;
             logs.push(log);
@@ -145,12 +145,12 @@ fn each_chunk<E>(
 
 /// What is wrong in a directory.
 #[derive(Debug, Default)]
-struct Faults {
+struct Findings {
     damaged: Vec<String>,
     unread: Vec<String>,
 }
 
-fn inspect(queue: &Path, id: LogId, faults: &mut Faults) -> Result<(SegmentedLog, LogReport), OpenError> {
+fn inspect(queue: &Path, id: LogId, faults: &mut Findings) -> Result<(SegmentedLog, LogReport), OpenError> {
     let dir = id.dir(queue);
     let mut report =
         LogReport { name: id.name(), segments: 0, chunks: 0, records: 0, unsettled: 0, bytes: 0 };
@@ -158,9 +158,11 @@ fn inspect(queue: &Path, id: LogId, faults: &mut Faults) -> Result<(SegmentedLog
     let mut dirs = Vec::new();
     for entry in entries.map_err(|error| OpenError::reading(&dir, &error))? {
         match entry {
-            Entry::Segment(segment) => dirs.push(segment),
-            Entry::Foreign(path) => faults.damaged.push(format!("{}: an unknown entry", path.display())),
-            Entry::Deleted(_) => {}
+            LogDirEntry::Segment(segment) => dirs.push(segment),
+            LogDirEntry::Foreign(path) => {
+                faults.damaged.push(format!("{}: an unknown entry", path.display()))
+            }
+            LogDirEntry::Deleted(_) => {}
         }
     }
     let mut segments = Vec::new();
@@ -178,7 +180,7 @@ fn inspect_segment(
     dir: &SegmentDir,
     next: Option<&Path>,
     report: &mut LogReport,
-    faults: &mut Faults,
+    faults: &mut Findings,
 ) -> Result<Option<Segment>, OpenError> {
     let path = dir.path.display();
     let (segment, raw) = match look_at(id, dir, next, |_| true) {

@@ -23,7 +23,7 @@ use crate::queue::log::quarantine;
 use crate::queue::log::raw::RawFile;
 use crate::queue::log::segment::{LogId, SLOT};
 use crate::queue::log::settled_file;
-use crate::queue::log::survey::{Entry, Found, list, look_at, scan};
+use crate::queue::log::survey::{Found, LogDirEntry, list, look_at, scan};
 use crate::queue::state::ledger::Ledger;
 
 /// A part of the quarantine, and what became of it.
@@ -74,7 +74,7 @@ fn open_ledger(dir: &Path) -> Result<Ledger, OpenError> {
     let path = LogId::Ledger.dir(dir);
     let mut segments = Vec::new();
     for entry in list(&path).map_err(|error| OpenError::reading(&path, &error))? {
-        let Entry::Segment(segment) = entry else { continue };
+        let LogDirEntry::Segment(segment) = entry else { continue };
         match look_at(LogId::Ledger, &segment, None, |_| true)? {
             Found::Closed(segment) => segments.push(*segment),
             Found::Measured(measured) => segments.push(measured.segment),

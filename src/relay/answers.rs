@@ -37,7 +37,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         if let Some(lowered) = lowered {
             let requests_per_minute = lowered.per_minute;
             let is_lowest = lowered.is_floor;
-            tracing::warn!(%lane, requests_per_minute, is_lowest, "the API's rate limit is used up: slower for now");
+            tracing::warn!(%lane, requests_per_minute, is_lowest, "the API's rate limit is used up; sending fewer requests a minute");
         }
         let total = items.len();
         let run = &mut self.lanes[lane.index()];

@@ -10,7 +10,7 @@ use crate::clock::Mono;
 use crate::config;
 use crate::event::Lane;
 use crate::queue::{Page, Stored};
-use crate::relay::decide::batch::Limits;
+use crate::relay::decide::batch::BatchLimits;
 use crate::relay::decide::breaker::{LaneBreaker, SendPermit};
 use crate::relay::decide::item::Item;
 use crate::relay::decide::order::{Order, ReadPlan};
@@ -120,7 +120,7 @@ impl LaneRun {
     }
 
     /// Bounds of the next request.
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> BatchLimits {
         self.size.limits(self.one_per_key || self.apart_until.is_some())
     }
 
@@ -279,7 +279,7 @@ impl LaneRun {
             Verdict::Taken { .. } => {
                 if self.size.passed(sent.half_of, sent.size.bytes, now) {
                     let max_bytes = self.limits().max_bytes;
-                    tracing::warn!(%lane, max_bytes, "a request was too large, its halves were not; smaller ones for now");
+                    tracing::warn!(%lane, max_bytes, "a request was too large but its halves were not; sending smaller requests");
                 }
                 return None;
             }
@@ -295,7 +295,7 @@ impl LaneRun {
     fn send_fewer(&mut self, events: usize, now: Mono) {
         if self.size.too_many(events, now) {
             let (lane, max_events) = (self.lane, self.limits().max_events);
-            tracing::warn!(%lane, max_events, "a request had too many events; fewer for now");
+            tracing::warn!(%lane, max_events, "a request had too many events; sending fewer in each");
         }
     }
 
@@ -304,7 +304,7 @@ impl LaneRun {
     pub(super) fn keep_apart(&mut self, now: Mono) {
         if !self.one_per_key && self.apart_until.is_none() {
             let lane = self.lane;
-            tracing::warn!(%lane, "the API took a later event and called an earlier one of its key retryable; one event a key and request for ten minutes");
+            tracing::warn!(%lane, "the API took a later event and called an earlier one of its key retryable; one event per key and request for ten minutes");
         }
         self.apart_until = Some(now.plus(APART_FOR));
     }
@@ -358,12 +358,12 @@ impl LaneRun {
     fn restriction(&self) -> Option<String> {
         if self.apart_until.is_some() {
             return Some(
-                "one event a key and request for ten minutes: the API broke the order of two".to_owned(),
+                "one event per key and request for ten minutes: the API broke the order of two".to_owned(),
             );
         }
         let Size { events, bytes } = self.size.lowered()?;
         Some(format!(
-            "requests of {events} events and {bytes} bytes at most for now: the API called larger ones too large"
+            "at most {events} events and {bytes} bytes per request: the API called larger ones too large"
         ))
     }
 }

@@ -18,10 +18,10 @@ use crate::upstream::RateLimiter;
 
 /// The pace of all requests. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Pacer(Arc<Shared>);
+pub struct Pacer(Arc<PacerState>);
 
 #[derive(Debug)]
-struct Shared {
+struct PacerState {
     pace: Mutex<Pace>,
     log: Option<StartLog>,
     clock: Clock,
@@ -31,7 +31,7 @@ impl Pacer {
     /// Counts from now on, and remembers nothing over a restart.
     pub fn new(config: &config::RelayConfig, clock: Clock) -> Self {
         let pace = Pace::new(config.requests_per_minute, config.burst, clock.mono());
-        Self(Arc::new(Shared { pace: Mutex::new(pace), log: None, clock }))
+        Self(Arc::new(PacerState { pace: Mutex::new(pace), log: None, clock }))
     }
 
     /// Counts what earlier processes started, too: they wrote it to a file in `dir`. Blocks. If the file cannot be
@@ -50,7 +50,7 @@ impl Pacer {
             Earlier::Starts(starts) => pace.restore(&starts),
             Earlier::Unknown => pace.restore(&vec![now; config.requests_per_minute as usize]),
         }
-        Self(Arc::new(Shared { pace: Mutex::new(pace), log, clock }))
+        Self(Arc::new(PacerState { pace: Mutex::new(pace), log, clock }))
     }
 
     /// For a decision or a look.

@@ -42,14 +42,14 @@ pub(super) enum Earlier {
 /// Writes down each start.
 #[derive(Debug)]
 pub(super) struct StartLog {
-    current: Arc<tokio::sync::Mutex<Current>>,
+    current: Arc<tokio::sync::Mutex<OpenSecond>>,
     clock: Clock,
     is_failing: AtomicBool,
 }
 
 /// The second that is being counted.
 #[derive(Debug)]
-struct Current {
+struct OpenSecond {
     file: File,
     second: u32,
     starts: u32,
@@ -81,7 +81,7 @@ impl StartLog {
         }
         let second = second(clock.mono());
         let starts = records(&bytes).find(|record| record.second == second).map_or(0, |record| record.starts);
-        let current = Arc::new(tokio::sync::Mutex::new(Current { file, second, starts }));
+        let current = Arc::new(tokio::sync::Mutex::new(OpenSecond { file, second, starts }));
         Ok((Self { current, clock, is_failing: AtomicBool::new(false) }, earlier))
     }
 
@@ -106,7 +106,7 @@ impl StartLog {
     }
 }
 
-impl Current {
+impl OpenSecond {
     fn count(&mut self, second: u32, wall_second: i64) -> io::Result<()> {
         // Writers may come a little out of order: a start counts as of the later second.
         if second > self.second {
@@ -122,17 +122,17 @@ impl Current {
     }
 }
 
-struct Record {
+struct StartRecord {
     second: u32,
     starts: u32,
     wall_second: i64,
 }
 
-fn records(bytes: &[u8]) -> impl Iterator<Item = Record> {
+fn records(bytes: &[u8]) -> impl Iterator<Item = StartRecord> {
     let (records, _) = bytes[HEADER..].as_chunks::<RECORD>();
     let record = |record: &[u8; RECORD]| {
         let [a, b, c, d, e, f, g, h, wall @ ..] = *record;
-        Record {
+        StartRecord {
             second: u32::from_le_bytes([a, b, c, d]),
             starts: u32::from_le_bytes([e, f, g, h]),
             wall_second: i64::from_le_bytes(wall),

@@ -63,7 +63,7 @@ pub(super) struct Outline {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Record {
+pub(super) struct RequestRecord {
     pub(super) stats: Stats,
     lines: VecDeque<String>,
     ids: HashSet<(String, String)>,
@@ -73,7 +73,7 @@ pub(super) struct Record {
     concurrent: u64,
 }
 
-impl Record {
+impl RequestRecord {
     /// A request begins.
     pub(super) fn begin(&mut self, lane: Lane, outline: &Outline, bytes: usize) {
         self.concurrent += 1;

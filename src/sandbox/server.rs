@@ -27,11 +27,11 @@ use crate::event::Lane;
 use super::faults::{Dice, EventFate, Faults, FaultsPatch, RequestFate};
 use super::oauth::IssuedTokens;
 use super::options::{Options, SandboxError};
-use super::record::{Record, Seen, Stats};
+use super::record::{RequestRecord, Seen, Stats};
 use super::reply::{cut, error_body, failure, refusal};
 use super::validate::{self, Rejection};
 
-type Connection = hyper::server::conn::http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
+type HttpConnection = hyper::server::conn::http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
 
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -46,7 +46,7 @@ struct SandboxState {
     faults: Faults,
     dice: Dice,
     tokens: IssuedTokens,
-    record: Record,
+    record: RequestRecord,
     window: VecDeque<Mono>,
     requests_per_minute: u32,
     requests: u64,
@@ -97,7 +97,7 @@ impl Sandbox {
             faults: options.faults,
             dice: Dice::new(options.seed),
             tokens: IssuedTokens::default(),
-            record: Record::default(),
+            record: RequestRecord::default(),
             window: VecDeque::new(),
             requests_per_minute: options.requests_per_minute,
             requests: 0,
@@ -141,7 +141,7 @@ impl Sandbox {
 }
 
 /// Serves one connection; at `stop` the answer under way still leaves.
-async fn finish(connection: Connection, stop: CancellationToken) {
+async fn finish(connection: HttpConnection, stop: CancellationToken) {
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,

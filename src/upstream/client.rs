@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::fault::ClientError;
 use super::gate::{Permit, SendGate};
-use super::http::{BodyEnd, Connections, HttpClient, Raw, Unsent, address};
+use super::http::{BodyEnd, HttpClient, Raw, Transport, Unsent, address};
 use super::proxy::Proxies;
 use super::response::{self, Body};
 use super::scrub::scrub;
@@ -70,8 +70,7 @@ impl Target {
     fn new(settings: &config::UpstreamConfig) -> Result<Self, ClientError> {
         let api = address(&settings.endpoints.api_url, "upstream.api_url")?;
         let login = address(&settings.endpoints.login_url, "upstream.login_url")?;
-        let Connections { http, proxies, skipped } =
-            Connections::new(settings, api.is_plain && login.is_plain)?;
+        let Transport { http, proxies, skipped } = Transport::new(settings, api.is_plain && login.is_plain)?;
         Ok(Self {
             http: Arc::new(http),
             api_url: settings.endpoints.api_url.trim_end_matches('/').to_owned(),

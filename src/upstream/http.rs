@@ -105,14 +105,14 @@ impl PoolSettings {
 }
 
 /// A client, and what an operator should know of the settings that it was made of.
-pub(super) struct Connections {
+pub(super) struct Transport {
     pub(super) http: HttpClient,
     pub(super) proxies: Proxies,
     /// Certificates that cannot be used.
     pub(super) skipped: Vec<String>,
 }
 
-impl Connections {
+impl Transport {
     /// Reads the roots; blocks. `is_plain`: both hosts are http on loopback.
     pub(super) fn new(settings: &config::UpstreamConfig, is_plain: bool) -> Result<Self, ClientError> {
         let proxies = Proxies::new(settings, is_plain, |name| std::env::var(name).ok())?;

@@ -7,9 +7,9 @@ use super::types::RateLimiter;
 /// Asks the limiter that was given, and lets everything start as long as there is none: for a command that sends a
 /// handful of requests. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Limiter(Arc<OnceLock<Arc<dyn RateLimiter>>>);
+pub(super) struct RequestPace(Arc<OnceLock<Arc<dyn RateLimiter>>>);
 
-impl Limiter {
+impl RequestPace {
     /// Keeps to this one from now on; a second one changes nothing.
     pub(super) fn keep_to(&self, limiter: Arc<dyn RateLimiter>) {
         let _ = self.0.set(limiter);

@@ -35,9 +35,8 @@ fn is_one(value: f64) -> bool {
     value == 1.0
 }
 
-#[test]
-fn what_upstream_does_is_told_everywhere() {
-    let cases = [
+fn upstream_cases() -> [Case; 7] {
+    [
         Case {
             section: "not-delivering",
             fault: json!({"status": 503}),
@@ -101,8 +100,12 @@ fn what_upstream_does_is_told_everywhere() {
             series: "trunkline_queue_oldest_seconds{lane=\"conversations\"}",
             fits: |age| age > 1.0,
         },
-    ];
-    for case in cases {
+    ]
+}
+
+#[test]
+fn what_upstream_does_is_told_everywhere() {
+    for case in upstream_cases() {
         let sandbox = Sandbox::start(&NO_LIMIT);
         sandbox.set_faults(&case.fault);
         let home = Home::new(&sandbox.addr, "");

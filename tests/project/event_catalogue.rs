@@ -4,8 +4,8 @@ use bytes::Bytes;
 use proptest::prelude::{Strategy as _, any, prop, prop_oneof, proptest};
 use serde_json::{Map, Value, json};
 use trunkline::event::{
-    BodyError, Catalogue, Door, Entry, EventType, ExtraArray, Field, FieldKind, Key, Lane, ParsedBody,
-    Receipt, Rules, UnknownKind, UnknownRule, answer, catalogue, one_line, parse_body,
+    BodyError, Catalogue, CatalogueEntry, Door, EventType, ExtraArray, Field, FieldKind, Key, Lane,
+    ParsedBody, Receipt, Rules, UnknownKind, UnknownRule, answer, catalogue, one_line, parse_body,
 };
 use uuid::Uuid;
 
@@ -315,7 +315,7 @@ fn an_array_that_the_operator_added_does_not_replace_the_tables() {
 
     let catalogue = Catalogue::new(&[extra]);
 
-    assert!(matches!(catalogue.find("userPresenceEvents"), Some(Entry::Known(_))));
+    assert!(matches!(catalogue.find("userPresenceEvents"), Some(CatalogueEntry::Known(_))));
 }
 
 proptest! {

@@ -192,7 +192,7 @@ async fn after_the_api_broke_the_order_one_event_a_key_leaves_for_ten_minutes() 
 
     assert_eq!(harness.sent_ids(), [vec![1, 2], vec![1], vec![3], vec![4], vec![5, 6]]);
     assert_eq!(told.state, LaneState::Running);
-    assert!(told.reason.unwrap().contains("one event a key"));
+    assert!(told.reason.unwrap().contains("one event per key"));
     let labels = trunkline::metrics::LaneLabel { lane: LANE.name() };
     assert_eq!(harness.metrics.events_reordered.get_or_create(&labels).get(), 1);
 }

@@ -52,7 +52,7 @@ impl<S: Subscriber> Layer<S> for Journal {
             Level::DEBUG => "6",
             Level::TRACE => "7",
         };
-        let mut entry = Entry(Vec::with_capacity(256));
+        let mut entry = JournalEntry(Vec::with_capacity(256));
         entry.put("PRIORITY", priority);
         entry.put("SYSLOG_IDENTIFIER", "trunkline");
         entry.put("TARGET", about.target());
@@ -65,9 +65,9 @@ impl<S: Subscriber> Layer<S> for Journal {
     }
 }
 
-struct Entry(Vec<u8>);
+struct JournalEntry(Vec<u8>);
 
-impl Entry {
+impl JournalEntry {
     /// With its length, so that the value may be anything.
     fn put(&mut self, name: &str, value: &str) {
         self.0.extend_from_slice(name.as_bytes());
@@ -78,7 +78,7 @@ impl Entry {
     }
 }
 
-impl Visit for Entry {
+impl Visit for JournalEntry {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             return self.put("MESSAGE", value);
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_value_has_its_length_and_may_hold_line_breaks() {
-        let mut entry = Entry(Vec::new());
+        let mut entry = JournalEntry(Vec::new());
 
         entry.put("MESSAGE", "a\nb");
 

@@ -39,7 +39,7 @@ pub(super) struct TokenFile {
 
 /// What a reading of the file says.
 #[derive(Debug)]
-enum Reading {
+enum TokenRead {
     /// The token, and what may be wrong with it.
     Token(SecretString, Option<String>),
     /// There is none, and why.
@@ -100,17 +100,17 @@ impl TokenFile {
         }
     }
 
-    fn take(&self, reading: Reading) {
+    fn take(&self, reading: TokenRead) {
         match reading {
-            Reading::Token(token, flaw) => {
+            TokenRead::Token(token, flaw) => {
                 *self.known.lock() = Some(token);
                 self.tell(flaw);
             }
-            Reading::NoToken(why) => {
+            TokenRead::NoToken(why) => {
                 *self.known.lock() = None;
                 self.tell(Some(format!("{why}: nobody gets in")));
             }
-            Reading::Unknown(why) => self.tell(Some(format!("{why}; the token that is known stays good"))),
+            TokenRead::Unknown(why) => self.tell(Some(format!("{why}; the token that is known stays good"))),
         }
     }
 
@@ -138,7 +138,7 @@ fn pass_panic_on(ended: Result<(), JoinError>) {
     }
 }
 
-fn read(path: &Path) -> Reading {
+fn read(path: &Path) -> TokenRead {
     let mut raw = Vec::new();
     match File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut raw)) {
         Ok(_) => read_text(&raw),
@@ -146,29 +146,29 @@ fn read(path: &Path) -> Reading {
             ErrorKind::NotFound
             | ErrorKind::PermissionDenied
             | ErrorKind::IsADirectory
-            | ErrorKind::NotADirectory => Reading::NoToken(format!("cannot be read: {error}")),
-            _ => Reading::Unknown(format!("cannot be read: {error}")),
+            | ErrorKind::NotADirectory => TokenRead::NoToken(format!("cannot be read: {error}")),
+            _ => TokenRead::Unknown(format!("cannot be read: {error}")),
         },
     }
 }
 
-fn read_text(raw: &[u8]) -> Reading {
+fn read_text(raw: &[u8]) -> TokenRead {
     if raw.len() as u64 > MAX_BYTES {
-        return Reading::NoToken(format!("is over {MAX_BYTES} bytes"));
+        return TokenRead::NoToken(format!("is over {MAX_BYTES} bytes"));
     }
     let raw = raw.strip_prefix(BYTE_ORDER_MARK).unwrap_or(raw);
     let text = match std::str::from_utf8(raw) {
         Ok(text) => text.trim(),
-        Err(error) => return Reading::NoToken(format!("is not UTF-8: byte {}", error.valid_up_to() + 1)),
+        Err(error) => return TokenRead::NoToken(format!("is not UTF-8: byte {}", error.valid_up_to() + 1)),
     };
     if text.is_empty() {
-        return Reading::NoToken("is empty".to_owned());
+        return TokenRead::NoToken("is empty".to_owned());
     }
     let stray = text.chars().enumerate().find(|(_, letter)| !letter.is_ascii_graphic());
     let flaw = stray.map(|(at, letter)| {
         format!("character {} is U+{:04X}, which a bearer token cannot carry", at + 1, u32::from(letter))
     });
-    Reading::Token(SecretString::from(text), flaw)
+    TokenRead::Token(SecretString::from(text), flaw)
 }
 
 #[cfg(test)]
@@ -213,7 +213,7 @@ mod tests {
         let file = TokenFile::new("unused".into());
         file.take(read_text(b"good"));
 
-        file.take(Reading::Unknown("cannot be read: EIO".to_owned()));
+        file.take(TokenRead::Unknown("cannot be read: EIO".to_owned()));
         let after_fault = file.is_token("good");
         file.take(read(Path::new("/no/such/file")));
 

@@ -40,7 +40,7 @@ pub(crate) struct SegmentedLog {
 
 /// What one append writes.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct AppendBatch {
     /// Numbered from [`SegmentedLog::next`] on, without gaps.
     pub(crate) chunks: Vec<EncodedChunk>,
     /// For the `ids` file; may be empty.
@@ -116,8 +116,8 @@ impl SegmentedLog {
 
     /// Puts a batch into the newest segment; not durable and not visible before
     /// [`SegmentedLog::committed`]. [`SegmentedLog::make_room`] comes first.
-    pub(crate) fn put(&mut self, batch: Batch) -> Result<Pending, StoreError> {
-        let Batch { chunks, ids, times } = batch;
+    pub(crate) fn put(&mut self, batch: AppendBatch) -> Result<Pending, StoreError> {
+        let AppendBatch { chunks, ids, times } = batch;
         let first = self.next;
         // The numbers count as tried whatever comes of it.
         self.next = chunks.last().map_or(first, EncodedChunk::end);
@@ -143,7 +143,7 @@ impl SegmentedLog {
     }
 
     /// Puts, syncs and shows: for logs that nobody reads meanwhile.
-    pub(crate) fn append(&mut self, batch: Batch) -> Result<(), StoreError> {
+    pub(crate) fn append(&mut self, batch: AppendBatch) -> Result<(), StoreError> {
         let result = self.put(batch).and_then(|pending| {
             self.live().ok_or_else(|| StoreError::new("no segment to sync"))?.flush()?;
             Ok(pending)

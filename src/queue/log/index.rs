@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::quarantine::Quarantine;
 use super::raw::{self, RawFile};
-use super::segment::{LogId, SLOT, Segment, Unread};
+use super::segment::{FailedLook, LogId, SLOT, Segment};
 use super::source::{Looked, Source, words};
 use crate::clock::Mono;
 use crate::queue::format::bitmap::Bitmap;
@@ -147,7 +147,7 @@ impl SegmentIndex {
                 Ok(Vec::new())
             }
             Err(error) => {
-                segment.unread = Some(Unread::after(segment.unread.as_ref(), error.words.clone(), now));
+                segment.unread = Some(FailedLook::after(segment.unread.as_ref(), error.words.clone(), now));
                 segment.raw = None;
                 Err(error)
             }

@@ -24,21 +24,21 @@ const FILE: &str = "db";
 #[derive(Debug)]
 pub(crate) struct RawFile {
     file: File,
-    places: Vec<Place>,
-    unread: Unread,
+    places: Vec<ChunkPlace>,
+    unread: MissingBytes,
     torn_end: Option<Seq>,
 }
 
 /// What the disk did not give of a file.
 #[derive(Debug, Default)]
-struct Unread {
+struct MissingBytes {
     bytes: u64,
     error: Option<io::Error>,
 }
 
 /// Where a chunk stands.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct ChunkPlace {
     pub(crate) first: Seq,
     pub(crate) end: Seq,
     /// Time of its first record: the first field of events, letters and entries.
@@ -49,7 +49,7 @@ pub(crate) struct Place {
     length: usize,
 }
 
-impl Place {
+impl ChunkPlace {
     /// Bytes of the chunk.
     pub(crate) fn length(&self) -> usize {
         self.length
@@ -64,7 +64,7 @@ impl RawFile {
     pub(crate) fn scan(dir: &Path, wanted: impl Fn(&Chunk<'_>) -> bool) -> io::Result<Option<Self>> {
         let Some(file) = files::open_if_there(dir, FILE)? else { return Ok(None) };
         let length = file.metadata()?.len();
-        let mut found = Self { file, places: Vec::new(), unread: Unread::default(), torn_end: None };
+        let mut found = Self { file, places: Vec::new(), unread: MissingBytes::default(), torn_end: None };
         let mut window = vec![0; WINDOW.min(usize::try_from(length).unwrap_or(WINDOW))];
         let mut at = 0;
         while at < length {
@@ -105,7 +105,7 @@ impl RawFile {
             return;
         };
         if wanted(&chunk) {
-            self.places.push(Place {
+            self.places.push(ChunkPlace {
                 first: chunk.first,
                 end: chunk.end(),
                 at_ms: chunk.records.first_chunk().map_or(0, |time| i64::from_le_bytes(*time)),
@@ -128,12 +128,12 @@ impl RawFile {
     }
 
     /// Places in rising order.
-    pub(crate) fn places(&self) -> &[Place] {
+    pub(crate) fn places(&self) -> &[ChunkPlace] {
         &self.places
     }
 
     /// The first chunk that ends after `seq`.
-    pub(crate) fn reaching(&self, seq: Seq) -> Option<Place> {
+    pub(crate) fn reaching(&self, seq: Seq) -> Option<ChunkPlace> {
         self.places.get(self.places.partition_point(|place| place.end <= seq)).copied()
     }
 
@@ -173,19 +173,19 @@ impl RawFile {
 
     /// The whole chunks in rising order.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = io::Result<ChunkBuf>> {
-        let chunk = |place: &Place| ChunkBuf::new(self.read(*place)?).map_err(io::Error::other);
+        let chunk = |place: &ChunkPlace| ChunkBuf::new(self.read(*place)?).map_err(io::Error::other);
         self.places.iter().map(chunk)
     }
 
     /// The bytes at `place`.
-    pub(crate) fn read(&self, place: Place) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, place: ChunkPlace) -> io::Result<Vec<u8>> {
         let mut raw = vec![0; place.length];
         self.file.read_exact_at(&mut raw, place.offset)?;
         Ok(raw)
     }
 }
 
-impl Unread {
+impl MissingBytes {
     /// Fills `window` with what stands at `at`; zeros where the disk does not give it.
     fn read(&mut self, file: &File, window: &mut [u8], at: u64) {
         if file.read_exact_at(window, at).is_ok() {

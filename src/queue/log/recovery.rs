@@ -12,8 +12,8 @@ use super::examine::examine;
 use super::index::SegmentIndex;
 use super::maintenance::Maintenance;
 use super::quarantine::Quarantine;
-use super::segment::{LogId, SLOT, Segment, Unread};
-use super::survey::{Entry, list, number_of};
+use super::segment::{FailedLook, LogId, SLOT, Segment};
+use super::survey::{LogDirEntry, list, number_of};
 use crate::clock::Mono;
 use crate::files::make_dir;
 use crate::queue::types::OpenError;
@@ -34,17 +34,17 @@ pub(crate) fn open_log(
     let mut dirs = Vec::new();
     for entry in list(&dir).map_err(|error| OpenError::reading(&dir, &error))? {
         let path = match entry {
-            Entry::Segment(segment) => {
+            LogDirEntry::Segment(segment) => {
                 dirs.push(segment.clone());
                 segment.path
             }
-            Entry::Deleted(path) => {
+            LogDirEntry::Deleted(path) => {
                 if let Err(error) = fs::remove_dir_all(&path) {
                     tracing::warn!(path = %path.display(), %error, "what is not needed any more cannot be removed");
                 }
                 path
             }
-            Entry::Foreign(path) => {
+            LogDirEntry::Foreign(path) => {
                 tracing::warn!(path = %path.display(), "an unknown entry in the queue's directory is left alone");
                 path
             }
@@ -59,7 +59,7 @@ pub(crate) fn open_log(
             // Without the ledger it is not known what is settled: events would be sent again.
             Err(OpenError::Storage(fault)) if id != LogId::Ledger => {
                 tracing::error!(segment = %segment.path.display(), fault, "a segment cannot be read; it is tried again, and later records wait behind it");
-                let unread = Unread::after(None, fault, now);
+                let unread = FailedLook::after(None, fault, now);
                 segments.push(Segment::unknown(segment.path.clone(), segment.first, unread));
             }
             Err(error) => return Err(error),

@@ -86,15 +86,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a segment could not be read, and when it is looked at again: as often as it takes.
 #[derive(Clone, Debug)]
-pub(crate) struct Unread {
+pub(crate) struct FailedLook {
     pub(crate) fault: String,
     looks: u32,
     pub(crate) next_look: Mono,
 }
 
-impl Unread {
+impl FailedLook {
     /// After a look that failed at `now`; `before` is the one before it. The waits double.
-    pub(crate) fn after(before: Option<&Unread>, fault: String, now: Mono) -> Self {
+    pub(crate) fn after(before: Option<&FailedLook>, fault: String, now: Mono) -> Self {
         let looks = before.map_or(0, |before| before.looks).saturating_add(1);
         let wait = Duration::from_secs(1 << looks.saturating_sub(1).min(6)).min(LOOK_EVERY);
         Self { fault, looks, next_look: now.plus(wait) }
@@ -124,7 +124,7 @@ pub(crate) struct Segment {
     /// holds.
     pub(crate) is_unknown: bool,
     /// Why it could not be read when it was last looked at.
-    pub(crate) unread: Option<Unread>,
+    pub(crate) unread: Option<FailedLook>,
     /// Found at the start and not to be synced: what is in it may stand in memory only.
     pub(crate) is_unsynced: bool,
     pub(crate) live: Option<Live>,
@@ -159,7 +159,7 @@ impl Segment {
     }
 
     /// One that is there and could not be looked at.
-    pub(crate) fn unknown(dir: PathBuf, first: Seq, unread: Unread) -> Self {
+    pub(crate) fn unknown(dir: PathBuf, first: Seq, unread: FailedLook) -> Self {
         Self { is_unknown: true, unread: Some(unread), ..Self::new(dir, first, UNKNOWN_END, None) }
     }
 

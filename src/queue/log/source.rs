@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use super::examine::examine;
 use super::quarantine::Quarantine;
 use super::raw::RawFile;
-use super::segment::{LogId, Segment, Unread, unsettled_of};
+use super::segment::{FailedLook, LogId, Segment, unsettled_of};
 use super::store::Store;
 use super::survey::{SegmentDir, scan};
 use crate::clock::Mono;
@@ -46,7 +46,7 @@ pub(crate) struct Source {
     pub(crate) reach: Seq,
     settled: Bitmap,
     /// What came of the last look at it, if that failed.
-    unread: Option<Unread>,
+    unread: Option<FailedLook>,
     /// This process gives its handle back at the moment: its file may still change.
     is_closing: bool,
 }

@@ -21,7 +21,7 @@ use crate::queue::types::{OpenError, Seq};
 
 /// One entry of a log's directory.
 #[derive(Debug)]
-pub(crate) enum Entry {
+pub(crate) enum LogDirEntry {
     /// A segment, by its name.
     Segment(SegmentDir),
     /// Deleted half.
@@ -42,7 +42,7 @@ pub(crate) struct SegmentDir {
 ///
 /// # Errors
 /// If the directory cannot be read.
-pub(crate) fn list(dir: &Path) -> io::Result<Vec<Entry>> {
+pub(crate) fn list(dir: &Path) -> io::Result<Vec<LogDirEntry>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -51,12 +51,12 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<Entry>> {
     paths.sort();
     let entry = |(path, is_dir): (PathBuf, bool)| {
         if path.extension().is_some_and(|ending| ending == "gone") {
-            return Entry::Deleted(path);
+            return LogDirEntry::Deleted(path);
         }
         let first = path.file_name().and_then(|name| name.to_str()?.parse().ok());
         match first {
-            Some(first) if is_dir => Entry::Segment(SegmentDir { path, first }),
-            _ => Entry::Foreign(path),
+            Some(first) if is_dir => LogDirEntry::Segment(SegmentDir { path, first }),
+            _ => LogDirEntry::Foreign(path),
         }
     };
     Ok(paths.into_iter().map(entry).collect())

@@ -11,7 +11,7 @@ use crate::event::Lane;
 
 use crate::queue::format::chunk;
 use crate::queue::format::letter::{self, DeadLetter};
-use crate::queue::log::append::{Batch, SegmentedLog};
+use crate::queue::log::append::{AppendBatch, SegmentedLog};
 use crate::queue::log::header::TimeRange;
 use crate::queue::log::ids::{self, IdEntry, Identity, NumberedId};
 use crate::queue::log::quarantine::Quarantine;
@@ -168,7 +168,7 @@ impl Dead {
             lane: settlement.stored.event.lane as u8,
         };
         let times = TimeRange { oldest_ms: now_ms, newest_ms: now_ms };
-        self.log.append(Batch { chunks, ids: new.iter().map(id).collect(), times })?;
+        self.log.append(AppendBatch { chunks, ids: new.iter().map(id).collect(), times })?;
         let mut replaced = Vec::new();
         for (number, settlement) in (first..).zip(new) {
             let event = &settlement.stored.event;

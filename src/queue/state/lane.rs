@@ -9,7 +9,7 @@ use crate::event::{Envelope, Lane};
 
 use crate::queue::format::chunk::HEAD;
 use crate::queue::format::event;
-use crate::queue::log::append::{self, Batch, Pending, SegmentedLog};
+use crate::queue::log::append::{self, AppendBatch, Pending, SegmentedLog};
 use crate::queue::log::header::TimeRange;
 use crate::queue::log::ids::{IdEntry, Identity};
 use crate::queue::log::segment::Segment;
@@ -55,7 +55,7 @@ impl LaneLog {
         };
         let ids = if self.ids_dir.is_some() { events.iter().map(id).collect() } else { Vec::new() };
         let times = TimeRange::of(events.iter().map(|event| event.accepted_at_ms));
-        let pending = self.log.put(Batch { chunks, ids, times })?;
+        let pending = self.log.put(AppendBatch { chunks, ids, times })?;
         let store = self.log.live().ok_or_else(|| StoreError::new("no segment to sync"))?;
         Ok((pending, store))
     }

@@ -18,7 +18,7 @@ use crate::queue::format::bitmap::Bitmap;
 use crate::queue::format::chunk::EncodedChunk;
 use crate::queue::format::entry::{self, Fate, LedgerEntry};
 use crate::queue::format::snapshot::{self, SegmentSnapshot};
-use crate::queue::log::append::{Batch, SegmentedLog};
+use crate::queue::log::append::{AppendBatch, SegmentedLog};
 use crate::queue::log::header::TimeRange;
 use crate::queue::log::segment::{LogId, Segment};
 use crate::queue::log::source::Source;
@@ -190,7 +190,7 @@ impl Ledger {
         chunks.extend(entry::encode(next, entries));
         let oldest_ms = entries.iter().map(|entry| entry.settled_at_ms).min().unwrap_or(newest_ms);
         let times = TimeRange { oldest_ms, newest_ms };
-        let result = self.log.append(Batch { chunks, ids: Vec::new(), times });
+        let result = self.log.append(AppendBatch { chunks, ids: Vec::new(), times });
         if result.is_ok() && !self.dedupe_window.is_zero() {
             self.note_repeatable(entries, ages);
         }

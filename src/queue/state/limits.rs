@@ -26,7 +26,7 @@ const HEADROOM: u64 = 16 * 1024 * 1024;
 const MAX_BODY: usize = MAX_VALUE - 8 * 1024;
 
 #[derive(Debug)]
-pub(crate) struct Limits {
+pub(crate) struct QueueLimits {
     shared: Arc<Shared>,
     dir: Arc<DirLock>,
     max_bytes: u64,
@@ -45,7 +45,7 @@ pub(crate) struct Limits {
     is_dir_gone: bool,
 }
 
-impl Limits {
+impl QueueLimits {
     pub(crate) fn new(
         config: &config::QueueConfig,
         shared: Arc<Shared>,

@@ -72,6 +72,6 @@ fn end_old_letters(shared: &Shared, ages: &Ages, max_age: Duration, now_ms: i64)
             let count = old.len();
             tracing::warn!(count, "dead letters older than queue.dead_letters_max_age were discarded");
         }
-        Err(error) => tracing::warn!(%error, "old dead letters stay for now"),
+        Err(error) => tracing::warn!(%error, "old dead letters cannot be removed; trying again later"),
     }
 }

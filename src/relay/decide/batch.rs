@@ -9,7 +9,7 @@ use crate::event::{Array, Envelope, Key};
 
 /// Bounds of one request; the server's word lowers them for a lane.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct BatchLimits {
     /// Events at most.
     pub(crate) max_events: usize,
     /// Bytes of the body at most; one event alone may exceed it.
@@ -32,7 +32,7 @@ pub(crate) enum Offer {
 /// A batch being filled, in rising order of sequence.
 #[derive(Debug)]
 pub(crate) struct Filling {
-    limits: Limits,
+    limits: BatchLimits,
     events: usize,
     bytes: usize,
     arrays: HashSet<Array>,
@@ -43,7 +43,7 @@ pub(crate) struct Filling {
 
 impl Filling {
     /// An empty batch.
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: BatchLimits) -> Self {
         Self {
             limits,
             events: 0,

@@ -22,11 +22,11 @@ mod suspects;
 use std::collections::HashSet;
 
 use self::in_hand::InHand;
-use self::keys::{Unread, Until};
+use self::keys::{UnreadEvents, Until};
 pub use self::place::Place;
 use self::ready::Ready;
 pub(crate) use self::suspects::SuspectGroup;
-use super::batch::{Filling, Limits, Offer};
+use super::batch::{BatchLimits, Filling, Offer};
 use super::item::{Item, Turn};
 use crate::clock::Mono;
 use crate::event::Key;
@@ -150,8 +150,8 @@ impl Order {
             let Some(unread) = sought.filter(|unread| seq >= unread.from) else { continue };
             let is_busy = self.hand.keys.is_busy(key);
             let next = match is_busy {
-                true => Unread { from: seq, until: Until::Settled, ..unread },
-                false => Unread { from: seq + 1, ..unread },
+                true => UnreadEvents { from: seq, until: Until::Settled, ..unread },
+                false => UnreadEvents { from: seq + 1, ..unread },
             };
             self.hand.keys.change(key, |state| state.unread = Some(next));
             if !is_busy {
@@ -178,7 +178,7 @@ impl Order {
             }
             let from = before.map_or(seq, |unread| unread.from.min(seq));
             let since = before.map_or(since, |unread| unread.since.min(since));
-            state.unread = Some(Unread { from, since, until: Until::Settled });
+            state.unread = Some(UnreadEvents { from, since, until: Until::Settled });
             true
         })
     }
@@ -194,7 +194,7 @@ impl Order {
     }
 
     /// What the next batch would hold. Events of busy keys that are met on the way leave memory.
-    pub(crate) fn choose(&mut self, limits: Limits) -> Choice {
+    pub(crate) fn choose(&mut self, limits: BatchLimits) -> Choice {
         let mut filling = Filling::new(limits);
         let mut choice = Choice::default();
         let mut leaving = Vec::new();

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::batch::Limits;
+use super::batch::BatchLimits;
 use crate::clock::Mono;
 
 /// A lowered size grows this often, by a tenth of what is configured.
@@ -29,7 +29,7 @@ pub(crate) struct Size {
 
 /// A request that was too large, sent again in halves.
 #[derive(Debug)]
-struct Split {
+struct HalvedRequest {
     id: HalfOf,
     passed: usize,
     largest: usize,
@@ -41,7 +41,7 @@ pub(crate) struct SizeLimit {
     configured: Size,
     current: Size,
     grow_at: Mono,
-    splits: VecDeque<Split>,
+    splits: VecDeque<HalvedRequest>,
     next_id: u64,
 }
 
@@ -67,8 +67,8 @@ impl SizeLimit {
         self.configured = configured;
     }
 
-    pub(crate) fn limits(&self, one_per_key: bool) -> Limits {
-        Limits { max_events: self.current.events, max_bytes: self.current.bytes, one_per_key }
+    pub(crate) fn limits(&self, one_per_key: bool) -> BatchLimits {
+        BatchLimits { max_events: self.current.events, max_bytes: self.current.bytes, one_per_key }
     }
 
     /// The sizes in force, if they are lower than configured.
@@ -82,7 +82,7 @@ impl SizeLimit {
         self.forget(half_of);
         let id = HalfOf(self.next_id);
         self.next_id += 1;
-        self.splits.push_back(Split { id, passed: 0, largest: 0 });
+        self.splits.push_back(HalvedRequest { id, passed: 0, largest: 0 });
         if self.splits.len() > SPLITS_MAX {
             self.splits.pop_front();
         }

@@ -14,7 +14,7 @@ use crate::files::FileReader;
 use crate::upstream::gate::SendGate;
 use crate::upstream::grant::{self, Grant, LoginFault, LoginFaultKind};
 use crate::upstream::http::HttpClient;
-use crate::upstream::limiter::Limiter;
+use crate::upstream::limiter::RequestPace;
 use crate::upstream::secret::{self, Token};
 use crate::upstream::types::LoginStatus;
 
@@ -22,7 +22,7 @@ use crate::upstream::types::LoginStatus;
 pub(in crate::upstream) struct TokenCache {
     source: Mutex<TokenSource>,
     gate: SendGate,
-    limiter: Limiter,
+    limiter: RequestPace,
     clock: Clock,
     /// Held through a login: that is what makes it a single flight.
     login: Arc<tokio::sync::Mutex<LoginMemory>>,
@@ -70,7 +70,7 @@ impl TokenCache {
         Self {
             source: Mutex::new(TokenSource::new(endpoints, credentials)),
             gate: SendGate::default(),
-            limiter: Limiter::default(),
+            limiter: RequestPace::default(),
             clock,
             login: Arc::default(),
             state: Mutex::default(),
@@ -79,7 +79,7 @@ impl TokenCache {
     }
 
     /// When requests of ours may start.
-    pub(in crate::upstream) fn limiter(&self) -> &Limiter {
+    pub(in crate::upstream) fn limiter(&self) -> &RequestPace {
         &self.limiter
     }
 

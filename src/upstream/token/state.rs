@@ -19,7 +19,7 @@ pub(super) enum Cached {
 pub(super) struct TokenState {
     /// Of the newest token.
     generation: u64,
-    current: Option<Current>,
+    current: Option<TokenInUse>,
     /// Failed logins in a row.
     failures: u32,
     /// The last failure and when its pause ends.
@@ -30,7 +30,7 @@ pub(super) struct TokenState {
     trial_until: Option<Mono>,
 }
 
-struct Current {
+struct TokenInUse {
     token: Token,
     /// Age and end, if it has an end.
     life: Option<Life>,
@@ -91,7 +91,7 @@ impl TokenState {
             ends_at: now.plus(life),
             ends_at_ms: now_ms.saturating_add(i64::try_from(life.as_millis()).unwrap_or(i64::MAX)),
         });
-        self.current = Some(Current { token: token.clone(), life, on_trial });
+        self.current = Some(TokenInUse { token: token.clone(), life, on_trial });
         token
     }
 

@@ -23,7 +23,7 @@ pub(super) struct Waiting {
 
 /// A key's events that are not in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unread {
+pub(super) struct UnreadEvents {
     /// All from here on.
     pub(super) from: Seq,
     /// Since when the first of them has waited to be sent.
@@ -51,7 +51,7 @@ pub(super) struct KeyState {
     /// Events that the API wants again.
     pub(super) waiting: Option<Waiting>,
     /// Events that are not in memory.
-    pub(super) unread: Option<Unread>,
+    pub(super) unread: Option<UnreadEvents>,
 }
 
 impl KeyState {
@@ -122,7 +122,7 @@ impl Keys {
     }
 
     /// What of the key is not in memory.
-    pub(super) fn unread(&self, key: Key) -> Option<Unread> {
+    pub(super) fn unread(&self, key: Key) -> Option<UnreadEvents> {
         self.state(key)?.unread
     }
 
