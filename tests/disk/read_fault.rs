@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use trunkline::clock::Clock;
 use trunkline::event::Lane;
-use trunkline::queue::{Backlog, OpenError, Outcome, Page, Queue, QueueError, Seq, Stored};
+use trunkline::queue::{Appended, Backlog, OpenError, Outcome, Page, Queue, QueueError, Seq, Stored};
 
 use crate::kit::{
     append, close, copy, dead, event, event_in, files, files_named, open, read_all, settings, settle,
-    small_segments, try_letters, try_open, try_open_at,
+    small_segments, try_letters, try_open, try_open_at, until,
 };
 use crate::layer::bad_reads::{fail, failed, heal, refuse_opens};
+use crate::layer::stalled_syncs::{hanging, let_go, stall};
 
 const LANE: Lane = Lane::Conversations;
 const LANE_DIR: &str = "queue/lanes/conversations";
@@ -114,6 +115,50 @@ async fn between_two_looks_the_disk_is_left_alone() {
     assert!(first.is_err() && too_early.is_err());
     assert!(reads > 0 && reads_after == reads, "{reads} reads, then {reads_after}");
     assert!(read == stored, "{} of 60", read.len());
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn an_append_under_way_is_kept_although_its_segment_cannot_be_read_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(1_800_000_000_000);
+    let queue = open_with(dir.path(), &clock);
+    let lane = dir.path().join(LANE_DIR);
+    // More pages than the store keeps in memory.
+    let mut stored = Vec::new();
+    for _ in 0..4_000 {
+        stored.extend(append(&queue, vec![event_in(LANE, vec![b'x'; 600])]).await);
+    }
+    let next = lane.join("00000000000002097152/db");
+    until("the next segment is made", || next.exists()).await;
+
+    stall(&lane);
+    let ticket = queue.writer().submit(vec![event("{\"new\":1}")]);
+    until("its sync hangs", || hanging(&lane) > 0).await;
+    fail(&lane.join("00000000000001048576"), 0..i64::MAX);
+    // The store lets pages go only after thousands of looks at them.
+    let mut held = false;
+    for stored in stored.iter().cycle().take(30 * stored.len()) {
+        held |= read_from(&queue, stored.seq).await.is_err();
+        if held {
+            break;
+        }
+    }
+    heal(dir.path());
+    let_go(&lane);
+    let answer = ticket.await;
+    let later = append(&queue, vec![event("{\"later\":1}")]).await;
+    let read = read_all(&queue, LANE).await;
+    close(queue).await;
+    let queue = open(dir.path());
+    let again = read_all(&queue, LANE).await;
+
+    assert!(held, "nothing was read from the file");
+    assert!(matches!(answer[..], [Ok(Appended::Stored(_))]), "{answer:?}");
+    let seqs = |events: &[Stored]| events.iter().map(|stored| stored.seq).collect::<Vec<_>>();
+    assert_eq!(read.len(), stored.len() + 2, "{:?}", seqs(&read));
+    assert!(read[..stored.len()] == stored && read.ends_with(&later));
+    assert_eq!(seqs(&again), seqs(&read));
     close(queue).await;
 }
 

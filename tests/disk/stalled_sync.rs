@@ -19,9 +19,10 @@ async fn while_a_sync_of_the_dead_letters_hangs_probes_metrics_and_status_are_an
     let daemon = Daemon::start(Start::fixed(loaded, shutdown.clone())).await.unwrap();
 
     let looking = tokio::task::spawn_blocking(move || {
-        stall(&home.path().join("queue/dead"));
+        let dead = home.path().join("queue/dead");
+        stall(&dead);
         assert_eq!(home.producer().ask(&hold_event(Uuid::new_v4(), 1).1), accepted());
-        eventually("a sync hangs", || hanging() > 0);
+        eventually("a sync hangs", || hanging(&dead) > 0);
 
         // More than there are workers.
         for _ in 0..4 {
@@ -29,7 +30,7 @@ async fn while_a_sync_of_the_dead_letters_hangs_probes_metrics_and_status_are_an
                 assert_eq!(home.admin("GET", path, "").0, 200, "{path}");
             }
         }
-        let_go();
+        let_go(&dead);
 
         eventually("the letter is there", || home.status()["dead_letters"] == 1);
         assert_eq!(home.producer().ask(&hold_event(Uuid::new_v4(), 1).1), accepted());

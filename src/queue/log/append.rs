@@ -36,6 +36,8 @@ pub(crate) struct SegmentedLog {
     sealed: bool,
     segment_bytes: u64,
     spare: SpareSlot,
+    /// First number of a segment that must not be written any more: it cannot be read while it is.
+    to_leave: Option<Seq>,
 }
 
 /// What one append writes.
@@ -52,6 +54,8 @@ pub(crate) struct AppendBatch {
 /// Appended records that are not synced yet.
 #[derive(Debug)]
 pub(crate) struct Pending {
+    /// First number of the segment that it was put into.
+    segment: Seq,
     pub(crate) first: Seq,
     end: Seq,
     bytes: u64,
@@ -69,7 +73,17 @@ impl SegmentedLog {
         segment_bytes: u64,
         maintenance: Maintenance,
     ) -> Self {
-        Self { id, index, dir, next, maintenance, sealed: false, segment_bytes, spare: SpareSlot::default() }
+        Self {
+            id,
+            index,
+            dir,
+            next,
+            maintenance,
+            sealed: false,
+            segment_bytes,
+            spare: SpareSlot::default(),
+            to_leave: None,
+        }
     }
 
     /// The number that the next record gets.
@@ -102,12 +116,23 @@ impl SegmentedLog {
         (!self.sealed).then(|| live.store.clone())
     }
 
+    /// Has the segment that begins at `first` left before anything more is put into it, if it is the newest. It
+    /// is not left at once: an append to it may be on its way to the disk.
+    pub(crate) fn leave(&mut self, first: Seq) {
+        self.to_leave = Some(first);
+    }
+
+    /// Whether the newest segment is to be left.
+    pub(crate) fn is_to_leave(&self) -> bool {
+        self.to_leave.is_some() && self.to_leave == self.index.newest().map(|newest| newest.first)
+    }
+
     /// Makes sure that the newest segment takes chunks of at most `largest` bytes. `true` if it is new.
     pub(crate) fn make_room(&mut self, largest: usize) -> Result<bool, StoreError> {
         let has_room = self.index.newest().is_some_and(|newest| {
             newest.bytes < self.segment_bytes && self.next < newest.first + SLOT - SLOT_REST
         });
-        if has_room && self.live().is_some_and(|store| largest <= store.max_value()) {
+        if has_room && !self.is_to_leave() && self.live().is_some_and(|store| largest <= store.max_value()) {
             return Ok(false);
         }
         self.roll(largest)?;
@@ -127,12 +152,14 @@ impl SegmentedLog {
             bytes += chunk.bytes.len() as u64;
             store.put(chunk.first, &chunk.bytes)?;
         }
-        Ok(Pending { first, end: self.next, bytes, ids, times })
+        let segment = self.index.newest().map_or(0, |newest| newest.first);
+        Ok(Pending { segment, first, end: self.next, bytes, ids, times })
     }
 
     /// Shows what was put after its sync returned.
     pub(crate) fn committed(&mut self, pending: Pending) {
         let newest = self.index.newest_mut().expect("what is pending stands in a segment");
+        assert_eq!(newest.first, pending.segment, "a segment is not left while an append to it is pending");
         newest.end = pending.end;
         newest.bytes += pending.bytes;
         newest.times.include(pending.times);

@@ -71,7 +71,8 @@ impl LaneLog {
         self.log.delete_where(ids_to, Segment::is_settled);
     }
 
-    /// Lets bodies leave the disk when all is settled and nothing comes, or after some minutes.
+    /// Lets bodies leave the disk when all is settled and nothing comes, or after some minutes. Leaves a segment
+    /// that cannot be read while it is written.
     pub(crate) fn rest(&mut self, is_quiet: bool, ages: &Ages) -> Result<(), StoreError> {
         let Some(newest) = self.log.index.newest() else { return Ok(()) };
         let is_old = ages.of(newest.times.oldest_ms) > MAX_AGE && newest.settled.count() > 0;
@@ -79,7 +80,8 @@ impl LaneLog {
         let may_leave = newest.bytes >= SMALL_BYTES
             || self.small_left_at_ms.is_none_or(|at_ms| now_ms.saturating_sub(at_ms) >= SMALL_EVERY_MS);
         let is_done = is_quiet && newest.is_settled() && may_leave;
-        if newest.count() > 0 && (is_done || (is_old && newest.live.is_some())) {
+        let is_left = is_done || (is_old && newest.live.is_some()) || self.log.is_to_leave();
+        if newest.count() > 0 && is_left {
             self.log.roll(0)?;
             self.small_left_at_ms = Some(now_ms);
             self.delete_settled();

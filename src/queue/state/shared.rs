@@ -291,7 +291,7 @@ impl Shared {
     }
 
     /// Reads a segment that is being written from its file, since the store gave an `error`. Where that
-    /// fails too, the segment is closed: from then on its file counts.
+    /// fails too, the committer leaves the segment: from then on its file counts.
     fn read_live(
         &self,
         lane: Lane,
@@ -304,13 +304,7 @@ impl Shared {
         if from_file.is_ok() || !page.events.is_empty() {
             return Ok(());
         }
-        let mut log = self.log(lane);
-        if log.log.index.newest().is_some_and(|newest| newest.first == source.first)
-            && let Err(error) = log.log.roll(0)
-        {
-            tracing::debug!(%lane, %error, "a segment that cannot be read cannot be left yet");
-        }
-        self.publish(lane, &mut log);
+        self.log(lane).log.leave(source.first);
         Err(error)
     }
 

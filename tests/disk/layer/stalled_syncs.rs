@@ -6,36 +6,40 @@ use std::sync::{Condvar, Mutex};
 
 use super::calls::path_of;
 
-/// Below which directory syncs hang, and how many do.
-static STALLED: Mutex<(Option<PathBuf>, usize)> = Mutex::new((None, 0));
+struct Stalled {
+    dir: PathBuf,
+    hanging: usize,
+}
+
+static STALLED: Mutex<Vec<Stalled>> = Mutex::new(Vec::new());
 static CHANGED: Condvar = Condvar::new();
 
 /// From now on an `fdatasync` of a file below `dir` hangs.
 pub(crate) fn stall(dir: &Path) {
-    STALLED.lock().unwrap().0 = Some(dir.to_path_buf());
+    STALLED.lock().unwrap().push(Stalled { dir: dir.to_path_buf(), hanging: 0 });
 }
 
-/// Lets all go that hang.
-pub(crate) fn let_go() {
-    STALLED.lock().unwrap().0 = None;
+/// Lets all go that hang below `dir`.
+pub(crate) fn let_go(dir: &Path) {
+    STALLED.lock().unwrap().retain(|stalled| stalled.dir != dir);
     CHANGED.notify_all();
 }
 
-/// How many syncs hang now.
-pub(crate) fn hanging() -> usize {
-    STALLED.lock().unwrap().1
+/// How many syncs hang below `dir` now.
+pub(crate) fn hanging(dir: &Path) -> usize {
+    STALLED.lock().unwrap().iter().filter(|stalled| stalled.dir == dir).map(|stalled| stalled.hanging).sum()
 }
 
 /// Called before an `fdatasync`.
 pub(super) fn wait(fd: RawFd) {
-    let mut stalled = STALLED.lock().unwrap();
-    if stalled.0.is_none() {
+    let mut all = STALLED.lock().unwrap();
+    if all.is_empty() {
         return;
     }
     let path = std::fs::read_link(path_of(fd)).unwrap_or_default();
-    stalled.1 += 1;
-    while stalled.0.as_ref().is_some_and(|dir| path.starts_with(dir)) {
-        stalled = CHANGED.wait(stalled).unwrap();
+    let Some(stalled) = all.iter_mut().find(|stalled| path.starts_with(&stalled.dir)) else { return };
+    stalled.hanging += 1;
+    while all.iter().any(|stalled| path.starts_with(&stalled.dir)) {
+        all = CHANGED.wait(all).unwrap();
     }
-    stalled.1 -= 1;
 }
