@@ -15,7 +15,7 @@ use crate::queue::format::letter::{self, DeadLetter};
 use crate::queue::format::snapshot::{self, SegmentSnapshot};
 use crate::queue::log::header::{self, Header};
 use crate::queue::log::ids;
-use crate::queue::log::raw::RawFile;
+use crate::queue::log::raw::{OnFault, RawFile};
 
 /// What a chunk holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ fn encode_letter(letter: DeadLetter) -> Option<Vec<u8>> {
 /// If the file cannot be read.
 #[expect(clippy::type_complexity, reason = "read once, by a fuzz target")]
 pub fn chunks(dir: &Path, within: Range<Seq>) -> io::Result<(Vec<(Range<Seq>, Vec<u8>)>, Vec<Range<Seq>>)> {
-    let Some(raw) = RawFile::scan(dir, |_| true)? else { return Ok((Vec::new(), Vec::new())) };
+    let Some(raw) = RawFile::scan(dir, OnFault::Stop, |_| true)? else { return Ok((Vec::new(), Vec::new())) };
     let chunks = raw.places().iter().map(|place| Ok((place.first..place.end, raw.read(*place)?)));
     Ok((chunks.collect::<io::Result<_>>()?, raw.gaps(within)))
 }

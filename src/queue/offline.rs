@@ -14,7 +14,7 @@ use crate::queue::format::letter::{self, DeadLetter};
 use crate::queue::log::append::SegmentedLog;
 use crate::queue::log::index::SegmentIndex;
 use crate::queue::log::maintenance::Maintenance;
-use crate::queue::log::raw::allocated;
+use crate::queue::log::raw::{OnFault, allocated};
 use crate::queue::log::segment::{LogId, Segment};
 use crate::queue::log::survey::{Found, LogDirEntry, Measured, SegmentDir, list, look_at, scan};
 use crate::queue::state::ledger::Ledger;
@@ -135,7 +135,7 @@ fn each_chunk<E>(
     mut take: impl FnMut(&Segment, Chunk<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     for segment in log.index.segments().iter().filter(|segment| segment.unsettled() > 0) {
-        let Ok(Some(raw)) = scan(log.id, segment.first, &segment.dir) else { continue };
+        let Ok(Some(raw)) = scan(log.id, segment.first, &segment.dir, OnFault::PassOver) else { continue };
         for chunk in raw.chunks().filter_map(Result::ok) {
             take(segment, chunk.chunk())?;
         }
@@ -183,14 +183,14 @@ fn inspect_segment(
     faults: &mut Findings,
 ) -> Result<Option<Segment>, OpenError> {
     let path = dir.path.display();
-    let (segment, raw) = match look_at(id, dir, next, |_| true) {
+    let (segment, raw) = match look_at(id, dir, next, OnFault::PassOver, |_| true) {
         Ok(Found::Unused) => return Ok(None),
         Ok(Found::Empty(fault)) => {
             faults.damaged.push(format!("{path}: {fault} and no chunk is in it"));
             return Ok(None);
         }
         Ok(Found::Closed(segment)) => {
-            let raw = scan(id, dir.first, &dir.path);
+            let raw = scan(id, dir.first, &dir.path, OnFault::PassOver);
             (*segment, raw.map_err(|error| error.to_string()))
         }
         Ok(Found::Measured(measured)) => {

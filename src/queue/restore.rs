@@ -20,7 +20,7 @@ use crate::queue::log::header::{self, Header, UNKNOWN_END};
 use crate::queue::log::index::SegmentIndex;
 use crate::queue::log::maintenance::Maintenance;
 use crate::queue::log::quarantine;
-use crate::queue::log::raw::RawFile;
+use crate::queue::log::raw::{OnFault, RawFile};
 use crate::queue::log::segment::{LogId, SLOT};
 use crate::queue::log::settled_file;
 use crate::queue::log::survey::{Found, LogDirEntry, list, look_at, scan};
@@ -75,7 +75,7 @@ fn open_ledger(dir: &Path) -> Result<Ledger, OpenError> {
     let mut segments = Vec::new();
     for entry in list(&path).map_err(|error| OpenError::reading(&path, &error))? {
         let LogDirEntry::Segment(segment) = entry else { continue };
-        match look_at(LogId::Ledger, &segment, None, |_| true)? {
+        match look_at(LogId::Ledger, &segment, None, OnFault::Stop, |_| true)? {
             Found::Closed(segment) => segments.push(*segment),
             Found::Measured(measured) => segments.push(measured.segment),
             Found::Unused | Found::Empty(_) => {}
@@ -112,7 +112,9 @@ fn restore_part(
     first: Seq,
     mut settled: Bitmap,
 ) -> io::Result<RestoreOutcome> {
-    let Some(raw) = scan(id, first, part)? else { return Ok(RestoreOutcome::Nothing("it has no database")) };
+    let Some(raw) = scan(id, first, part, OnFault::Stop)? else {
+        return Ok(RestoreOutcome::Nothing("it has no database"));
+    };
     if let Some(fault) = raw.fault() {
         return Ok(RestoreOutcome::Unread(fault));
     }

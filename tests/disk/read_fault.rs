@@ -163,6 +163,27 @@ async fn an_append_under_way_is_kept_although_its_segment_cannot_be_read_meanwhi
 }
 
 #[tokio::test]
+async fn a_look_at_a_file_that_cannot_be_read_ends_with_its_first_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    for _ in 0..10 {
+        append(&queue, (0..20).map(|_| event_in(LANE, vec![b'x'; 20_000])).collect()).await;
+    }
+    close(queue).await;
+    let queue = open_with(dir.path(), &Clock::manual(1_800_000_000_000));
+
+    fail(&dir.path().join(LANE_DIR), 0..i64::MAX);
+    let held = read_from(&queue, 1).await.is_err();
+    let reads = failed(dir.path());
+    heal(dir.path());
+
+    assert!(held);
+    // A disk that dies may take minutes for each.
+    assert!((1..=2).contains(&reads), "{reads} reads");
+    close(queue).await;
+}
+
+#[tokio::test]
 async fn a_header_or_a_database_that_a_start_cannot_read_stays_and_is_looked_at_again() {
     let home = tempfile::tempdir().unwrap();
     let stored = killed_queue(home.path()).await;

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use super::header;
 use super::ids::{self, IdEntry};
 use super::quarantine::Quarantine;
-use super::raw;
+use super::raw::{self, OnFault};
 use super::segment::{LogId, Segment};
 use super::settled_file;
 use super::survey::{Found, Measured, SegmentDir, look_at};
@@ -32,7 +32,7 @@ pub(crate) fn examine(
     next: Option<&Path>,
     quarantine: &Quarantine,
 ) -> Result<Option<Segment>, OpenError> {
-    match look_at(id, dir, next, is_durable)? {
+    match look_at(id, dir, next, OnFault::Stop, is_durable)? {
         Found::Closed(segment) => Ok(Some(*segment)),
         Found::Measured(measured) => take_over(id, *measured, quarantine).map(Some),
         Found::Unused => {

@@ -20,6 +20,15 @@ const BLOCK: usize = 4096;
 /// Name of the file.
 const FILE: &str = "db";
 
+/// What a scan does where the file cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnFault {
+    /// It ends: whoever needs all of the file looks again later, and a dying disk may take minutes for each try.
+    Stop,
+    /// It tries every block, and passes over those that fail: for an inspection of what is left.
+    PassOver,
+}
+
 /// The whole chunks of one file, found once.
 #[derive(Debug)]
 pub(crate) struct RawFile {
@@ -29,9 +38,12 @@ pub(crate) struct RawFile {
     torn_end: Option<Seq>,
 }
 
-/// What the disk did not give of a file.
-#[derive(Debug, Default)]
+/// What could not be read of a file.
+#[derive(Debug)]
 struct MissingBytes {
+    on_fault: OnFault,
+    /// Where the first fault was.
+    at: u64,
     bytes: u64,
     error: Option<io::Error>,
 }
@@ -60,14 +72,19 @@ impl RawFile {
     /// Finds the chunks of `dir`'s database that `wanted` takes; `None` if there is no database.
     ///
     /// # Errors
-    /// If it cannot be opened. What the disk does not give of it stands in [`RawFile::fault`].
-    pub(crate) fn scan(dir: &Path, wanted: impl Fn(&Chunk<'_>) -> bool) -> io::Result<Option<Self>> {
+    /// If it cannot be opened. What could not be read of it is in [`RawFile::fault`].
+    pub(crate) fn scan(
+        dir: &Path,
+        on_fault: OnFault,
+        wanted: impl Fn(&Chunk<'_>) -> bool,
+    ) -> io::Result<Option<Self>> {
         let Some(file) = files::open_if_there(dir, FILE)? else { return Ok(None) };
         let length = file.metadata()?.len();
-        let mut found = Self { file, places: Vec::new(), unread: MissingBytes::default(), torn_end: None };
+        let mut found =
+            Self { file, places: Vec::new(), unread: MissingBytes::none(on_fault), torn_end: None };
         let mut window = vec![0; WINDOW.min(usize::try_from(length).unwrap_or(WINDOW))];
         let mut at = 0;
-        while at < length {
+        while at < length && !found.unread.ends_scan() {
             let size = window.len().min(usize::try_from(length - at).unwrap_or(WINDOW));
             let window = &mut window[..size];
             found.unread.read(&found.file, window, at);
@@ -119,7 +136,10 @@ impl RawFile {
     /// Why the disk did not give all of it, if it did not.
     pub(crate) fn fault(&self) -> Option<String> {
         let error = self.unread.error.as_ref()?;
-        Some(format!("{} bytes of {FILE} cannot be read: {error}", self.unread.bytes))
+        Some(match self.unread.on_fault {
+            OnFault::Stop => format!("{FILE} cannot be read from byte {} on: {error}", self.unread.at),
+            OnFault::PassOver => format!("{} bytes of {FILE} cannot be read: {error}", self.unread.bytes),
+        })
     }
 
     /// First number of the last append that left a whole chunk.
@@ -186,16 +206,33 @@ impl RawFile {
 }
 
 impl MissingBytes {
-    /// Fills `window` with what stands at `at`; zeros where the disk does not give it.
+    fn none(on_fault: OnFault) -> Self {
+        Self { on_fault, at: 0, bytes: 0, error: None }
+    }
+
+    fn ends_scan(&self) -> bool {
+        self.on_fault == OnFault::Stop && self.error.is_some()
+    }
+
+    fn note(&mut self, at: u64, bytes: usize, error: io::Error) {
+        if self.error.is_none() {
+            self.at = at;
+        }
+        self.bytes += bytes as u64;
+        self.error = Some(error);
+    }
+
+    /// Fills `window` with the bytes from `at` on; zeros where they cannot be read.
     fn read(&mut self, file: &File, window: &mut [u8], at: u64) {
-        if file.read_exact_at(window, at).is_ok() {
-            return;
+        let Err(error) = file.read_exact_at(window, at) else { return };
+        if self.on_fault == OnFault::Stop {
+            window.fill(0);
+            return self.note(at, window.len(), error);
         }
         for (nth, block) in window.chunks_mut(BLOCK).enumerate() {
             if let Err(error) = file.read_exact_at(block, at + (nth * BLOCK) as u64) {
                 block.fill(0);
-                self.bytes += block.len() as u64;
-                self.error = Some(error);
+                self.note(at + (nth * BLOCK) as u64, block.len(), error);
             }
         }
     }
@@ -209,8 +246,7 @@ impl MissingBytes {
                 Ok(more) => known += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.bytes += (length - known) as u64;
-                    self.error = Some(error);
+                    self.note(at + known as u64, length - known, error);
                     break;
                 }
             }
@@ -249,7 +285,8 @@ mod tests {
             [b"rubbish".to_vec(), part(30, 2), broken, part(10, 10), MAGIC.to_vec(), part(30, 2)].concat();
         fs::write(dir.path().join("db"), &raw).unwrap();
 
-        let found = RawFile::scan(dir.path(), |chunk| chunk.kind == Kind::Letters).unwrap().unwrap();
+        let found =
+            RawFile::scan(dir.path(), OnFault::Stop, |chunk| chunk.kind == Kind::Letters).unwrap().unwrap();
 
         assert_eq!(
             found.places().iter().map(|place| (place.first, place.end)).collect::<Vec<_>>(),
@@ -273,7 +310,7 @@ mod tests {
         }
         file.set_len(64 * window).unwrap();
 
-        let found = RawFile::scan(dir.path(), |_| true).unwrap().unwrap();
+        let found = RawFile::scan(dir.path(), OnFault::Stop, |_| true).unwrap().unwrap();
 
         let firsts: Vec<Seq> = found.places().iter().map(|place| place.first).collect();
         assert_eq!(firsts, [0, 10, 30, 500]);

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use super::examine::examine;
 use super::quarantine::Quarantine;
-use super::raw::RawFile;
+use super::raw::{OnFault, RawFile};
 use super::segment::{FailedLook, LogId, Segment, unsettled_of};
 use super::store::Store;
 use super::survey::{SegmentDir, scan};
@@ -117,7 +117,7 @@ impl Source {
 
     /// The chunks in its file, if the disk gives all of it.
     fn scan(&self) -> Result<RawFile, StoreError> {
-        let raw = scan(self.id, self.first, &self.dir).map_err(|error| self.fault(&error))?;
+        let raw = scan(self.id, self.first, &self.dir, OnFault::Stop).map_err(|error| self.fault(&error))?;
         let raw = raw.ok_or_else(|| self.fault(&"its database is missing: put it back"))?;
         match raw.fault() {
             Some(fault) => Err(self.fault(&fault)),
@@ -253,7 +253,7 @@ mod tests {
         std::fs::write(dir.join("db"), chunks).unwrap();
         let mut segment = Segment::new(dir.to_path_buf(), 100, 0, None);
         segment.end = 112;
-        segment.raw = scan(LogId::Lane(LANE), 100, dir).unwrap().map(Arc::new);
+        segment.raw = scan(LogId::Lane(LANE), 100, dir, OnFault::Stop).unwrap().map(Arc::new);
         segment
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::header::{self, Header, TimeRange, UNKNOWN_END};
 use super::ids::{IdEntry, Identity, NumberedId};
-use super::raw::RawFile;
+use super::raw::{OnFault, RawFile};
 use super::segment::{LogId, SLOT, Segment};
 use super::settled_file;
 use crate::event::Envelope;
@@ -104,6 +104,7 @@ pub(crate) fn look_at(
     id: LogId,
     dir: &SegmentDir,
     next: Option<&Path>,
+    on_fault: OnFault,
     before: impl FnOnce(&Path) -> bool,
 ) -> Result<Found, OpenError> {
     let (path, first) = (&dir.path, dir.first);
@@ -136,7 +137,8 @@ pub(crate) fn look_at(
         limit = end_by(first, &header_of(id, next)?);
     }
     segment.is_unsynced = !before(path);
-    let raw = scan(id, first, path).map_err(|error| OpenError::reading(&path.join("db"), &error))?;
+    let raw =
+        scan(id, first, path, on_fault).map_err(|error| OpenError::reading(&path.join("db"), &error))?;
     let has_none = raw.as_ref().is_none_or(|raw| raw.places().is_empty() && raw.fault().is_none());
     match header_fault {
         Some("its header is missing") if has_none => return Ok(Found::Unused),
@@ -191,8 +193,8 @@ impl Measured {
 }
 
 /// Finds the chunks of a segment that begins at `first`.
-pub(crate) fn scan(id: LogId, first: Seq, dir: &Path) -> io::Result<Option<RawFile>> {
-    RawFile::scan(dir, |chunk: &Chunk<'_>| {
+pub(crate) fn scan(id: LogId, first: Seq, dir: &Path, on_fault: OnFault) -> io::Result<Option<RawFile>> {
+    RawFile::scan(dir, on_fault, |chunk: &Chunk<'_>| {
         // Records that this build cannot understand are as good as missing: told and kept, not tried for
         // ever. Of a torn chunk only the head is known.
         let is_understood = || match id {

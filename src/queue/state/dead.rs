@@ -15,6 +15,7 @@ use crate::queue::log::append::{AppendBatch, SegmentedLog};
 use crate::queue::log::header::TimeRange;
 use crate::queue::log::ids::{self, IdEntry, Identity, NumberedId};
 use crate::queue::log::quarantine::Quarantine;
+use crate::queue::log::raw::OnFault;
 use crate::queue::log::segment::{LogId, Segment};
 use crate::queue::log::source::{Chunks, Looked, Source};
 use crate::queue::log::survey::{ids_of, scan};
@@ -281,7 +282,7 @@ fn ids_in(id: LogId, segment: &Segment) -> Option<Vec<NumberedId>> {
     }
     match &segment.raw {
         Some(raw) => ids_of(raw).ok(),
-        None => ids_of(&scan(id, segment.first, &segment.dir).ok()??).ok(),
+        None => ids_of(&scan(id, segment.first, &segment.dir, OnFault::Stop).ok()??).ok(),
     }
 }
 

@@ -12,6 +12,7 @@ use super::dedupe::Dedupe;
 use super::ledger::Ledger;
 use crate::queue::log::append::SegmentedLog;
 use crate::queue::log::ids::{self, MAX_IDS, NumberedId};
+use crate::queue::log::raw::OnFault;
 use crate::queue::log::survey::{ids_of, scan};
 
 /// Remembers the ids accepted within `window`: of segments that are here, and of those that were
@@ -46,7 +47,10 @@ pub(crate) fn rebuild_dedupe(
                 _ => {
                     let raw = match &segment.raw {
                         Some(raw) => Some(raw.clone()),
-                        None => scan(log.id, segment.first, &segment.dir).ok().flatten().map(Arc::new),
+                        None => scan(log.id, segment.first, &segment.dir, OnFault::Stop)
+                            .ok()
+                            .flatten()
+                            .map(Arc::new),
                     };
                     let all = raw.and_then(|raw| ids_of(&raw).ok()).unwrap_or_default();
                     // What was refused may come again.
