@@ -55,7 +55,7 @@ pub enum ActivationError {
     )]
     NotListening(String),
     /// The socket is of another kind.
-    #[error("the socket named {name} is no {wanted}: {reason}")]
+    #[error("the socket named {name} is not a {wanted}: {reason}")]
     WrongKind {
         /// Its name.
         name: String,

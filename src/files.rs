@@ -1,8 +1,8 @@
-//! Directories and small files: written so that they survive a power cut, read so that a fault is no absence.
+//! Durable writes of small files and directories, and reads with a deadline; a read error never counts as absence.
 //!
 //! Invariants
-//! - Whoever reads a file by [`read_within`] goes on after the deadline: one on a mount that hangs, or a pipe that nobody writes to,
-//!   holds up nobody.
+//! - The caller of [`read_within`] goes on after the deadline: a mount that hangs, or a pipe that nobody writes to,
+//!   blocks nobody.
 //! - What a function here made or replaced is on stable storage when it returns.
 //! - A file counts as absent only if the directory does not list it.
 //! - A file is replaced as a whole: after a crash the old one is there or the new one.

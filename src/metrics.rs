@@ -94,7 +94,7 @@ impl EncodeLabelValue for HttpStatus {
     }
 }
 
-/// All metrics. Fields carry the names of the interface without the prefix `trunkline_`.
+/// All metrics. Fields carry the metrics' names without the prefix `trunkline_`.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "each is described once, where it is built")]
 pub struct Metrics {
@@ -195,12 +195,9 @@ impl Metrics {
             events_refused: add.plain("events_refused", "Events refused at a door"),
             events_duplicate: add.plain("events_duplicate", "Repeats answered as accepted"),
             events_ahead: add.plain("events_ahead", "Events over 2 minutes ahead of our clock"),
-            events_unknown: add.plain(
-                "events_unknown",
-                "Fields and values that the table of types does not have, let through",
-            ),
-            events_delivered: add.plain("events_delivered", "Events the API took"),
-            events_dead: add.plain("events_dead", "Events put to the dead letters"),
+            events_unknown: add.plain("events_unknown", "Unknown fields and values that were forwarded"),
+            events_delivered: add.plain("events_delivered", "Events that the API accepted"),
+            events_dead: add.plain("events_dead", "Events moved to the dead letters"),
             events_reordered: add.plain("events_reordered", "Events whose order the API broke"),
             requests: add.plain("requests", "Requests by status"),
             request_seconds: add.seconds(
@@ -235,7 +232,7 @@ impl Metrics {
             queue_disk_bytes: add.with_unit("queue_disk", Bytes, "Bytes on disk under queue.dir"),
             queue_max_bytes: add.with_unit("queue_max", Bytes, "queue.max_size"),
             disk_free_bytes: add.with_unit("disk_free", Bytes, "Bytes free on the file system of queue.dir"),
-            quarantined: add.plain("quarantined", "Parts of the queue that were set aside"),
+            quarantined: add.plain("quarantined", "Parts of the queue that were quarantined"),
             queue_events: add.plain("queue_events", "Events that are not settled"),
             queue_oldest_seconds: add.with_unit(
                 "queue_oldest",
@@ -255,10 +252,11 @@ impl Metrics {
             ),
             config_last_reload_success: add.plain(
                 "config_last_reload_success",
-                "1 if the last reload, or the start, took the configuration over; 0 if it was refused",
+                "1 if the last reload or start applied the configuration, 0 if it was refused",
             ),
             start_time_seconds: add.with_unit("start_time", Seconds, "When the daemon started, since 1970"),
-            log_lines_dropped: add.plain("log_lines_dropped", "Log lines that nobody took in time"),
+            log_lines_dropped: add
+                .plain("log_lines_dropped", "Log lines dropped because the reader was too slow"),
             build_info: add.plain("build_info", "1, with the version that runs"),
             sums: Sums::default(),
             registry: add.0,

@@ -1,4 +1,4 @@
-//! Which dead letters are meant, and how they are mended. Pure.
+//! Which dead letters are selected, and how they are edited. Pure.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -29,7 +29,7 @@ pub(super) fn not_ready(
         ),
         _ => refusal.to_string(),
     });
-    refusal.or_else(|| door_fault.map(|fault| format!("{fault}; it is made anew within seconds")))
+    refusal.or_else(|| door_fault.map(|fault| format!("{fault}; it is created again within seconds")))
 }
 
 fn size(bytes: u64) -> String {

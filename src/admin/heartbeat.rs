@@ -1,7 +1,6 @@
-//! Whether our loops make progress: each is asked now and then, and answers from within.
+//! Checks that our loops make progress: each is pinged regularly and answers from inside its loop.
 //!
-//! A loop that waits for the disk does not answer. That is no death for as long as a stalled disk may
-//! take; what the upstream does is not asked.
+//! A loop that waits for a stalled disk does not count as dead for 5 minutes; the upstream is not checked.
 
 use std::sync::Arc;
 use std::time::Duration;

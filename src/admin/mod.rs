@@ -1,4 +1,4 @@
-//! The operator's window: health, metrics, status, what became of a call, and what may be changed.
+//! Admin API: health, metrics, status, trace, and operator changes.
 //!
 //! ```text
 //! unix socket ──peer──> routes ──┬─ report (status), trace, letters ──> JSON
@@ -10,7 +10,7 @@
 //! - What shows an event's content or changes anything is answered on the unix socket only, and each
 //!   change is logged with the peer's uid.
 //! - Health never depends on delivery: `livez` is about our loops, `readyz` about taking events.
-//! - Nothing here is on an event's way: a slow operator holds up nobody.
+//! - Nothing here is on the delivery path.
 //! - Deciding is pure (`health`, `summary`, `rates`, `filter`).
 //!
 //! Not here: what the commands print (`cli`), what the numbers are made of (`queue`, `relay`, `upstream`).

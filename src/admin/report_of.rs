@@ -12,7 +12,7 @@ use crate::metrics::{DoorLabel, LaneReason, Metrics};
 use crate::queue::{Backlog, DeadReason, LaneDepth, QueueHealth};
 use crate::relay::LaneStatus;
 
-/// Letters that end within this time are told ahead. Source: the interface.
+/// Dead letters that expire within this time are announced.
 const TOLD_AHEAD: Duration = Duration::from_secs(3 * 24 * 3_600);
 /// How long the oldest dead letter may take to be read.
 const LETTER_READ_WITHIN: Duration = Duration::from_secs(2);

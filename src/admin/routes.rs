@@ -88,7 +88,7 @@ async fn not_found() -> Response {
 }
 
 async fn wrong_method() -> Response {
-    fault(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method")
+    fault(StatusCode::METHOD_NOT_ALLOWED, "method not allowed for this path")
 }
 
 /// One line of text, for people who call it by hand.

@@ -1,5 +1,5 @@
-//! The places of an operator's or a prober's connections. When all are taken, the one that has kept us waiting for
-//! longest makes room: peers that read nothing never shut out a probe.
+//! Connection slots; when all are in use, the one that has kept us waiting longest is closed, so that peers that read
+//! nothing never shut out a probe.
 
 use std::sync::Arc;
 

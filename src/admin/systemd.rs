@@ -1,7 +1,7 @@
 //! Tells systemd how we are: ready, reloading, stopping, alive, and what we do in plain words.
 //!
-//! Without systemd (`NOTIFY_SOCKET`) nothing is sent. The watchdog hears of our loops only: an upstream that
-//! is down is no reason to be killed.
+//! Without systemd (`NOTIFY_SOCKET`) nothing is sent. The watchdog depends only on our loops: an API outage must not
+//! kill the daemon.
 //!
 //! Nobody waits for systemd: a message that cannot be sent at once is dropped. What it must know in the end is sent
 //! again with the next status line.
@@ -40,7 +40,7 @@ impl Systemd {
         let address = std::env::var_os("NOTIFY_SOCKET").and_then(|path| match address(&path) {
             Ok(address) => Some(address),
             Err(error) => {
-                tracing::warn!(%error, "NOTIFY_SOCKET names no socket: systemd is not told anything");
+                tracing::warn!(%error, "NOTIFY_SOCKET is not a socket; systemd gets no notifications");
                 None
             }
         });
@@ -107,7 +107,7 @@ impl Systemd {
             socket.send_to_addr(message.as_bytes(), address)
         });
         if let Err(error) = &sent {
-            tracing::debug!(%error, "systemd cannot be told");
+            tracing::debug!(%error, "cannot notify systemd");
         }
         sent.is_ok()
     }

@@ -144,7 +144,7 @@ fn in_words(place: Option<Place>) -> (String, Option<Duration>, u32) {
         Some(Place::UnderWay) => ("in a request in flight".to_owned(), Some(Duration::ZERO), 1),
         Some(Place::Next) => ("next to be sent".to_owned(), Some(Duration::ZERO), 0),
         Some(Place::Again { after, attempts }) => {
-            ("waits to be sent again: the API asked for that".to_owned(), Some(after), attempts)
+            ("waiting to be sent again, as the API asked".to_owned(), Some(after), attempts)
         }
         Some(Place::Suspect { attempts }) => (
             "in a batch with a rejected event: it is sent in a smaller batch".to_owned(),

@@ -1,5 +1,4 @@
-//! Says why a socket may not be used, or why the daemon behind it turned us away: what it is, who we are, what
-//! to do.
+//! Explains why a socket or the daemon refused us, and what to do.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

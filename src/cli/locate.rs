@@ -1,4 +1,4 @@
-//! The running daemon, seen from a command: where its admin socket is, and what its silence means.
+//! Finds the running daemon's admin socket, and explains failures.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! The operator's hand: one file a command, and the way from a fault to an exit code.
+//! The commands, one file each, and their exit codes.
 //!
 //! Invariants
-//! - `args` is the only file that names clap.
+//! - `args` is the only folder that names clap.
 //! - What is wanted goes to stdout, what went wrong to stderr.
 //! - Exit codes are those of [`Exit`], whatever failed below.
 //!

@@ -76,7 +76,7 @@ async fn serve(start: impl FnOnce(Shutdown) -> Start, grace: Duration) -> anyhow
     let ended = tokio::select! {
         ended = daemon.finished() => ended,
         () = leave.at_once() => {
-            tracing::warn!("ended without closing the queue: what was accepted is on disk");
+            tracing::warn!("exiting without closing the queue; accepted events are on disk");
             return Ok(Exit::Failed);
         }
     };

@@ -160,7 +160,7 @@ impl TopView {
         let title = match &self.fault {
             Some(fault) => format!("no answer: {}", visible(fault)),
             None => format!(
-                "trunkline {}  {}  up {}  (q ends)",
+                "trunkline {}  {}  up {}  (q quits)",
                 report.version,
                 visible(&report.api_host),
                 span(report.uptime_seconds)

@@ -1,4 +1,4 @@
-//! Words that others chose, made fit for a terminal. Pure.
+//! Escapes text from outside for the terminal. Pure.
 //!
 //! A message of the API quotes what a caller typed, and an organisation's name may be anything: printed raw, such words
 //! could colour, clear or retitle the operator's terminal, forge a line, or turn the reading direction round.

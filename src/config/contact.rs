@@ -1,7 +1,6 @@
 //! How commands find the daemon, also with a configuration that it would refuse.
 //!
-//! Somebody edits the file while calls go on: a fault in another key, or a file that cannot be read, must
-//! neither keep a producer from handing over nor an operator from asking.
+//! Errors in other keys, or an unreadable file, must not stop `emit`, `send` or operator commands.
 
 use std::path::{Path, PathBuf};
 

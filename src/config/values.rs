@@ -1,7 +1,6 @@
 //! Reads effective values by their keys' types and gathers every fault on the way.
 //!
-//! A value at fault reads as an empty one: the sections go on, so that all faults are told at once, and
-//! the configuration that comes out is thrown away.
+//! An invalid value reads as empty, so that all errors are reported at once; the resulting configuration is discarded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

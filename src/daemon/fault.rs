@@ -18,7 +18,7 @@ pub enum StartError {
     #[error("ingest.stream.allow_uids: {0}")]
     User(#[from] ingest::UnknownUser),
     /// What an operator paused cannot be read.
-    #[error("{path}: cannot be read: {source}; remove it to have no lane paused")]
+    #[error("cannot read {path}: {source}; remove the file to unpause all lanes")]
     Paused {
         /// The file.
         path: std::path::PathBuf,

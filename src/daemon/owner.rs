@@ -1,8 +1,7 @@
-//! Whose events these are: what the configuration says, and what a login tells. Whether they may leave.
+//! Decides whether queued events may be sent to the configured account.
 //!
-//! Two things hold events back. The client's gate sends with no token whose account is not cleared: that has no
-//! gap between a token's change and our hearing of it. The relay is told to withhold once it is known to be for
-//! long, and shows why. The gate's standing says both: nothing else is remembered about them.
+//! The gate blocks tokens of accounts that are not cleared, without a race; the relay is told to withhold when that
+//! lasts, and shows why. Both follow from the gate's standing; there is no other state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,18 +170,18 @@ impl OwnershipGuard {
         match self.claim(self.owner()).await {
             Ok(None) => {
                 if is_withheld {
-                    tracing::info!("the queued events are of the same organisation: they are sent");
+                    tracing::info!("the queued events belong to the same organisation; sending them");
                 }
                 self.let_go(epoch).await;
             }
             // Another organisation's token, though client and region are the same or not known.
             Ok(Some(reason)) => {
                 if !is_withheld {
-                    tracing::error!(reason, "events are accepted, and none are sent");
+                    tracing::error!(reason, "accepting events but sending none");
                 }
                 self.withhold(epoch, Standing::Foreign, &reason).await;
             }
-            Err(error) => tracing::error!(error, "whose the queue is cannot be written down"),
+            Err(error) => tracing::error!(error, "cannot save the queue's owner"),
         }
     }
 
@@ -195,8 +194,8 @@ impl OwnershipGuard {
         if self.destination.borrow().owner.organisation.is_none() {
             return self.let_go(epoch).await;
         }
-        let reason = format!("whose token this is, is not known yet: {why}");
-        tracing::error!(reason, "events are accepted, and none are sent");
+        let reason = format!("the token's organisation is not known yet: {why}");
+        tracing::error!(reason, "accepting events but sending none");
         self.withhold(epoch, Standing::Unconfirmed, &reason).await;
     }
 

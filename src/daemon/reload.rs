@@ -283,7 +283,7 @@ fn tell(answer: &ReloadAnswer, by: &str) {
                 ReloadLogin::NotDue => {}
             }
             if let Some(reason) = withheld {
-                tracing::error!(reason, "events are accepted, and none are sent");
+                tracing::error!(reason, "accepting events but sending none");
             }
         }
     }

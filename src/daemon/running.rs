@@ -1,10 +1,9 @@
 //! All tasks of the daemon, from the first to the last.
 //!
 //! Order of a stop: the relay starts nothing new and settles what is in flight while the doors still
-//! take; then the doors stop and answer what was read; then the queue closes. The operator's window stays
-//! open until the doors are closed. Whatever is dropped on the way lies on disk. A second signal ends doors and
-//! window at once, bodies under way included. A task that ends without a stop begins one: without it the daemon
-//! would only look as if it ran.
+//! accept; then the doors stop and answer what was read; then the queue closes. The admin server stays open until
+//! the doors are closed. Whatever is dropped on the way is on disk. A second signal ends doors and admin server at
+//! once, bodies under way included. A task that ends unexpectedly triggers a stop.
 
 use std::sync::Arc;
 

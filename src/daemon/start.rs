@@ -255,7 +255,7 @@ fn admin_context(opened: &Opened, channels: &Channels, config: &Config, clock: &
 
 fn tell_of_start(config: &Config, opened: &Opened) {
     if let Some(reason) = &opened.withheld {
-        tracing::error!(reason, "events are accepted, and none are sent");
+        tracing::error!(reason, "accepting events but sending none");
     }
     for lane in Lane::ALL.into_iter().filter(|lane| opened.paused[lane.index()]) {
         tracing::warn!(%lane, "still paused by an operator; resume with `trunkline resume`");

@@ -1,4 +1,4 @@
-//! An event on its way through the house: its bytes and what we must know without reading them again.
+//! A checked event: its bytes, and what is needed without parsing them again.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Names for ids: who installs trunkline knows "agent 1042" and queue "Support", the API wants UUIDs.
+//! Maps names such as agent 1042 or queue Support to UUIDs.
 //!
 //! ```text
 //! map.csv ──read──> IdMap (checked whole) ──find──> UUID in place of `user:1042`

@@ -66,7 +66,7 @@ pub enum Crowded {
     #[error("the HTTP door has {0} connections, half of ingest.max_connections")]
     Tcp(usize),
     /// A quarter of those have shown no good token.
-    #[error("{0} connections have shown no good token, a quarter of what the HTTP door may have")]
+    #[error("{0} connections without a valid token, a quarter of the HTTP door's share")]
     Unproven(usize),
 }
 

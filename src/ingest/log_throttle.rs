@@ -1,4 +1,4 @@
-//! Log lines about producers' faults, last back so that a faulty producer cannot fill the log.
+//! Log lines about producers' faults, throttled so that a faulty producer cannot fill the log.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::clock::{Clock, Mono};
 use crate::event::{Door, Unknown};
 use crate::socket::Peer;
 
-/// One line a second for each reason, as the interface promises.
+/// One line a second for each reason, as `docs/operating.md` says.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Unknown fields that are remembered as logged. Beyond it they are only counted.
@@ -60,7 +60,7 @@ impl RefusalThrottle {
                 pid = peer.pid,
                 answers,
                 held_back,
-                "a producer closed without reading its answers; its lines were taken"
+                "a producer closed without reading its answers; its lines were accepted"
             );
         }
     }
@@ -71,11 +71,11 @@ impl RefusalThrottle {
         let mut logged = self.unknown.lock();
         if logged.len() < MAX_UNKNOWN && logged.insert(key) {
             let (array, field) = (unknown.array.name(), &unknown.field);
-            tracing::info!(array, field, kind = ?unknown.kind, "not in our table, forwarded as it came");
+            tracing::info!(array, field, kind = ?unknown.kind, "unknown field or value, forwarded unchanged");
         }
     }
 
-    /// `Some(how many were last back)` if a line is due.
+    /// `Some(how many were held back)` if a line is due.
     fn due(&self, door: Door, reason: &'static str) -> Option<u64> {
         let now = self.clock.mono();
         let mut refusals = self.refusals.lock();

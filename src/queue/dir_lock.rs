@@ -1,4 +1,4 @@
-//! Holds `queue.dir` for this process, and knows whether it is still the one.
+//! Locks `queue.dir`, and detects if it was replaced.
 //!
 //! Both the directory and the file `lock` in it are locked: a script that tidies up `lock` does not let a
 //! second daemon in, and builds that lock only the file still meet each other there.

@@ -1,4 +1,4 @@
-//! When a fault that lasts is told: at once, then ever more seldom. Pure.
+//! When to log a lasting fault: at once, then less and less often. Pure.
 
 use std::time::Duration;
 

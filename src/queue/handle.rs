@@ -1,4 +1,4 @@
-//! What the other stages hold of the queue.
+//! Handles to the queue for other modules.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How the queue is, as its last tries showed, and what of that is told.
+//! Queue health from its latest operations, and what to log about it.
 
 use std::time::Duration;
 
@@ -65,12 +65,10 @@ impl Health {
     pub(super) fn settled(&mut self, fault: Option<&QueueError>, now: Mono) {
         let error = fault.map(tracing::field::display);
         match self.settling.tried(fault.is_some(), now) {
-            Some(Telling::Fault { times }) => tracing::error!(
-                error,
-                times,
-                "outcomes cannot be written down; it is tried again, and nothing is sent twice"
-            ),
-            Some(Telling::Over) => tracing::info!("outcomes are written down again"),
+            Some(Telling::Fault { times }) => {
+                tracing::error!(error, times, "cannot record outcomes; trying again, nothing is sent twice")
+            }
+            Some(Telling::Over) => tracing::info!("outcomes are recorded again"),
             None => {}
         }
     }
@@ -80,7 +78,7 @@ impl Health {
         let error = gone.map(tracing::field::display);
         match self.directory.tried(gone.is_some(), now) {
             Some(Telling::Fault { .. }) => tracing::error!(error, "events are refused"),
-            Some(Telling::Over) => tracing::info!("queue.dir is in its place again"),
+            Some(Telling::Over) => tracing::info!("queue.dir is back"),
             None => {}
         }
     }

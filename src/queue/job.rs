@@ -1,4 +1,4 @@
-//! What the committer is asked to do, and how it answers.
+//! Requests to the committer, and their replies.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;

@@ -1,4 +1,4 @@
-//! Opening the queue's directory, and giving it free.
+//! Opens and closes the queue directory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Queue {
         }
         logs.push(open(LogId::Dead)?);
         for fault in recovered.apply(&mut logs) {
-            tracing::error!(fault, "a part of the queue is gone");
+            tracing::error!(fault, "part of the queue is missing");
         }
         logs.iter_mut().for_each(|log| log.index.note_missing(&quarantine));
         let newest =
@@ -88,8 +88,8 @@ impl Queue {
         let mut dedupe = Dedupe::new(config.dedupe_window);
         rebuild_dedupe(&logs, &dead, &ledger, &ids_dir, &clock.ages(), config.dedupe_window, &mut dedupe);
         let logs = lane_logs(logs, dedupe.is_on().then_some(ids_dir));
-        let (dir, keeper) = (dir.clone(), maintenance.clone());
-        let shared = Arc::new(Shared::new(dir, logs, dead, ledger, quarantine, keeper, clock.clone()));
+        let (dir, chores) = (dir.clone(), maintenance.clone());
+        let shared = Arc::new(Shared::new(dir, logs, dead, ledger, quarantine, chores, clock.clone()));
         let limits = QueueLimits::new(config, shared.clone(), lock.clone(), clock.clone());
         let retention = Retention::new(config.dead_letters_max_age, config.dedupe_window);
         metrics.queue_max_bytes.set(config.max_size.cast_signed());
@@ -102,7 +102,7 @@ impl Queue {
             metrics,
             health: Health::default(),
         };
-        let maintaining = Some(spawn("queue-keep", move || maintenance::run(&chore_queue))?);
+        let maintaining = Some(spawn("queue-maintain", move || maintenance::run(&chore_queue))?);
         let (jobs, committing) = spawn_committer(committer)?;
         let (reads, reading) = spawn_reader(shared.clone())?;
         shared.begin();
@@ -156,12 +156,12 @@ impl Queue {
         let _ = self.reads.send(None);
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                tracing::error!("a thread of the queue panicked");
+                tracing::error!("a queue thread panicked");
             }
         }
         self.maintenance.ask(Chore::Stop);
         if self.maintaining.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the keeping thread of the queue panicked");
+            tracing::error!("the queue's maintenance thread panicked");
         }
     }
 }

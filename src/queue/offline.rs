@@ -199,7 +199,7 @@ fn inspect_segment(
             faults.damaged.extend(header_fault.map(whole));
             let words = |range: &Range<Seq>| {
                 let (first, last) = (range.start, range.end - 1);
-                format!("{path}: numbers {first} to {last} are not whole: never answered for, or damaged")
+                format!("{path}: numbers {first} to {last} are incomplete: never acknowledged, or damaged")
             };
             faults.damaged.extend(torn.iter().map(words));
             (segment, Ok(raw))

@@ -119,7 +119,7 @@ fn restore_part(
         return Ok(RestoreOutcome::Unread(fault));
     }
     let Some(end) = end_of(id, part, first, &raw)? else {
-        return Ok(RestoreOutcome::Nothing("no chunk in it is whole"));
+        return Ok(RestoreOutcome::Nothing("it has no intact chunk"));
     };
     let target = id.dir(dir).join(name_of(first));
     if target.exists() {
@@ -160,8 +160,8 @@ fn end_of(id: LogId, part: &Path, first: Seq, raw: &RawFile) -> io::Result<Optio
 fn in_place(part: &Path, target: &Path) -> RestoreOutcome {
     let inode = |dir: &Path| fs::metadata(dir.join("db")).map(|meta| (meta.dev(), meta.ino()));
     match (inode(part), inode(target)) {
-        (Ok(one), Ok(other)) if one == other => RestoreOutcome::Nothing("its segment is in its place"),
-        (Ok(_), Ok(_)) => RestoreOutcome::Nothing("another copy of its segment is in its place"),
+        (Ok(one), Ok(other)) if one == other => RestoreOutcome::Nothing("its segment already exists"),
+        (Ok(_), Ok(_)) => RestoreOutcome::Nothing("another copy of its segment already exists"),
         (Err(error), _) | (_, Err(error)) => RestoreOutcome::Unread(error.to_string()),
     }
 }

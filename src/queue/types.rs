@@ -1,4 +1,4 @@
-//! What the queue takes and gives: stored events, outcomes, errors, and the face the relay sees.
+//! Public types of the queue: stored events, outcomes, errors, and the relay's trait.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -31,7 +31,7 @@ const SEARCH_MAX: usize = 1_000;
 const SETTLING_MAX: usize = 12_000;
 /// The API's code for more events than it takes in a request.
 const BATCH_TOO_LARGE: &str = "max.batch.size.surpassed";
-/// How long no two events of a key share a request after the API broke their order. Source: interface.
+/// How long no two events of a key share a request after the API broke their order.
 const APART_FOR: Duration = Duration::from_secs(600);
 
 /// One lane of the worker.
@@ -362,9 +362,7 @@ impl LaneRun {
             );
         }
         let Size { events, bytes } = self.size.lowered()?;
-        Some(format!(
-            "at most {events} events and {bytes} bytes per request: the API called larger ones too large"
-        ))
+        Some(format!("requests limited to {events} events and {bytes} bytes: the API rejected larger ones"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Log lines of the relay that would repeat themselves: told once, then counted.
+//! Throttles repeated log lines.
 
 use std::collections::HashMap;
 use std::time::Duration;

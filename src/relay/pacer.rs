@@ -1,4 +1,4 @@
-//! The one pace that all requests of this process keep to, whoever makes them.
+//! The one rate limiter of the process.
 //!
 //! The relay's loop asks for each of its requests whether it may start. Whoever else sends (a login, `tokens/me`, a
 //! repeat after a 401) waits for the same window. What started within the last minute counts over a restart.
@@ -42,7 +42,7 @@ impl Pacer {
         let (log, earlier) = match StartLog::open(dir, clock.clone()) {
             Ok((log, earlier)) => (Some(log), earlier),
             Err(error) => {
-                tracing::warn!(%error, "how many requests have just started is not known: none starts for a minute");
+                tracing::warn!(%error, "cannot tell how many requests started recently; sending none for one minute");
                 (None, Earlier::Unknown)
             }
         };

@@ -1,4 +1,4 @@
-//! The end of an event's way: written down until it is on stable storage, then counted.
+//! Records outcomes until they are on stable storage, then counts them.
 
 use std::time::Duration;
 

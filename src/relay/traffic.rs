@@ -1,4 +1,4 @@
-//! What of a lane is in flight or being settled. Changes through these methods only.
+//! A lane's counters of requests and settlements; changed only here.
 
 use super::settling::Unsettled;
 use crate::queue::QueueError;

@@ -7,7 +7,7 @@ use crate::clock::{Clock, Mono};
 
 use super::faults::Dice;
 
-/// IssuedTokens given out and until when they are good.
+/// Tokens issued, and when each expires.
 #[derive(Debug, Default)]
 pub(super) struct IssuedTokens {
     live: HashMap<String, Mono>,

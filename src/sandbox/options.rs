@@ -57,7 +57,7 @@ impl SandboxError {
 /// The configuration of a daemon for this sandbox.
 pub fn ready_config(addr: SocketAddr) -> String {
     format!(
-        "# a trunkline configuration for this sandbox; relative paths count from the file's directory\n\
+        "# a trunkline configuration for this sandbox; relative paths are relative to this file's directory\n\
          [upstream]\napi_url = \"http://{addr}\"\nlogin_url = \"http://{addr}\"\nclient_id = \"sandbox\"\n\
          client_secret = \"sandbox\"\n\n[queue]\ndir = \"trunkline-sandbox/queue\"\n\n[ingest.stream]\n\
          path = \"trunkline-sandbox/events.sock\"\n\n[admin]\nlisten = \"unix:trunkline-sandbox/admin.sock\"\n"

@@ -10,7 +10,7 @@ use super::faults::Faults;
 use super::validate::Rejection;
 
 pub(super) fn failure(status: u16, faults: &Faults) -> Response {
-    let mut response = error_body(status, "sandbox.fault", "as the sandbox was told");
+    let mut response = error_body(status, "sandbox.fault", "injected by the sandbox");
     if let (429 | 503, Some(seconds)) = (status, faults.retry_after_seconds) {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }

@@ -229,7 +229,7 @@ async fn login(State(handle): State<Handle>, headers: HeaderMap, body: Bytes) ->
 async fn me(State(handle): State<Handle>, headers: HeaderMap) -> Response {
     let authorization = text(&headers, &header::AUTHORIZATION).unwrap_or_default();
     if !handle.lock().tokens.accepts(authorization, &handle.clock) {
-        return error_body(401, "bad.credentials", "no good token");
+        return error_body(401, "bad.credentials", "invalid token");
     }
     let id = handle.lock().faults.organisation.clone().unwrap_or_else(|| Uuid::nil().to_string());
     let organisation = json!({"id": id, "name": "sandbox"});
@@ -312,7 +312,7 @@ fn check(
     let refuse = |status, code, message: String| Err(Rejection { status, code, message });
     let authorization = text(headers, &header::AUTHORIZATION).unwrap_or_default();
     if state.faults.unauthorized || !state.tokens.accepts(authorization, clock) {
-        return refuse(401, "bad.credentials", "no good token".to_owned());
+        return refuse(401, "bad.credentials", "invalid token".to_owned());
     }
     if !text(headers, &header::CONTENT_TYPE).is_some_and(|value| value.starts_with("application/json")) {
         return refuse(415, "unsupported.media.type", "Content-Type is not application/json".to_owned());
@@ -347,9 +347,9 @@ fn take(state: &mut SandboxState, lane: Lane, seen: &[Seen]) -> Vec<Value> {
             }
             EventFate::Rejected => {
                 record.reject(&event.id);
-                ("rejected as the sandbox was told", false)
+                ("rejected by the sandbox", false)
             }
-            EventFate::Retryable => ("not now, as the sandbox was told", true),
+            EventFate::Retryable => ("retry later, says the sandbox", true),
         };
         errors.push(json!({"eventId": event.id, "message": message, "retryable": retryable}));
     }

@@ -111,7 +111,7 @@ impl AcceptFaults {
 
     fn over(&mut self, name: &'static str) {
         if self.told_at.is_some() {
-            tracing::info!(listener = name, failed = self.failed, "accepts connections again");
+            tracing::info!(listener = name, failed = self.failed, "accepting connections again");
             *self = Self::default();
         }
     }

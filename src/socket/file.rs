@@ -48,7 +48,7 @@ pub enum BindError {
     #[error("no group {0:?} on this host; give a name that `getent group` lists, or a number")]
     UnknownGroup(String),
     /// Any other fault with the file.
-    #[error("{path}: cannot make the socket")]
+    #[error("{path}: cannot create the socket")]
     Io {
         /// Socket file.
         path: PathBuf,
@@ -56,7 +56,7 @@ pub enum BindError {
         source: io::Error,
     },
     /// A TCP address cannot be had.
-    #[error("{0}: cannot listen there; stop who does or set another address")]
+    #[error("{0}: cannot listen on this address; stop the process that does, or set another")]
     Address(String, #[source] io::Error),
     /// The socket itself cannot be used.
     #[error("cannot use the socket")]
@@ -118,7 +118,7 @@ impl SocketFile {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Some(format!("{path}: the socket file was removed"))
             }
-            Err(error) => Some(format!("{path}: the socket file cannot be seen: {error}")),
+            Err(error) => Some(format!("{path}: cannot check the socket file: {error}")),
         }
     }
 }
@@ -229,7 +229,7 @@ fn clear(path: &Path) -> Result<(), BindError> {
     match knock(path) {
         // Only this says that nobody is there; a full backlog (EAGAIN) or another kind of socket is somebody.
         Err(Errno::ECONNREFUSED) => {
-            tracing::info!(path = %path.display(), "replaces a stale socket file");
+            tracing::info!(path = %path.display(), "replacing a stale socket file");
             std::fs::remove_file(path).map_err(|error| io_fault(path, error))
         }
         Err(Errno::ENOENT) => Ok(()),

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 connection that no peer can keep for nothing.
+//! HTTP/1.1 connections with time limits for slow or idle peers.
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -94,11 +94,14 @@ impl UnixSocket {
         };
         match file.make_anew() {
             Ok(listener) => {
-                tracing::warn!(reason = fault, "producers could not connect: the socket file was made anew");
+                tracing::warn!(
+                    reason = fault,
+                    "producers could not connect: the socket file was created again"
+                );
                 let before = std::mem::replace(&mut self.listener, listener);
                 self.left_over.extend(waiting_at(before));
             }
-            Err(error) => file.tell(format!("{fault}, and cannot be made anew: {error}")),
+            Err(error) => file.tell(format!("{fault}, and cannot be created again: {error}")),
         }
     }
 }
@@ -180,7 +183,7 @@ impl Listener for TcpListener {
 
     async fn accept(&mut self) -> io::Result<Accepted<TcpStream>> {
         let (stream, _) = TcpListener::accept(self).await?;
-        // Answers are small and awaited: none may wait for company.
+        // Disable Nagle: answers are small and awaited.
         let _ = stream.set_nodelay(true);
         Ok(Accepted { stream, peer: Peer::UNKNOWN })
     }

@@ -4,7 +4,7 @@
 //! Invariants
 //! - At no instant can more people connect to a socket file than the operator allows.
 //! - A file that somebody listens on is never replaced, and only our own is removed.
-//! - A file of ours that is gone is told of and made anew.
+//! - A removed socket file of ours is reported and created again.
 //!
 //! Not here: what is said on a connection (`ingest`, `admin`); which sockets systemd hands over (`activation`).
 

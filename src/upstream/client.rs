@@ -284,7 +284,7 @@ impl Upstream for Client {
         match self.gate().permit(epoch).await {
             Permit::Granted => {}
             Permit::Replaced => return unsent(ACCOUNT_CHANGED),
-            Permit::Withheld => return unsent("whose token this is, is not known yet"),
+            Permit::Withheld => return unsent("the token's organisation is not known yet"),
         }
         // The relay counted a start that is over if a login took its time.
         let is_late = self.0.clock.mono().since(started) > START_HOLDS;

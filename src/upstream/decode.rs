@@ -22,7 +22,7 @@ pub(super) enum DecodeError {
 pub(super) fn decoded(headers: &HeaderMap, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, DecodeError> {
     let codings = codings(headers);
     if codings.len() > CODINGS_MAX {
-        return Err(DecodeError::Undecodable("it is compressed over and over".to_owned()));
+        return Err(DecodeError::Undecodable("it has too many content codings".to_owned()));
     }
     let mut body = body;
     // The last one named was applied last.
@@ -50,10 +50,10 @@ fn undo(coding: &str, body: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError>
             result => result,
         },
         "br" | "zstd" | "compress" | "x-compress" => {
-            Err(DecodeError::Undecodable(format!("it is compressed with {coding}, which nobody asked for")))
+            Err(DecodeError::Undecodable(format!("unrequested Content-Encoding {coding}")))
         }
         // Not named: it may be anything that somebody put there.
-        _ => Err(DecodeError::Undecodable("it has a content coding that nobody asked for".to_owned())),
+        _ => Err(DecodeError::Undecodable("unrequested and unknown Content-Encoding".to_owned())),
     }
 }
 
@@ -130,15 +130,15 @@ mod tests {
         assert_eq!(decoded(&headers(&["gzip"]), cut, 100), undecodable("it is not valid gzip"));
         assert_eq!(
             decoded(&headers(&["br"]), BODY.to_vec(), 100),
-            undecodable("it is compressed with br, which nobody asked for")
+            undecodable("unrequested Content-Encoding br")
         );
         assert_eq!(
             decoded(&headers(&["token-1"]), BODY.to_vec(), 100),
-            undecodable("it has a content coding that nobody asked for")
+            undecodable("unrequested and unknown Content-Encoding")
         );
         assert_eq!(
             decoded(&headers(&["gzip, gzip, gzip"]), BODY.to_vec(), 100),
-            undecodable("it is compressed over and over")
+            undecodable("it has too many content codings")
         );
     }
 }

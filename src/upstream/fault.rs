@@ -101,7 +101,7 @@ pub(super) fn words(
         return refusal.to_owned();
     }
     if find(error, &|error| (error.to_string() == PING_UNANSWERED).then_some(())).is_some() {
-        return "the connection leads nowhere: HTTP/2 pings stay unanswered".to_owned();
+        return "the connection is dead: no answer to HTTP/2 pings".to_owned();
     }
     if traits.timeout {
         return timeout_words(traits.connect, connect_timeout, request_timeout);
@@ -123,11 +123,10 @@ fn tls_words(error: &rustls::Error) -> String {
     use rustls::{CertificateError, Error, InvalidMessage};
     match error {
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "the other side does not speak TLS; is it an http port or a proxy's?".to_owned()
+            "the server does not speak TLS; is this an http port, or a proxy's?".to_owned()
         }
         Error::InvalidCertificate(CertificateError::Other(other)) if is_ca_as_server(other) => {
-            "the server's certificate is a CA's own (CA:TRUE), which no server may use; give it one that the CA signed"
-                .to_owned()
+            "the server uses a CA certificate (CA:TRUE) as its own; give it one that the CA signed".to_owned()
         }
         other => other.to_string(),
     }

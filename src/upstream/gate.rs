@@ -5,10 +5,10 @@
 //!   └── another account <── cleared      foreign ──> another account
 //!
 //! Invariants
-//! - A token of an account that is not cleared sends nothing, from the moment at which it is read: the account
-//!   and what is known of it change in one step.
-//! - What is decided about an account does nothing to the one that has replaced it meanwhile.
-//! - A token from a file that is not the one before counts as another account's.
+//! - Tokens of an account that is not cleared send nothing from the moment they are read; account and standing
+//!   change in one step.
+//! - A decision about an account does not affect its successor.
+//! - A changed token in a token file counts as another account's.
 //!
 //! Not here: who is cleared (`daemon`).
 
@@ -17,7 +17,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
-/// How long a request waits for the word whether its token may send. Longer is for the relay to wait.
+/// How long a request waits to learn whether its token may send. The relay does any longer waiting.
 const CLEARED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is known of the account in use.

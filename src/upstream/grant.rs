@@ -133,7 +133,7 @@ pub(super) fn grant(
     };
     match status {
         200..=299 => granted(&body),
-        // The login host's rate limit comes in a 400's clothes.
+        // The login host reports its rate limit as a 400.
         400 if says_rate_limit(&body) => Err(unavailable("login host's rate limit exceeded".to_owned())),
         400 | 401 | 403 => Err(LoginFault::new(
             LoginFaultKind::Refused,
@@ -158,7 +158,7 @@ pub(super) fn renewal_age(life: Duration) -> Duration {
 fn granted(body: &Value) -> Result<Grant, LoginFault> {
     let token = body.get("access_token").and_then(Value::as_str).unwrap_or_default();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let reason = "login host's answer holds no token; a proxy's page?";
+        let reason = "login host's answer has no token; was it a proxy's page?";
         return Err(LoginFault::new(LoginFaultKind::Unavailable, reason));
     }
     let life = body.get("expires_in").map_or(LIFE_DEFAULT, life);

@@ -1,8 +1,8 @@
 //! Makes the requests. The only file of the upstream that names reqwest.
 //!
 //! Invariants
-//! - A request that timed out leaves the pool behind: its connection, and those beside it, may lead nowhere. A tunnel
-//!   or balancer that is dead behind goes on acknowledging.
+//! - A request that times out discards its pool: other connections in it may be dead too, because a tunnel or load
+//!   balancer can go on acknowledging.
 //! - A body is read to `response::BODY_LIMIT` at most, compressed or not.
 
 use std::sync::Arc;

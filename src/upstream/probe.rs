@@ -81,13 +81,13 @@ async fn resolve(url: &str, within: Duration) -> Result<String, String> {
     let looking = tokio::net::lookup_host((host.as_str(), port));
     let Ok(looked_up) = tokio::time::timeout(within, looking).await else {
         let within = humantime::format_duration(within);
-        return Err(format!("{host} is not resolved within {within}; look at the host's DNS"));
+        return Err(format!("{host}: DNS lookup timed out after {within}; check this host's DNS"));
     };
     match looked_up.map(|mut addresses| addresses.next()) {
         Ok(Some(address)) => Ok(format!("{host} is {}", address.ip())),
-        Ok(None) => Err(format!("{host} has no address; look at the host's DNS")),
+        Ok(None) => Err(format!("{host} has no address; check this host's DNS")),
         Err(error) => {
-            Err(format!("{host} cannot be resolved ({error}); look at the host's DNS, or set upstream.proxy"))
+            Err(format!("{host} cannot be resolved ({error}); check this host's DNS, or set upstream.proxy"))
         }
     }
 }
@@ -100,13 +100,13 @@ fn permission(lane: Lane, verdict: &Verdict) -> Result<String, String> {
         Verdict::Forbidden { reason } => Err(format!(
             "not permitted, {reason}; give it to a role of the OAuth client, or do not use this lane"
         )),
-        Verdict::Unauthorized { reason } => Err(format!("the API does not take the token: {reason}")),
+        Verdict::Unauthorized { reason } => Err(format!("the API does not accept the token: {reason}")),
         Verdict::Misconfigured { reason } => {
-            Err(format!("{} answers {reason}; look at upstream.region and what is between", lane.path()))
+            Err(format!("{} answers {reason}; check upstream.region and any proxy in between", lane.path()))
         }
         Verdict::Unavailable { reason, .. } => Err(format!("no answer: {reason}")),
         Verdict::Taken { .. } | Verdict::NotTheApi => {
-            Err("an answer that is not the API's: something in between answers in its place".to_owned())
+            Err("the answer is not from the API; something in between sent it".to_owned())
         }
         Verdict::Invalid { code, .. } => Err(format!("an empty request is answered with {code:?}")),
         Verdict::Conflict { .. } | Verdict::TooLarge { .. } => Err("an unexpected answer".to_owned()),
@@ -117,7 +117,7 @@ fn clock(skew: Option<i64>) -> Result<String, String> {
     match skew {
         None => Ok("not known: the answers had no date".to_owned()),
         Some(seconds) if seconds.abs() > SKEW_MAX_SECONDS => Err(format!(
-            "this host's clock is {} by {} s; reports break on that: let it follow NTP",
+            "this host's clock is {} by {} s; this breaks reports; synchronise it with NTP",
             if seconds > 0 { "fast" } else { "slow" },
             seconds.abs()
         )),

@@ -1,5 +1,4 @@
-//! Whom we trust: the system's roots, and those of `upstream.ca_file`. One certificate that cannot be used costs
-//! nothing but itself.
+//! Trusted roots: the system's and those of `upstream.ca_file`. An unusable certificate is skipped.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Takes the token out of whatever the other side said, in case something on the way echoes requests. Pure.
+//! Removes the token from responses, in case a proxy echoes requests. Pure.
 
 use super::types::{Answer, Verdict};
 

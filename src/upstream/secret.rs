@@ -1,5 +1,4 @@
-//! The token, and secrets as they are read from files: within a deadline, and however often, by one thread at most
-//! that hangs. What goes wrong is told with the path and one thing to do, never with what the file holds.
+//! Reads secrets from files within a deadline; at most one thread hangs. Errors name the path, never the content.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -85,11 +84,11 @@ fn secret(bytes: &[u8], is_copy: bool) -> Result<SecretString, String> {
         return Err("is over 64 KiB; it should hold the secret alone".to_owned());
     }
     if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes {
-        return Err("is UTF-16; write the secret alone into it, as plain text".to_owned());
+        return Err("is UTF-16; write only the secret into it, as plain text".to_owned());
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8; it should hold the secret alone")?;
+    let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8; write only the secret into it")?;
     match credential(text) {
-        Err(stray) => Err(format!("holds {stray}, which no secret has; write the secret alone into it")),
+        Err(stray) => Err(format!("contains {stray}, which a secret cannot; write only the secret into it")),
         Ok("") if is_copy => Err("is empty; the service was started without a secret; write it to /etc/trunkline/client_secret and restart".to_owned()),
         Ok("") => Err("is empty; write the secret into it".to_owned()),
         Ok(secret) => Ok(SecretString::from(secret.to_owned())),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Skew above which telephony reports break. Source: the issue of delivery.
+/// Skew above which telephony reports break. Source: `docs/answers.md`, "Clocks".
 pub(super) const SKEW_MAX_SECONDS: i64 = 30;
 
 /// No response has told the server's time yet.
@@ -31,9 +31,9 @@ impl ClockSkew {
         match (is_off(before), is_off(skew_ms)) {
             (false, true) => tracing::warn!(
                 seconds = skew_ms / 1000,
-                "this host's clock differs from the API's: reports break on that; let it follow NTP"
+                "this host's clock differs from the API's, which breaks reports; synchronise it with NTP"
             ),
-            (true, false) => tracing::info!("this host's clock fits the API's again"),
+            (true, false) => tracing::info!("this host's clock matches the API's again"),
             _ => {}
         }
     }

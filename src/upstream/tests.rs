@@ -243,12 +243,17 @@ fn each_answer_of_the_login_host_has_its_meaning() {
         (400, limited, LoginFaultKind::Unavailable, "login host's rate limit exceeded"),
         (429, "", LoginFaultKind::Unavailable, "login host's rate limit exceeded"),
         (503, "", LoginFaultKind::Unavailable, "login host answers 503"),
-        (200, "<html>", LoginFaultKind::Unavailable, "login host's answer holds no token; a proxy's page?"),
+        (
+            200,
+            "<html>",
+            LoginFaultKind::Unavailable,
+            "login host's answer has no token; was it a proxy's page?",
+        ),
         (
             200,
             r#"{"access_token":"a b"}"#,
             LoginFaultKind::Unavailable,
-            "login host's answer holds no token; a proxy's page?",
+            "login host's answer has no token; was it a proxy's page?",
         ),
         (
             302,

@@ -63,7 +63,7 @@ fn what_passes_by_itself_is_kept_and_delivered_when_it_has_passed() {
     for status in [408, 429, 500, 502, 503, 504] {
         is_kept(&json!({"status": status}), &format!("reason=\"{status}"), false);
     }
-    is_kept(&json!({"html_rate": 1.0}), "the answer is not the API's", false);
+    is_kept(&json!({"html_rate": 1.0}), "the answer is not from the API", false);
     is_kept(&json!({"reset_rate": 1.0}), "not delivering", false);
     is_kept(&json!({"refuse_login": true}), "invalid_client", true);
 }

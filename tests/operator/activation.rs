@@ -68,7 +68,7 @@ fn a_socket_that_no_door_takes_is_a_fault_of_configuration() {
     assert_eq!((unknown.status.code(), wrong.status.code()), (Some(78), Some(78)));
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert!(said.contains("\"events\"") && said.contains("FileDescriptorName"), "{said}");
-    assert!(String::from_utf8_lossy(&wrong.stderr).contains("no unix stream socket"));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("is not a unix stream socket"));
 }
 
 #[test]

@@ -88,14 +88,14 @@ fn a_socket_file_that_was_removed_is_not_ready_and_made_anew() {
 
     std::fs::remove_file(home.socket()).unwrap();
     let (status, said) = home.admin("GET", "/readyz", "");
-    eventually("it is made anew", || home.socket().exists());
+    eventually("it is created again", || home.socket().exists());
     let answer = home.producer().ask(&hold_event(Uuid::new_v4(), 1).1);
 
     assert_eq!((ready_before, status), (200, 503));
     assert!(said.contains("events.sock: the socket file was removed"), "{said}");
     assert_eq!(answer, accepted());
     eventually("it is ready", || home.admin("GET", "/readyz", "").0 == 200);
-    eventually("the log says so", || home.log().contains("the socket file was made anew"));
+    eventually("the log says so", || home.log().contains("the socket file was created again"));
 }
 
 #[test]

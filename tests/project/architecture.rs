@@ -92,6 +92,23 @@ const IMPURE: &[&str] = &[
     "crate::files",
 ];
 
+/// Parts of a module that know nothing of the parts around them.
+const MUST_NOT_NAME: &[(&str, &[&str])] = &[
+    (
+        "queue/format",
+        &["queue::log", "queue::state", "queue::committer", "queue::handle", "queue::lifecycle"],
+    ),
+    ("queue/log", &["queue::state", "queue::committer", "queue::handle", "queue::lifecycle", "queue::job"]),
+    ("queue/state", &["queue::committer", "queue::handle", "queue::lifecycle", "queue::job"]),
+    (
+        "relay/decide",
+        &["relay::worker", "relay::lane", "relay::deps", "relay::pacer", "relay::command", "relay::settling"],
+    ),
+];
+
+/// Modules of `std` that [`IMPURE`] has, as they stand in a `use std::{…}`.
+const IMPURE_OF_STD: &[&str] = &["fs", "net", "os", "process", "thread"];
+
 /// Longest file, lines. Beyond it a file is probably two things.
 const MAX_LINES: usize = 400;
 
@@ -205,6 +222,44 @@ fn pure_files_name_no_runtime_and_no_input_or_output() {
             let code = code(&text);
             let named = IMPURE.iter().filter(|name| code.contains(**name));
             faults.extend(named.map(|name| format!("{} names {name}", path.display())));
+            for group in code.split("std::{").skip(1) {
+                let named = top_level_names(group)
+                    .into_iter()
+                    .filter(|name| IMPURE_OF_STD.contains(&name.split("::").next().unwrap_or_default()));
+                faults.extend(named.map(|name| format!("{} names std::{name}", path.display())));
+            }
+        }
+    }
+
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// Whether `code` names `module` (`queue::log`), from the crate's root or upwards from a folder beside it.
+fn names(code: &str, module: &str) -> bool {
+    let (parent, last) = module.split_once("::").unwrap();
+    let is_last = |rest: &str| {
+        rest.strip_prefix(last)
+            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+    };
+    let direct = [format!("{parent}::"), "super::super::".to_owned()];
+    let grouped = [format!("{parent}::{{"), "super::super::{".to_owned()];
+    direct.iter().any(|prefix| code.split(prefix.as_str()).skip(1).any(is_last))
+        || grouped
+            .iter()
+            .any(|prefix| code.split(prefix.as_str()).skip(1).flat_map(top_level_names).any(is_last))
+}
+
+#[test]
+fn parts_of_a_module_do_not_name_what_is_built_on_them() {
+    let mut faults = Vec::new();
+
+    for (part, others) in MUST_NOT_NAME {
+        let files: Vec<_> = sources().into_iter().filter(|(path, _)| path.starts_with(part)).collect();
+        assert!(!files.is_empty(), "{part} is gone");
+        for (path, text) in files {
+            let code = code(&text);
+            let named = others.iter().filter(|other| names(&code, other));
+            faults.extend(named.map(|other| format!("{} names {other}", path.display())));
         }
     }
 

@@ -39,8 +39,9 @@ fn event(nth: u128, lane: Lane) -> Envelope {
 
 /// Six events a lane: 1 delivered, 2 dead, the others unsettled.
 #[tokio::test]
-#[ignore = "writes the fixture; only for a new format version, into a directory of its own"]
+#[ignore = "writes a fixture into TRUNKLINE_TEST_FIXTURE; only for a new format version"]
 async fn write_the_fixture() {
+    let Some(into) = std::env::var_os("TRUNKLINE_TEST_FIXTURE").map(PathBuf::from) else { return };
     let live = tempfile::tempdir().unwrap();
     let queue = try_open(&ageless(live.path())).unwrap();
     for lane in Lane::ALL {
@@ -48,8 +49,7 @@ async fn write_the_fixture() {
         settle(&queue, &stored[..1], Outcome::Delivered).await;
         settle(&queue, &stored[1..2], dead("the API's words")).await;
     }
-    std::fs::remove_dir_all(fixture()).ok();
-    copy(live.path(), &fixture());
+    copy(live.path(), &into);
     close(queue).await;
 }
 

@@ -207,7 +207,7 @@ impl Ledger {
         // A kill that comes in the middle of a write may cut it: of that, which nobody was answered for, a copy is kept.
         let whys = files_named(&home.join("queue/quarantine"), "why.txt");
         for why in whys.iter().map(|path| std::fs::read_to_string(path).unwrap()) {
-            assert!(why.contains("are not whole: never answered for"), "a kill is taken for damage: {why}");
+            assert!(why.contains("are incomplete: never acknowledged"), "a kill is taken for damage: {why}");
         }
     }
 }

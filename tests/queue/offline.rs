@@ -203,7 +203,7 @@ async fn restore_leaves_evidence_and_what_still_cannot_be_read() {
     let (code_later, text_later) = restore(&queue_dir);
 
     assert_eq!((code, code_later), (Some(1), Some(0)), "{text}{text_later}");
-    assert!(text.contains("cannot be read: ") && text.contains("its segment is in its place"), "{text}");
+    assert!(text.contains("cannot be read: ") && text.contains("its segment already exists"), "{text}");
     assert!(text_later.contains("restored: ") && evidence.join("db").exists(), "{text_later}");
 }
 

@@ -170,7 +170,7 @@ async fn requests_are_smaller_once_both_halves_of_one_passed_say_so_and_grow_bac
 
     assert!(harness.dead().is_empty());
     assert_eq!((refused, limited.state, free.state), (0, LaneState::Running, LaneState::Running));
-    assert!(limited.reason.unwrap().contains("larger ones too large"));
+    assert!(limited.reason.unwrap().contains("API rejected larger ones"));
     assert_eq!(harness.sent_ids().last().map(Vec::len), Some(100));
 }
 
@@ -259,7 +259,7 @@ async fn an_answer_that_is_not_the_apis_is_told_with_its_status() {
 
     let status = harness.status(LANE, |lane| lane.state == LaneState::BackingOff).await;
 
-    assert!(status.reason.unwrap().starts_with("400: the answer is not the API's"));
+    assert!(status.reason.unwrap().starts_with("400: the answer is not from the API"));
     assert!(harness.dead().is_empty());
 }
 

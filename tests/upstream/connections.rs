@@ -160,7 +160,7 @@ async fn an_http_2_connection_whose_pings_stay_unanswered_is_given_up_before_the
     let first = verdict(&client).await;
     let second = verdict(&client).await;
 
-    let reason = "the connection leads nowhere: HTTP/2 pings stay unanswered";
+    let reason = "the connection is dead: no answer to HTTP/2 pings";
     assert_eq!(first, Verdict::Unavailable { reason: reason.to_owned(), maybe_taken: true });
     assert_eq!(second, taken());
     assert_eq!((seen.connections(), seen.pings.load(Ordering::SeqCst)), (2, 1));

@@ -81,7 +81,7 @@ async fn a_port_that_speaks_no_tls_is_told_as_tls() {
         panic!("a connection without TLS");
     };
 
-    assert_eq!(reason, "TLS: the other side does not speak TLS; is it an http port or a proxy's?");
+    assert_eq!(reason, "TLS: the server does not speak TLS; is this an http port, or a proxy's?");
 }
 
 #[tokio::test]

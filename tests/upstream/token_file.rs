@@ -108,7 +108,7 @@ fn after_a_401_a_token_of_the_same_organisation_goes_on_by_itself() {
 
     eventually("it is delivered", || sandbox.stat("distinct") == 1);
     eventually("all is well", || home.status()["state"] == "running");
-    assert!(!home.log().contains("none are sent"), "{}", home.log());
+    assert!(!home.log().contains("sending none"), "{}", home.log());
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_token_that_tells_no_organisation_sends_nothing_where_one_was_known() {
     let _daemon = with_an_ended_token(&sandbox, &home);
 
     write(&home, "not-a-token");
-    eventually("it is held", || is_held(&home, "whose token this is, is not known yet"));
+    eventually("it is held", || is_held(&home, "the token's organisation is not known yet"));
     sandbox.set_faults(&json!({"unauthorized": null}));
     write(&home, &token(&sandbox));
     home.say(&["reload"]);

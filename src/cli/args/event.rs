@@ -16,7 +16,7 @@ pub(in crate::cli) struct EmitArgs {
     /// Array of the event, e.g. userPresenceEvents; see --list
     #[arg(value_name = "ARRAY", value_parser = ArrayName, hide_possible_values = true)]
     pub array: Option<String>,
-    /// Fields of the event; dots nest. For an id: uuid:TEXT is always the same UUID for the same text; user:NAME,
+    /// Fields of the event; use dots for nested fields. For an id: uuid:TEXT is always the same UUID for the same text; user:NAME,
     /// queue:NAME, wrapup:NAME, presence:NAME and source:NAME are looked up in ids.file
     #[arg(value_name = "KEY=VALUE")]
     pub fields: Vec<OsString>,

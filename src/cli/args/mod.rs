@@ -102,7 +102,7 @@ pub(in crate::cli) enum CliCommand {
     #[command(after_help = "Example: trunkline reload\n\
         Exit 0 applied, 1 applied but some keys need a restart, 78 refused and nothing changed")]
     Reload,
-    /// Check or export the queue directory of a stopped daemon
+    /// Check, export or restore the queue directory of a stopped daemon
     #[command(subcommand, after_help = "Example: trunkline queue verify --dir /var/lib/trunkline")]
     Queue(QueueCommand),
     /// Send events that were queued for another organisation or client to the configured one
@@ -198,7 +198,7 @@ pub(in crate::cli) enum QueueCommand {
     /// Write undelivered events, or dead letters, as lines for `trunkline send`
     #[command(after_help = "Example: trunkline queue export --lane presence --since 24h >presence.ndjson")]
     Export(ExportArgs),
-    /// Bring back from the quarantine what can be read again; exit 1 if something still cannot
+    /// Restore quarantined data that can be read again; exit 1 if some still cannot
     #[command(after_help = "Example: trunkline queue restore --dir /var/lib/trunkline")]
     Restore {
         /// Directory [default: queue.dir of the configuration]

@@ -86,7 +86,7 @@ pub(in crate::cli) enum LettersCommand {
     Replay {
         #[command(flatten)]
         selection: SelectionArgs,
-        /// Set a field; dots nest. A value that is valid JSON is used as JSON
+        /// Set a field; use dots for nested fields. A value that is valid JSON is used as JSON
         #[arg(long, value_name = "FIELD=VALUE", value_parser = field_value)]
         set: Vec<FieldValue>,
     },

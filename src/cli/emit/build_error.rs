@@ -1,4 +1,4 @@
-//! Why words do not make an event.
+//! Why `key=value` arguments do not form an event.
 
 use std::path::PathBuf;
 

@@ -34,10 +34,7 @@ pub fn list() -> String {
 
 /// The fields of a type.
 pub fn fields(known: &EventType) -> String {
-    let mut text = format!(
-        "{} ({})\n\nFields, * where the API refuses the event without it:\n",
-        known.array, known.lane
-    );
+    let mut text = format!("{} ({})\n\nFields (* = required by the API):\n", known.array, known.lane);
     write_fields("", known.fields, &mut text);
     text.push_str(
         "\neventId and eventDateTime are filled in where they are missing; sourceId from emit.source_id.\n",

@@ -1,4 +1,4 @@
-//! Bytes that are no UTF-8: a caller's name in Latin-1 must not lose the event of the call. In free text they
+//! Bytes that are not UTF-8: a caller's name in Latin-1 must not lose the event of the call. In free text they
 //! become U+FFFD; ids, times and values of a list have to be right.
 
 use serde_json::Value;

@@ -1,7 +1,5 @@
-//! Log lines on their way to whoever reads them, who may be slow, or stuck.
-//!
-//! A line waits in a queue with a limit and is written by a thread of its own. Nobody who logs ever waits: a line that
-//! finds the queue full is dropped and counted, and one line tells how many were dropped once the reader goes on.
+//! Log queue: a bounded queue and a writer thread. Logging never blocks; lines that do not fit are dropped, counted
+//! and reported later.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// LogQueue that wait for a reader: about a megabyte, and more than a burst of refusals makes.
+/// Lines that may wait for a reader: about a megabyte, and more than a burst of refusals makes.
 const LINES_WAITING: usize = 4_096;
 /// How often a flush looks whether all is written.
 const FLUSH_LOOKS: Duration = Duration::from_millis(5);

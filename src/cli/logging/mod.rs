@@ -87,7 +87,7 @@ pub(super) fn start(log: &LogConfig, dropped: Counter) -> io::Result<Logging> {
         }
     };
     if let Some(error) = no_journal {
-        tracing::warn!(%error, "log.format is journald, but there is no journal: text on stderr");
+        tracing::warn!(%error, "log.format is journald, but there is no journal; logging text to stderr");
     }
     if started.is_err() {
         tracing::debug!("logging was started before");

@@ -46,8 +46,8 @@ impl LoginError {
 
     pub(super) fn response(self) -> Response {
         let description = match self {
-            LoginError::UnsupportedGrant => "only client_credentials is taken",
-            LoginError::InvalidClient => "the secret is not the token of ingest.http.token_file",
+            LoginError::UnsupportedGrant => "only client_credentials is supported",
+            LoginError::InvalidClient => "the secret does not match ingest.http.token_file",
         };
         let body = json!({
             "error": self.code(),
@@ -105,7 +105,7 @@ impl Authenticator {
             None => Err(HttpRefusal::Unauthorized("authentication.required", "a bearer token is required")),
             Some(_) => Err(HttpRefusal::Unauthorized(
                 "bad.credentials",
-                "the bearer token is not the one of ingest.http.token_file",
+                "the bearer token does not match ingest.http.token_file",
             )),
         }
     }

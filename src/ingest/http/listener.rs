@@ -125,7 +125,7 @@ async fn welcome<S: Sink>(
     };
     if slot.is_hurried() && !speaks_in_time(&stream, &slot).await {
         drop(slot);
-        let why = "the place is needed for others, and nothing was sent".to_owned();
+        let why = "closed to make room for others; it had sent nothing".to_owned();
         return turn_away(stream, peer, &context, why).await;
     }
     let open = context.metrics.connections.get_or_create_owned(&DoorLabel { door: Door::Http.name() });

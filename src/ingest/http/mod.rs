@@ -10,7 +10,7 @@
 //! - 200 means: every event that is not listed is on stable storage.
 //! - 503 means: nothing of the body was accepted.
 //! - A connection that sends slowly or not at all holds up only itself.
-//! - A connection that shows no good token keeps out none that does.
+//! - A connection without a valid token cannot keep out one that has it.
 //! - A token that is not in the file any more lets nobody in.
 //! - No token is logged.
 //!

@@ -90,18 +90,18 @@ impl HttpRefusal {
             | HttpRefusal::TooLarge(message)
             | HttpRefusal::Unavailable(message) => message.clone(),
             HttpRefusal::Unauthorized(_, message) => (*message).to_owned(),
-            HttpRefusal::Forbidden => "requests of web pages are not taken (header Origin)".to_owned(),
+            HttpRefusal::Forbidden => "requests from web pages are refused (Origin header)".to_owned(),
             HttpRefusal::NotFound => {
-                "trunkline takes only the Events API; keep a second client for the rest".to_owned()
+                "trunkline serves only the Events API; use a second client for the rest".to_owned()
             }
-            HttpRefusal::MethodNotAllowed => "only POST is taken here".to_owned(),
-            HttpRefusal::TooSlow => "the body did not come within 30 seconds".to_owned(),
+            HttpRefusal::MethodNotAllowed => "only POST is allowed here".to_owned(),
+            HttpRefusal::TooSlow => "the body did not arrive within 30 seconds".to_owned(),
             HttpRefusal::NoRoom => {
-                "other long bodies and lines had all the room for 10 seconds (ingest.max_pending)".to_owned()
+                "no room for a long body within 10 seconds (ingest.max_pending)".to_owned()
             }
             HttpRefusal::NotJson => "the body must have Content-Type application/json".to_owned(),
             HttpRefusal::Encoded(coding) => {
-                format!("Content-Encoding {coding} is not taken: send the body as it is, without compression")
+                format!("Content-Encoding {coding} is not supported; send the body uncompressed")
             }
         }
     }

@@ -27,7 +27,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 #[derive(Debug)]
 pub(super) struct TokenFile {
     path: PathBuf,
-    /// `None`: nobody gets in.
+    /// `None`; all requests are refused.
     known: Mutex<Option<SecretString>>,
     /// Who reads.
     turn: tokio::sync::Mutex<()>,
@@ -83,7 +83,7 @@ impl TokenFile {
             Err(_) => {
                 self.is_stuck.store(true, Ordering::SeqCst);
                 self.tell(Some(
-                    "it did not come within a second; the token that is known stays good".to_owned(),
+                    "it was not read within a second; the last known token stays valid".to_owned(),
                 ));
             }
         }
@@ -108,9 +108,9 @@ impl TokenFile {
             }
             TokenRead::NoToken(why) => {
                 *self.known.lock() = None;
-                self.tell(Some(format!("{why}: nobody gets in")));
+                self.tell(Some(format!("{why}; all requests are refused")));
             }
-            TokenRead::Unknown(why) => self.tell(Some(format!("{why}; the token that is known stays good"))),
+            TokenRead::Unknown(why) => self.tell(Some(format!("{why}; the last known token stays valid"))),
         }
     }
 
@@ -123,7 +123,7 @@ impl TokenFile {
         let file = self.path.display();
         match &fault {
             Some(reason) => tracing::warn!(%file, reason, "ingest.http.token_file"),
-            None => tracing::info!(%file, "ingest.http.token_file is good again"),
+            None => tracing::info!(%file, "ingest.http.token_file is valid again"),
         }
         *told = fault;
     }
@@ -166,7 +166,7 @@ fn read_text(raw: &[u8]) -> TokenRead {
     }
     let stray = text.chars().enumerate().find(|(_, letter)| !letter.is_ascii_graphic());
     let flaw = stray.map(|(at, letter)| {
-        format!("character {} is U+{:04X}, which a bearer token cannot carry", at + 1, u32::from(letter))
+        format!("character {} is U+{:04X}, which a bearer token cannot contain", at + 1, u32::from(letter))
     });
     TokenRead::Token(SecretString::from(text), flaw)
 }
@@ -191,10 +191,10 @@ mod tests {
     #[test]
     fn what_is_no_token_lets_nobody_in_and_is_named() {
         let cases: [(&[u8], &str); 4] = [
-            (b"", "is empty: nobody gets in"),
-            (b"\xef\xbb\xbf \n", "is empty: nobody gets in"),
-            (b"go\xffod", "is not UTF-8: byte 3: nobody gets in"),
-            (&[b'x'; 20_000], "is over 16384 bytes: nobody gets in"),
+            (b"", "is empty; all requests are refused"),
+            (b"\xef\xbb\xbf \n", "is empty; all requests are refused"),
+            (b"go\xffod", "is not UTF-8: byte 3; all requests are refused"),
+            (&[b'x'; 20_000], "is over 16384 bytes; all requests are refused"),
         ];
         for (raw, told) in cases {
             assert_eq!(is_token(raw, ""), (false, told.to_owned()));
@@ -205,7 +205,7 @@ mod tests {
     fn stray_characters_are_named_by_their_place() {
         let (_, told) = is_token("go\u{a0}od".as_bytes(), "x");
 
-        assert_eq!(told, "character 3 is U+00A0, which a bearer token cannot carry");
+        assert_eq!(told, "character 3 is U+00A0, which a bearer token cannot contain");
     }
 
     #[test]

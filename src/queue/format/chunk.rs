@@ -62,13 +62,13 @@ impl Kind {
 pub(crate) enum ChunkError {
     #[error("chunk is cut short")]
     Short,
-    #[error("chunk does not begin with its magic")]
+    #[error("no chunk magic")]
     Magic,
-    #[error("chunk is of version {0}, known is {VERSION}")]
+    #[error("chunk version {0} is not supported; this build supports {VERSION}")]
     Version(u8),
     #[error("chunk's checksum does not match")]
     Checksum,
-    #[error("chunk's record does not fit its format")]
+    #[error("malformed record in chunk")]
     Record,
 }
 

@@ -9,10 +9,10 @@
 //!
 //! Invariants
 //! - What was written decodes to what it was; a flipped bit is an error, never other data.
-//! - No length in a chunk is believed before it was held against the bytes that are there.
+//! - No length is trusted before it is checked against the bytes present.
 //!
-//! A newer format: raise `VERSION` in `log::header`, keep decoding the older one, and add a fixture that the older
-//! build wrote (`tests/fixtures`).
+//! A new layout: raise `chunk::VERSION` and keep decoding the old one; raise `log::header::VERSION` so that older
+//! builds refuse the directory; add a fixture written by the old build (`tests/fixtures`).
 //!
 //! Not here: where the bytes lie (`log`), what they mean (`state`).
 

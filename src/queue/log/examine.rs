@@ -1,8 +1,8 @@
-//! A segment of an earlier process: looked at, and made what this process needs of it.
+//! Examines a segment of an earlier process and prepares it for this one.
 //!
 //! Invariants
-//! - What cannot be read stays as it is, and is looked at again.
-//! - What is damaged lies in the quarantine before anything of it is changed here.
+//! - What cannot be read stays unchanged and is tried again.
+//! - Damage is in quarantine before the segment is changed.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -37,7 +37,7 @@ pub(crate) fn examine(
         Found::Measured(measured) => take_over(id, *measured, quarantine).map(Some),
         Found::Unused => {
             if let Err(error) = fs::remove_dir_all(&dir.path) {
-                tracing::warn!(path = %dir.path.display(), %error, "what is not needed any more cannot be removed");
+                tracing::warn!(path = %dir.path.display(), %error, "cannot remove an unused directory");
             }
             Ok(None)
         }
@@ -67,16 +67,16 @@ fn take_over(id: LogId, measured: Measured, quarantine: &Quarantine) -> Result<S
         // A new file, since the evidence is a link to the old one.
         let written = header::write(&segment.dir, id.number(), segment.first, segment.previous_end);
         if let Err(error) = written {
-            tracing::warn!(segment = %segment.dir.display(), %error, "its new header cannot be written; it is read without");
+            tracing::warn!(segment = %segment.dir.display(), %error, "cannot write a new header; reading the segment without one");
         }
     }
     for range in &torn {
         let last = range.end - 1;
-        let why = format!("numbers {} to {last} are not whole: never answered for, or damaged", range.start);
+        let why = format!("numbers {} to {last} are incomplete: never acknowledged, or damaged", range.start);
         quarantine.keep_torn(id.name(), &dir, &why).map_err(not_kept)?;
     }
     if let Err(error) = pass_over(id, &mut segment, &torn) {
-        tracing::warn!(segment = %segment.dir.display(), %error, "what was not answered for cannot be noted");
+        tracing::warn!(segment = %segment.dir.display(), %error, "cannot record the incomplete append");
     }
     let gaps = raw.gaps(segment.first..segment.end);
     let is_whole = segment.end > segment.first && segment.unsettled_of(&gaps).is_empty();
@@ -89,7 +89,7 @@ fn take_over(id: LogId, measured: Measured, quarantine: &Quarantine) -> Result<S
         let written = if has_ids { ids::write(&segment.dir, segment.first, &ids) } else { Ok(()) };
         let written = written.and_then(|()| header::close(&segment.dir, segment.first, &segment.closing()));
         if let Err(error) = written {
-            tracing::warn!(segment = %segment.dir.display(), %error, "a segment's closing cannot be written");
+            tracing::warn!(segment = %segment.dir.display(), %error, "cannot write a segment's closing record");
         }
     }
     Ok(segment)
@@ -112,7 +112,7 @@ fn pass_over(id: LogId, segment: &mut Segment, torn: &[std::ops::Range<u64>]) ->
 fn is_durable(dir: &Path) -> bool {
     let result = make_durable(dir);
     if let Err(error) = &result {
-        tracing::error!(segment = %dir.display(), %error, "a segment cannot be synced; repeats of its events are queued again");
+        tracing::error!(segment = %dir.display(), %error, "cannot sync a segment; its events are not used for deduplication");
     }
     result.is_ok()
 }
@@ -122,7 +122,7 @@ fn make_durable(dir: &Path) -> io::Result<()> {
     match File::open(&db).and_then(|file| file.sync_all()) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => {
-            tracing::warn!(segment = %dir.display(), %error, "a segment cannot be synced; it is written anew");
+            tracing::warn!(segment = %dir.display(), %error, "cannot sync a segment; rewriting its file");
             // The kernel counts the pages of a failed sync as written: another sync would be no proof.
             files::replace_from(dir, "db", &mut File::open(&db)?)?;
         }

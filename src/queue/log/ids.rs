@@ -4,7 +4,7 @@
 //! magic 8 · first u64 · count u32 · crc32c u32 of the entries · entries
 //! entry: event_id 16 · array u32 (crc32c of its name) · at i64 · lane u8 · 0 0 0
 //! ```
-//! It outlives its segment until the dedupe window has passed. A help, not a truth: without it the
+//! It outlives its segment until the dedupe window has passed. An optimisation: without it the
 //! segment's chunks are read.
 
 use std::fs;
@@ -20,7 +20,7 @@ use crate::files;
 use crate::queue::format::chunk::{Cursor, u32_of};
 use crate::queue::types::Seq;
 
-/// Ids remembered at most, over all segments. Source: the interface.
+/// Ids remembered at most, over all segments.
 pub(crate) const MAX_IDS: usize = 500_000;
 
 const MAGIC: [u8; 8] = *b"TRKIDS\x00\x01";

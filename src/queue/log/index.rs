@@ -184,7 +184,7 @@ impl SegmentIndex {
             match quarantine.keep(self.id.name(), &segment.dir, &words(&lost)) {
                 Ok(()) => segment.lose(&lost),
                 Err(error) => {
-                    tracing::warn!(segment = %segment.dir.display(), %error, "damage cannot be kept as evidence yet");
+                    tracing::warn!(segment = %segment.dir.display(), %error, "cannot link a damaged segment into quarantine yet");
                     segment.raw = None;
                 }
             }

@@ -1,5 +1,4 @@
-//! The thread that nobody waits for: makes databases before they are needed, closes those that are
-//! full, and deletes what is settled.
+//! Background thread: creates segments ahead of need, closes full ones, deletes settled ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -168,7 +167,7 @@ pub(crate) fn run(chores: &Receiver<Chore>) {
                 if slot.begin(first) {
                     let made = make(&dir, 0);
                     if let Err(error) = &made {
-                        tracing::debug!(%error, "a segment cannot be made ahead of time");
+                        tracing::debug!(%error, "cannot create the next segment in advance");
                     }
                     slot.finish(made.ok().map(|store| Spare { first, store }));
                 }
@@ -220,7 +219,7 @@ fn close(closed: Closed) {
         && dir.exists()
         && let Err(error) = header::close(&dir, first, &closing)
     {
-        tracing::debug!(segment = %dir.display(), %error, "a segment's closing cannot be written now");
+        tracing::debug!(segment = %dir.display(), %error, "cannot write a segment's closing record");
     }
 }
 

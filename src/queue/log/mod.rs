@@ -12,7 +12,9 @@
 //! - Nothing is settled, moved or deleted for an error: what was not read is looked at again. Only bytes that
 //!   were read whole and fail their checksum are damage, and lie in the quarantine before they are given up.
 //!
-//! Not here: what the records mean, and which of them are settled for whom (`state`).
+//! It reads numbers, ids and times of records, and knows nothing of lanes, settlements or retention.
+//!
+//! Not here: which records are settled, and for whom (`state`).
 
 pub(crate) mod append;
 pub(crate) mod examine;

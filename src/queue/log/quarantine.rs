@@ -1,4 +1,4 @@
-//! What is damaged: set aside with its reason, told once, counted.
+//! Quarantines damaged segments: kept with a reason, logged once, counted.
 //!
 //! `quarantine/<log>-<first>/` holds the directory as it was found, or a second link to its files, and
 //! `why.txt`. Its name counts when numbers are given, so that none is used twice.
@@ -56,14 +56,14 @@ impl Quarantine {
         let to = self.free_name(log, path)?;
         let moved = fs::rename(path, &to).and_then(|()| {
             if let Err(error) = fs::write(to.join(WHY), format!("{why}\n")) {
-                tracing::warn!(%error, "the reason stands only here");
+                tracing::warn!(%error, "cannot write why.txt; the reason is only in the log");
             }
             sync_dir(&self.dir)?;
             sync_dir(path.parent().unwrap_or(path))
         });
         moved.map_err(|error| OpenError::from_io(&self.dir, &error))?;
         self.parts.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(part = %path.display(), quarantine = %to.display(), why, "a part of the queue was set aside");
+        tracing::error!(part = %path.display(), quarantine = %to.display(), why, "part of the queue was quarantined");
         Ok(())
     }
 

@@ -1,7 +1,6 @@
 //! A database's file, read by magic and checksum, without the store and without changing a byte.
 //!
-//! Chunks stand in sled's file one piece each, as they were given. A chunk that is whole can be read
-//! whatever the file around it looks like; sled itself could give no chunk that is not.
+//! sled stores each chunk in one piece, so an intact chunk can be read whatever surrounds it.
 
 use std::fs::{self, File};
 use std::io;

@@ -40,7 +40,7 @@ pub(crate) fn open_log(
             }
             LogDirEntry::Deleted(path) => {
                 if let Err(error) = fs::remove_dir_all(&path) {
-                    tracing::warn!(path = %path.display(), %error, "what is not needed any more cannot be removed");
+                    tracing::warn!(path = %path.display(), %error, "cannot remove an unused directory");
                 }
                 path
             }

@@ -1,7 +1,7 @@
 //! A segment: one small database in a directory named by its first number.
 //!
 //! ```text
-//! made (spare) ──header──> live: written, read through the store ──> closed: read from its file ──> deleted
+//! created (spare) ──header──> live: written, read through the store ──> closed: read from its file ──> deleted
 //! ```
 //! A segment found at the start is closed, whatever state it was in.
 

@@ -1,4 +1,4 @@
-//! A segment's `settled` file: numbers of it that do not wait, beside what the ledger says.
+//! A segment's `settled` file: numbers that count as settled although the ledger does not say so.
 //!
 //! A chunk of kind snapshot with one record. There is one where the ledger cannot tell: in a segment
 //! that was brought back from the quarantine, and of numbers that the last append before a crash left in

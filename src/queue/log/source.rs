@@ -110,7 +110,7 @@ impl Source {
         }
         if !lost.is_empty() {
             let kept = quarantine.keep(self.id.name(), &self.dir, &words(&lost));
-            kept.map_err(|error| self.fault(&format!("its damage cannot be kept as evidence: {error}")))?;
+            kept.map_err(|error| self.fault(&format!("cannot link it into quarantine: {error}")))?;
         }
         Ok(Looked::Chunks(Arc::new(raw)))
     }
@@ -146,7 +146,7 @@ impl Source {
     /// If it cannot be read, or there is none.
     pub(crate) fn chunk_of(&self, seq: Seq) -> Result<ChunkBuf, StoreError> {
         let chunk = self.chunk_at(seq)?.filter(|chunk| chunk.numbers().contains(&seq));
-        chunk.ok_or_else(|| self.fault(&format!("number {seq} is not where it must be")))
+        chunk.ok_or_else(|| self.fault(&format!("record {seq} is missing from its chunk")))
     }
 
     /// Its whole chunks in order, up to the segment's end. Ends after an error.
@@ -182,7 +182,7 @@ impl Source {
                 let bytes = raw.read(place).map_err(|error| StoreError::io(&self.dir, &error))?;
                 whole(bytes).map(Some)
             }
-            Chunks::Unread | Chunks::Unknown { .. } => Err(self.fault(&"it was not looked at yet")),
+            Chunks::Unread | Chunks::Unknown { .. } => Err(self.fault(&"not read yet")),
         }
     }
 

@@ -1,8 +1,6 @@
-//! What lies in a log's directory. Reads only: for the start, for a look while running, and for one from
-//! outside.
+//! Scans a log's directory. Read-only: at the start, while running, and for offline commands.
 //!
-//! An error is never taken for what is there: a segment that cannot be read is an `Err`, and nothing may
-//! follow from it but another look.
+//! A read error is never treated as absence or damage: it allows nothing but another try.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! The ledger: what became of each event, and thereby which are settled. A log of its own.
+//! The ledger: the outcome of each event, and so which are settled. A log of its own.
 //!
 //! A settlement is one chunk of entries and one sync. Each of its segments begins with a snapshot of
 //! what was settled in every living segment, so that a start reads the newest only and old ones can be

@@ -1,4 +1,4 @@
-//! Events that were accepted and cannot be read any more: their damage is sure.
+//! Accepted events whose data is known to be damaged.
 
 use crate::event::Door;
 use crate::event::Lane;

@@ -60,8 +60,6 @@ impl Missing {
         let Missing { log, first, end, settled } = self;
         let lost = (end - first).saturating_sub(settled.count());
         let name = log.name();
-        (lost > 0).then(|| {
-            format!("{name}: the segment of {first} is missing, with {lost} records that were not settled")
-        })
+        (lost > 0).then(|| format!("{name}: segment {first} is missing, with {lost} unsettled records"))
     }
 }

@@ -1,7 +1,7 @@
-//! Events that ended so that the same event may come again: they died, or were lost. Pure.
+//! Events that a producer may send again within the dedupe window, because they died or were lost. Pure.
 //!
 //! Kept for the dedupe window and written with each snapshot of the ledger, so that it outlives the
-//! ledger's older segments and whatever made them give way.
+//! ledger's older segments.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -143,7 +143,7 @@ impl Shared {
     /// Frees what is kept for settling after `error`; `true` if it is worth trying again.
     pub(crate) fn frees_space(&self, error: &StoreError) -> bool {
         if self.release_reserve() {
-            tracing::warn!(%error, "the reserve is used for settling");
+            tracing::warn!(%error, "using the disk reserve to settle events");
             return true;
         }
         self.makes_space(error)
@@ -179,7 +179,7 @@ impl Shared {
         let (now_ms, ages) = (self.clock.unix_ms(), self.clock.ages());
         let gave_way = self.ledger().give_way(now_ms, &ages, || self.settled());
         if gave_way {
-            tracing::warn!("the ledger gives way: space is needed for events");
+            tracing::warn!("shrank the ledger to make room for events");
         }
         gave_way
     }

@@ -1,14 +1,14 @@
-//! How long to wait after a fault: exponential with full jitter, never shorter than the server's word.
+//! How long to wait after a fault: exponential with full jitter, never shorter than `Retry-After`.
 
 use std::time::Duration;
 
 use crate::upstream::Answer;
 
-/// Longest `Retry-After` that counts. Source: interface, answers table.
+/// Longest `Retry-After` that counts. Source: `docs/answers.md`.
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Longest `Retry-After` that counts if the API did not write the answer: a gateway's error page must not stop a lane
-/// for a day. Source: interface, answers table.
+/// for a day. Source: `docs/answers.md`.
 const FOREIGN_RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Doublings after which the exponential no longer grows; keeps the shift from overflowing.

@@ -12,7 +12,7 @@ use super::backoff::{AskedWait, Backoff};
 use crate::clock::Mono;
 use crate::relay::status::LaneState;
 
-/// Time between probes of a lane that somebody must mend. Source: the answers table.
+/// Time between probes of a lane that somebody must fix. Source: `docs/answers.md`.
 const PROBE_EVERY: Duration = Duration::from_secs(60);
 /// Shorter waits that an answer asks for are usual.
 const TELLING_WAIT: Duration = Duration::from_secs(5);

@@ -1,7 +1,6 @@
 //! Whether the API's host answers at all. Pure.
 //!
-//! Lanes back off by themselves. When all that was tried failed, it is the host, and probing it once is
-//! enough for all of them.
+//! Lanes back off by themselves. If everything that was tried failed, the host is down, and one probe serves all lanes.
 
 /// Failures in a row, over all lanes, after which the lanes that have failed send one request at a time.
 const OPENS_AT: u32 = 4;

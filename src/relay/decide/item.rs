@@ -1,4 +1,4 @@
-//! An event in the relay's hands.
+//! An event that the relay holds.
 
 use crate::clock::Mono;
 use crate::queue::{Seq, Stored};

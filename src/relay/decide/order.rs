@@ -7,11 +7,11 @@
 //! ```
 //!
 //! Invariants
-//! - A key is busy while an event of it is flying, waits, or stands among the suspects; then no other
-//!   event of it is taken. `keys` is the one place that knows.
-//! - What a parked key has from its `seq` on is not for sending; it is read again once the key is free.
-//!   While it is looked for again, what the rescan has yet to look at is not for sending either.
-//! - Keys are looked for again only while `cursor` is set.
+//! - A key is busy while one of its events is in flight, waiting or a suspect; then no other event of it is
+//!   taken. `keys` alone records that.
+//! - Events of a parked key from its `seq` on are not sent until the key is free and they were read again.
+//!   During that rescan, events that it has not reached are not sent either.
+//! - Keys are rescanned only while `cursor` is set.
 
 mod in_hand;
 mod keys;
@@ -99,7 +99,7 @@ impl Order {
     /// Why nothing new is read, if too much is in hand.
     pub(crate) fn backpressure(&self) -> Option<&'static str> {
         if self.suspect_events() >= SUSPECTS_MAX {
-            return Some("requests are refused as a whole: the events that cause it are sought");
+            return Some("whole requests are rejected; searching for the events that cause it");
         }
         let keys = (self.hand.keys.parked() + self.hand.keys.rescans()).max(self.hand.keys.waits());
         (keys >= PARKED_KEYS_MAX).then_some("too many keys waiting")

@@ -1,4 +1,4 @@
-//! When the next request may start: below the configured rate, below the server's word.
+//! When the next request may start: below the configured rate, and below the server's limit.
 //!
 //! Three bounds, each with its next free instant, the latest of which counts: `limiter` for rate and burst; `window`,
 //! since rate plus burst alone would let `rate + burst` start in 60 s; and `server_limit`, which carries what the API

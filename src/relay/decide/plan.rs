@@ -1,4 +1,4 @@
-//! From an answer to what becomes of each event and of the lane. Pure; the answers table in code.
+//! Turns an answer into actions for its events and lane. Pure; the code of `docs/answers.md`.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::queue::{DeadReason, Outcome};
 use crate::relay::status::LaneState;
 use crate::upstream::{Answer, EventError, Verdict};
 
-/// Attempts before an event that the API keeps calling retryable may be dead. Source: interface.
+/// Attempts before an event that the API keeps calling retryable may be dead. Source: `docs/answers.md`.
 const ATTEMPTS: u32 = 20;
 /// Bytes of an event's body below which a 413 that the API did not write does not make it a dead letter. Source: the
 /// smallest limit of a body that usual proxies and firewalls come with is 64 kB.
@@ -78,7 +78,7 @@ pub(crate) fn plan(mut items: Vec<Item>, answer: &Answer, policy: GiveUpPolicy, 
     match &answer.verdict {
         Verdict::Taken { errors } => taken(items, errors, policy, now),
         Verdict::NotTheApi => {
-            let reason = "the answer is not the API's: a proxy or another server stands in between";
+            let reason = "the answer is not from the API; a proxy or another server sent it";
             let refusal = answer.status.filter(|status| *status >= 300);
             let reason = refusal.map_or_else(|| reason.to_owned(), |status| format!("{status}: {reason}"));
             back(items, failed(LaneState::BackingOff, &reason))
@@ -125,11 +125,11 @@ fn held(mut items: Vec<Item>, state: LaneState, reason: &str, policy: GiveUpPoli
 }
 
 /// Something on the way takes no requests of this size. An event that any of them has to take is not to blame: its key
-/// is held until somebody has mended that.
+/// is held until somebody has fixed that.
 fn foreign_too_large(items: Vec<Item>, message: &str, policy: GiveUpPolicy) -> Plan {
     match items.as_slice() {
         [item] if item.stored.event.body.len() < FOREIGN_TOO_LARGE => {
-            let reason = "413, not from the API: something on the way takes no request of this size";
+            let reason = "413, not from the API: a proxy or gateway rejects requests of this size";
             held(items, LaneState::Misconfigured, reason, policy)
         }
         _ => split(items, message, &[], DeadReason::TooLarge),

@@ -1,4 +1,4 @@
-//! How large a lane's requests may be: as configured, less what the API taught, which it forgets with time.
+//! Request size limits of a lane: the configured ones, lowered after 413s and raised again over time.
 //!
 //! ```text
 //! too large ──halves──> both pass ──> smaller from now on ──10 minutes──> a tenth larger …

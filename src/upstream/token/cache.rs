@@ -228,7 +228,7 @@ impl TokenCache {
                 match grant {
                     Err(fault) if fault.kind == LoginFaultKind::Refused && is_copy => {
                         let words =
-                            "; a secret that was changed since the start takes a restart (LoadCredential=)";
+                            "; a secret that was changed since the start needs a restart (LoadCredential=)";
                         Err(LoginFault::new(LoginFaultKind::Refused, format!("{}{words}", fault.reason)))
                     }
                     grant => grant,
@@ -255,7 +255,7 @@ async fn token_of_file(files: &mut FileReader, path: PathBuf) -> Result<SecretSt
     // Source: RFC 6750, 2.1. A secret may have spaces, a token may not.
     if token.expose_secret().contains(' ') {
         let words =
-            format!("{shown} holds a space, which no token has; write the access token alone into it");
+            format!("{shown} contains a space, which a token cannot; write only the access token into it");
         return Err(LoginFault::new(LoginFaultKind::NoSecret, words));
     }
     Ok(token)

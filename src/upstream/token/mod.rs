@@ -6,7 +6,7 @@
 //!
 //! Invariants
 //! - One login at a time; who waited for it gets its outcome, good or bad.
-//! - A token that still holds is used while its successor can't be had, and nobody waits for that.
+//! - A valid token stays in use while renewal fails; nobody waits for the renewal.
 //! - After a failed login, and after a fresh token that the API refuses, there is a pause, whoever asks.
 //! - A token from a file that is not the one before counts as another account's, until somebody clears it.
 //!

@@ -1,4 +1,4 @@
-//! Events in hand: in a request, among the suspects, or waiting. Their keys are busy.
+//! Events in flight, suspected or waiting. Their keys are busy.
 //!
 //! Invariant: what `keys` counts of flying events and suspects is what was taken and what stands in the queue.
 

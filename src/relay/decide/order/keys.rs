@@ -1,6 +1,6 @@
-//! What is known of each key that is more than ready: one map from key to state, changed through one gate.
+//! What is known of each key that is more than ready: one map from key to state, changed only by `Keys::change`.
 //!
-//! Invariants, all held by [`Keys::change`]
+//! Invariants
 //! - A key stands in the map only while it is busy or has unread events.
 //! - `due` has exactly the keys that wait, `parked` counts exactly the parked ones, `rescans` has exactly
 //!   those that are looked for again.

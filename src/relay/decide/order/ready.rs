@@ -1,4 +1,4 @@
-//! Events in memory that nothing holds but their key, in rising order of sequence.
+//! Events in memory that are ready to send, by sequence.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Groups of events that are sent just so, since one of them may spoil a request.
+//! Groups of events sent apart because one of them may spoil a request.
 
 use std::collections::{HashSet, VecDeque};
 

@@ -11,7 +11,7 @@ use crate::upstream::Answer;
 const RISE_PER_MINUTE: f64 = 0.1;
 
 /// Requests a minute below which 429s never lower the rate, and the part of the configured rate, whichever is more.
-/// Below it a client that shares its limit with others would not be served at all. Source: issue of delivery.
+/// Below it a client that shares its limit with others would not be served at all. Source: `docs/answers.md`.
 const FLOOR: f64 = 1.0;
 const FLOOR_PART: f64 = 0.1;
 

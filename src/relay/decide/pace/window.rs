@@ -1,7 +1,7 @@
 //! The starts of the last minute: no more than the configured number in any 60 s, spread evenly.
 //!
-//! With a backlog a burst is paid back evenly over the minute after it: otherwise all lanes would stand still at
-//! the minute's end, two seconds of each with a burst of 10.
+//! A burst is paid back evenly over the next minute; otherwise all lanes would stall at its end, for two seconds
+//! with a burst of 10.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
