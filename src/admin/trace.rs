@@ -19,6 +19,9 @@ pub struct Trace {
     pub parts: Vec<TracePart>,
     /// There are more than are listed here.
     pub is_cut: bool,
+    /// Lanes, and parts of the ledger, that could not be read, each with its fault: more may be there.
+    #[serde(default)]
+    pub unread: Vec<String>,
 }
 
 /// One event, or one turn of its way.

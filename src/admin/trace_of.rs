@@ -9,7 +9,9 @@ use super::state::DestinationWatch;
 use super::trace::{Trace, TracePart, TraceState};
 use crate::event::{Envelope, Lane};
 use crate::panic::Panicked;
-use crate::queue::{Backlog, EventIds, Fate, LedgerEntry, LedgerReader, QueueError, Reader, Stored};
+use crate::queue::{
+    Backlog, EventIds, Fate, LedgerEntry, LedgerFindings, LedgerReader, QueueError, Reader, Stored,
+};
 use crate::relay::{Command, LaneState, Place, Question, RelayStatus};
 
 /// Parts of a trace at most, of each kind: an agent's day has hundreds.
@@ -35,21 +37,28 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Everything that is known of `id`.
+    /// Everything that is known of `id`. What cannot be read now is passed over and named.
     ///
     /// # Errors
-    /// If the queue cannot be read.
+    /// If the queue is closed.
     pub(super) async fn trace(&self, id: &str) -> Result<Trace, QueueError> {
         // The queue first: what settles meanwhile is in the ledger then, and counts as that.
-        let (mut waits, mut is_cut) = (Vec::new(), false);
+        let (mut waits, mut is_cut, mut unread) = (Vec::new(), false, Vec::new());
         for lane in Lane::ALL {
-            let queued = self.queued_in(lane, id).await?;
+            let mut queued = Vec::new();
+            match self.add_queued(lane, id, &mut queued).await {
+                Err(QueueError::Closed) => return Err(QueueError::Closed),
+                Err(error) => unread.push(format!("{lane}: {error}")),
+                Ok(()) => {}
+            }
             is_cut |= queued.len() >= PARTS_MAX;
             waits.extend(queued);
         }
         let (ledger, wanted) = (self.ledger.clone(), id.to_owned());
         let found = tokio::task::spawn_blocking(move || ledger.find(&wanted, PARTS_MAX)).await;
-        let entries = found.map_err(|_| QueueError::Storage(Panicked.to_string()))??;
+        let LedgerFindings { entries, unread: of_ledger } =
+            found.map_err(|_| QueueError::Storage(Panicked.to_string()))?;
+        unread.extend(of_ledger.into_iter().map(|fault| format!("ledger: {fault}")));
         is_cut |= entries.len() >= PARTS_MAX;
         let ended = |stored: &Stored| {
             let is_end =
@@ -76,14 +85,23 @@ impl Tracer {
             api_host: self.identity.upstream.host(),
             parts,
             is_cut,
+            unread,
         })
     }
 
-    /// Unsettled events of a lane that carry the id. Reads the whole lane, page by page, between the relay's
-    /// own reads.
-    async fn queued_in(&self, lane: Lane, id: &str) -> Result<Vec<(Stored, EventIds)>, QueueError> {
+    /// Adds unsettled events of a lane that carry the id. Reads the whole lane, page by page, between the
+    /// relay's own reads.
+    ///
+    /// # Errors
+    /// If a page cannot be read; what came before it is in `found`.
+    async fn add_queued(
+        &self,
+        lane: Lane,
+        id: &str,
+        found: &mut Vec<(Stored, EventIds)>,
+    ) -> Result<(), QueueError> {
         let event_id = Uuid::try_parse(id).ok();
-        let (mut found, mut from) = (Vec::new(), 0);
+        let mut from = 0;
         loop {
             let page = self.backlog.read(lane, from, READ.0, READ.1).await?;
             let (wanted, events) = (id.to_owned(), page.events);
@@ -100,7 +118,7 @@ impl Tracer {
             found.extend(matching.await.map_err(|_| QueueError::Storage(Panicked.to_string()))?);
             if page.at_end || found.len() >= PARTS_MAX {
                 found.truncate(PARTS_MAX);
-                return Ok(found);
+                return Ok(());
             }
             from = page.next;
         }

@@ -22,6 +22,9 @@ pub(super) fn run(at: Where<'_>, args: &TraceArgs) -> anyhow::Result<Exit> {
     } else if !trace.parts.is_empty() {
         say(&visible_lines(&story(&trace)))?;
     }
+    for fault in &trace.unread {
+        complain(&format!("trunkline: not searched, since it cannot be read now: {}", visible(fault)));
+    }
     if trace.parts.is_empty() {
         complain(&format!(
             "trunkline: nothing is known about {}. Either no event with this id was accepted, or it was settled longer ago \

@@ -14,9 +14,9 @@ use super::job::{AppendResult, Job, Replaying, Settling, WaitingAppend};
 use super::types::{
     AppendError, Backlog, LaneDepth, Page, PageLimit, QueueError, QueueHealth, ReplayError, Seq, Settlement,
 };
-use crate::queue::format::entry::{Fate, LedgerEntry};
+use crate::queue::format::entry::Fate;
 use crate::queue::format::letter::DeadLetter;
-use crate::queue::state::ledger;
+use crate::queue::state::ledger::{self, LedgerFindings};
 use crate::queue::state::shared::Shared;
 
 /// A read that waits for the reading thread.
@@ -198,12 +198,9 @@ pub struct LedgerReader {
 
 impl LedgerReader {
     /// The newest `limit` entries that carry `id` as event, conversation, communication, interaction,
-    /// user or agent id, oldest first.
-    ///
-    /// # Errors
-    /// On a storage fault.
-    pub fn find(&self, id: &str, limit: usize) -> Result<Vec<LedgerEntry>, QueueError> {
+    /// user or agent id.
+    pub fn find(&self, id: &str, limit: usize) -> LedgerFindings {
         let sources = self.shared.ledger().sources();
-        Ok(ledger::find(sources, id, limit)?)
+        ledger::find(sources, id, limit)
     }
 }

@@ -37,6 +37,7 @@ pub use handle::{Caretaker, DeadLetters, LedgerReader, Reader, Ticket, Writer};
 pub use lifecycle::{Ownership, Queue, adopt};
 pub use offline::{Inspection, LogReport};
 pub use restore::{RestoreOutcome, RestoredPart, restore};
+pub use state::ledger::LedgerFindings;
 pub use state::owner::Owner;
 pub use types::{
     AppendError, Appended, Backlog, DeadReason, LaneDepth, OpenError, Outcome, Page, QueueError, QueueHealth,

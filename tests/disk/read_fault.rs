@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use trunkline::clock::Clock;
+use trunkline::config;
 use trunkline::event::Lane;
 use trunkline::queue::{Appended, Backlog, OpenError, Outcome, Page, Queue, QueueError, Seq, Stored};
 
@@ -264,6 +265,44 @@ async fn a_start_without_its_ledger_is_refused_and_the_next_one_sends_nothing_ag
     let queue = open(dir.path());
     assert!(read_all(&queue, LANE).await == stored[1..]);
     close(queue).await;
+}
+
+#[tokio::test]
+async fn an_old_part_of_the_ledger_that_cannot_be_read_refuses_no_start_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = dir.path().join("queue/ledger");
+    let config = small_segments(dir.path());
+    let segments = || files_named(&ledger, "header");
+    let queue = try_open(&config).unwrap();
+    let (mut stored, mut oldest_id) = (Vec::new(), None);
+    while segments().len() < 3 {
+        stored = append(&queue, (0..200).map(|_| event("{}")).collect()).await;
+        settle(&queue, &stored[1..], Outcome::Delivered).await;
+        oldest_id.get_or_insert(stored[1].event.event_id.to_string());
+    }
+    close(queue).await;
+    let (oldest, newest) = (segments().remove(0), segments().pop().unwrap());
+
+    refuse_opens(newest.parent().unwrap(), "header", libc::EIO);
+    let without_newest = try_open(&config).map(drop);
+    heal(&ledger);
+    refuse_opens(oldest.parent().unwrap(), "header", libc::EIO);
+    let nothing_kept = config::QueueConfig { keep_ledger_size: 0, ..config };
+    let queue = try_open(&nothing_kept).unwrap();
+    let waiting = read_all(&queue, LANE).await;
+    let before = segments();
+    while segments().contains(&before[1]) {
+        let others = append(&queue, (0..200).map(|_| event("{}")).collect()).await;
+        settle(&queue, &others, Outcome::Delivered).await;
+    }
+    let traced = queue.ledger().find(&oldest_id.unwrap(), 10);
+    close(queue).await;
+    heal(&ledger);
+
+    assert!(matches!(without_newest, Err(OpenError::Storage(_))), "{without_newest:?}");
+    assert!(waiting.last() == Some(&stored[0]) && waiting.len() < 50, "{} wait", waiting.len());
+    assert_eq!((traced.entries.len(), traced.unread.len()), (1, 0), "{traced:?}");
+    assert!(oldest.exists(), "deleted without having been read");
 }
 
 #[tokio::test]

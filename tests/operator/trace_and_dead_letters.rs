@@ -95,6 +95,33 @@ fn an_agent_and_what_waits_behind_an_earlier_event_are_traced() {
 }
 
 #[test]
+fn a_lane_that_cannot_be_read_is_passed_over_and_named() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    let daemon = home.run();
+    home.say(&["pause"]);
+    let (user, conversation) = (Uuid::new_v4(), Uuid::new_v4());
+    let mut producer = home.producer();
+    assert_eq!(producer.ask(&presence(user, &Uuid::new_v4().to_string())), accepted());
+    assert_eq!(producer.ask(&hold_event(conversation, 1).1), accepted());
+    daemon.sigkill();
+    let segment = home.path().join("queue/lanes/presence/00000000000001048576");
+    std::fs::rename(segment.join("db"), segment.join("away")).unwrap();
+    // Opening it fails, whoever asks.
+    std::os::unix::fs::symlink("db", segment.join("db")).unwrap();
+    let _daemon = home.run();
+
+    let found = home.cli(&["trace", &conversation.to_string()]);
+    let unread = home.cli(&["trace", &user.to_string()]);
+
+    assert_eq!((found.status.code(), unread.status.code()), (Some(0), Some(1)));
+    for output in [found, unread] {
+        let text = said(&output);
+        assert!(text.contains("cannot be read now: presence: ") && text.contains("lanes/presence"), "{text}");
+    }
+}
+
+#[test]
 fn dead_letters_are_listed_grouped_shown_mended_replayed_exported_and_discarded() {
     let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
     sandbox.set_faults(&json!({"reject_event_rate": 1.0}));

@@ -41,7 +41,7 @@ async fn is_repeat(queue: &Queue, event: &Envelope) -> bool {
 }
 
 fn is_in_ledger(queue: &Queue, stored: &Stored) -> bool {
-    !queue.ledger().find(&stored.event.event_id.to_string(), 1).unwrap().is_empty()
+    !queue.ledger().find(&stored.event.event_id.to_string(), 1).entries.is_empty()
 }
 
 /// Waits until what goes by age was looked at after now: an old letter `witness` shows it by its end.

@@ -65,7 +65,7 @@ async fn check(queue: &Queue) {
         (letter.stored.event, letter.message.as_str()),
         (event(2, Lane::Conversations), "the API's words")
     );
-    let entries = queue.ledger().find("conversation-1", 10).unwrap();
+    let entries = queue.ledger().find("conversation-1", 10).entries;
     assert_eq!(entries.len(), 4);
     assert!(entries.iter().all(|entry| entry.fate == Fate::Delivered && entry.uid == 1234));
 }

@@ -28,7 +28,7 @@ async fn delivered(queue: &Queue, clock: &Clock) -> Stored {
 }
 
 fn is_known(queue: &Queue, stored: &Stored) -> bool {
-    !queue.ledger().find(&stored.event.event_id.to_string(), 1).unwrap().is_empty()
+    !queue.ledger().find(&stored.event.event_id.to_string(), 1).entries.is_empty()
 }
 
 #[tokio::test]

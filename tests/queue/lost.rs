@@ -39,7 +39,7 @@ fn damage(dir: &Path, stored: &Stored) -> usize {
 }
 
 fn fate(queue: &Queue, stored: &Stored) -> Option<Fate> {
-    let found = queue.ledger().find(&stored.event.event_id.to_string(), 1).unwrap();
+    let found = queue.ledger().find(&stored.event.event_id.to_string(), 1).entries;
     found.first().map(|entry| entry.fate)
 }
 

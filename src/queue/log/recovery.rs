@@ -56,9 +56,11 @@ pub(crate) fn open_log(
         let after = dirs.get(at + 1).map(|after| after.path.as_path());
         match examine(id, segment, after, quarantine) {
             Ok(found) => segments.extend(found),
-            // Without the ledger it is not known what is settled: events would be sent again.
-            Err(OpenError::Storage(fault)) if id != LogId::Ledger => {
-                tracing::error!(segment = %segment.path.display(), fault, "a segment cannot be read; it is tried again, and later records wait behind it");
+            // Of the ledger, whoever reads it decides whether it can do without.
+            Err(OpenError::Storage(fault)) => {
+                if id != LogId::Ledger {
+                    tracing::error!(segment = %segment.path.display(), fault, "a segment cannot be read; it is tried again, and later records wait behind it");
+                }
                 let unread = FailedLook::after(None, fault, now);
                 segments.push(Segment::unknown(segment.path.clone(), segment.first, unread));
             }

@@ -125,9 +125,22 @@ impl Source {
         }
     }
 
-    /// The same segment, read from its file.
+    /// The fault of the last look, if not even its end is known.
+    pub(crate) fn check_known(&self) -> Result<(), StoreError> {
+        match (&self.chunks, &self.unread) {
+            (Chunks::Unknown { .. }, Some(unread)) => Err(StoreError::new(unread.fault.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same segment, read from its file. One that is not known yet ends where its file does.
     pub(crate) fn read_from_file(&self) -> Result<Self, StoreError> {
-        Ok(Self { chunks: Chunks::Raw(Arc::new(self.scan()?)), ..self.clone() })
+        let raw = self.scan()?;
+        let end = match &self.chunks {
+            Chunks::Unknown { .. } => raw.end().unwrap_or(self.end),
+            _ => self.end,
+        };
+        Ok(Self { chunks: Chunks::Raw(Arc::new(raw)), end, ..self.clone() })
     }
 
     /// The same segment, read from its file if it is closed and was not looked at yet.

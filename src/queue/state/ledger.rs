@@ -27,6 +27,15 @@ use crate::queue::types::{Seq, StoreError};
 /// Bytes of entries for which it is worth beginning a new segment when space is needed.
 const WORTH_GIVING: u64 = 1024 * 1024;
 
+/// What a search of the ledger came to.
+#[derive(Clone, Debug, Default)]
+pub struct LedgerFindings {
+    /// Oldest first.
+    pub entries: Vec<LedgerEntry>,
+    /// Parts that could not be read, each with its fault.
+    pub unread: Vec<String>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Ledger {
     pub(crate) log: SegmentedLog,
@@ -76,14 +85,16 @@ impl Ledger {
         self.repeatable.contains(lane, seq)
     }
 
-    /// Reads back to the newest whole snapshot.
+    /// Reads back to the newest whole snapshot. What is older is only for a trace.
     ///
     /// # Errors
-    /// If a part that counts cannot be read: that may pass.
+    /// If a part that counts cannot be read: that may pass. Without it events would be sent again.
     pub(crate) fn recover(&self) -> Result<Recovered, StoreError> {
         let mut recovered = Recovered::default();
-        for source in self.log.index.sources() {
+        let mut sources = self.log.index.sources().into_iter();
+        for source in sources.by_ref() {
             let dir = source.dir.clone();
+            source.check_known()?;
             let source = source.ready()?;
             let (mut has_snapshot, mut whole_to) = (false, source.first);
             for chunk in source.chunks() {
@@ -102,6 +113,11 @@ impl Ledger {
             }
             if has_snapshot {
                 break;
+            }
+        }
+        for source in sources {
+            if let Err(error) = source.check_known() {
+                tracing::error!(%error, "an old part of the ledger cannot be read: a trace lacks what is in it");
             }
         }
         Ok(recovered)
@@ -212,6 +228,10 @@ impl Ledger {
         self.log.delete_where(
             |_| None,
             |segment| {
+                // Nobody knows how old it is.
+                if segment.is_unknown {
+                    return false;
+                }
                 let is_excess = excess > 0;
                 excess = excess.saturating_sub(segment.closing().disk.max(1));
                 is_excess || ages.of(segment.times.newest_ms) > keep
@@ -237,9 +257,10 @@ impl Ledger {
                 tracing::debug!(%error, "cannot begin a new segment of the ledger");
             }
         }
-        let gives = self.has_snapshot && self.log.index.segments().len() > 1;
+        let known = self.log.index.segments().iter().filter(|segment| !segment.is_unknown);
+        let gives = self.has_snapshot && known.count() > 1;
         if gives {
-            self.log.delete_where(|_| None, |_| true);
+            self.log.delete_where(|_| None, |segment| !segment.is_unknown);
         }
         gives
     }
@@ -250,30 +271,33 @@ impl Ledger {
     }
 }
 
-/// Entries that carry the id `id` anywhere, oldest first; at most `limit`, the newest of them. Reads for
-/// as long as the ledger is large: without a lock.
-pub(crate) fn find(sources: Vec<Source>, id: &str, limit: usize) -> Result<Vec<LedgerEntry>, StoreError> {
+/// Entries that carry the id `id` anywhere, oldest first; at most `limit`, the newest of them. What cannot be
+/// read is passed over and named. Reads for as long as the ledger is large: without a lock.
+pub(crate) fn find(sources: Vec<Source>, id: &str, limit: usize) -> LedgerFindings {
     let event_id = Uuid::try_parse(id).ok();
-    let mut found = Vec::new();
+    let (mut entries, mut unread) = (Vec::new(), Vec::new());
     for source in sources {
-        let mut here = Vec::new();
         let dir = source.dir.clone();
-        let source = match source.ready() {
+        match find_in(source, id, event_id) {
+            Ok(here) => entries.extend(here.into_iter().rev()),
             // It was deleted meanwhile.
-            Err(_) if !dir.exists() => continue,
-            source => source?,
-        };
-        for chunk in source.chunks() {
-            let entries = entry::decode(&chunk?.chunk()).unwrap_or_default();
-            here.extend(entries.into_iter().filter(|entry| entry.is_about(id, event_id)));
+            Err(_) if !dir.exists() => {}
+            Err(error) => unread.push(error.words),
         }
-        here.reverse();
-        found.extend(here);
-        if found.len() >= limit {
+        if entries.len() >= limit {
             break;
         }
     }
-    found.truncate(limit);
-    found.reverse();
+    entries.truncate(limit);
+    entries.reverse();
+    LedgerFindings { entries, unread }
+}
+
+fn find_in(source: Source, id: &str, event_id: Option<Uuid>) -> Result<Vec<LedgerEntry>, StoreError> {
+    let mut found = Vec::new();
+    for chunk in source.ready()?.chunks() {
+        let entries = entry::decode(&chunk?.chunk()).unwrap_or_default();
+        found.extend(entries.into_iter().filter(|entry| entry.is_about(id, event_id)));
+    }
     Ok(found)
 }
