@@ -186,7 +186,7 @@ fn inspect_segment(
     let (segment, raw) = match look_at(id, dir, next, OnFault::PassOver, |_| true) {
         Ok(Found::Unused) => return Ok(None),
         Ok(Found::Empty(fault)) => {
-            faults.damaged.push(format!("{path}: {fault} and no chunk is in it"));
+            faults.damaged.push(format!("{path}: {fault} and no whole chunk is in it"));
             return Ok(None);
         }
         Ok(Found::Closed(segment)) => {

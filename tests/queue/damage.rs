@@ -341,3 +341,27 @@ async fn a_chunk_that_this_build_does_not_understand_is_set_aside_and_the_rest_i
     assert_eq!(fs::read_dir(home.path().join("queue/quarantine")).unwrap().count(), 1);
     queue.close();
 }
+
+#[tokio::test]
+async fn a_torn_chunk_without_a_header_goes_to_quarantine() {
+    let (home, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let queue = open(home.path());
+    append(&queue, vec![event(LANE, 1_000)]).await;
+    copy(home.path(), killed.path());
+    queue.close();
+    let lane = killed.path().join("queue/lanes").join(LANE.name());
+    let db = lane.join("00000000000001048576/db");
+    let mut raw = fs::read(&db).unwrap();
+    for at in (0..raw.len() - 32).filter(|at| raw[*at..].starts_with(&MAGIC)).collect::<Vec<_>>() {
+        raw[at + 200..at + 400].fill(0);
+    }
+    fs::write(&db, &raw).unwrap();
+    fs::remove_file(db.with_file_name("header")).unwrap();
+
+    let queue = open(killed.path());
+
+    let kept = files_named(&killed.path().join("queue/quarantine"), "db");
+    assert_eq!(kept.iter().map(|db| fs::read(db).unwrap() == raw).collect::<Vec<_>>(), [true]);
+    assert!(!db.exists());
+    queue.close();
+}

@@ -42,7 +42,7 @@ pub(crate) fn examine(
             Ok(None)
         }
         Found::Empty(fault) => {
-            quarantine.set_aside(id.name(), &dir.path, &format!("{fault} and no chunk is in it"))?;
+            quarantine.set_aside(id.name(), &dir.path, &format!("{fault} and no whole chunk is in it"))?;
             Ok(None)
         }
     }

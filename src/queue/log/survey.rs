@@ -74,7 +74,7 @@ pub(crate) enum Found {
     Measured(Box<Measured>),
     /// Made ahead of time and never used.
     Unused,
-    /// Its header is damaged, and there is no chunk.
+    /// What is wrong with its header; no chunk in it is whole.
     Empty(&'static str),
 }
 
@@ -138,8 +138,9 @@ pub(crate) fn look_at(
     let raw =
         scan(id, first, path, on_fault).map_err(|error| OpenError::reading(&path.join("db"), &error))?;
     let has_none = raw.as_ref().is_none_or(|raw| raw.places().is_empty() && raw.fault().is_none());
+    let is_torn = raw.as_ref().is_some_and(|raw| raw.torn_end().is_some());
     match header_fault {
-        Some("its header is missing") if has_none => return Ok(Found::Unused),
+        Some("its header is missing") if has_none && !is_torn => return Ok(Found::Unused),
         Some(fault) if has_none => return Ok(Found::Empty(fault)),
         _ => {}
     }
