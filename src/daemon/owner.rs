@@ -181,7 +181,7 @@ impl OwnershipGuard {
                 }
                 self.withhold(epoch, Standing::Foreign, &reason).await;
             }
-            Err(error) => tracing::error!(error, "cannot save the queue's owner"),
+            Err(error) => tracing::error!(error, "cannot read or save the queue's owner"),
         }
     }
 

@@ -197,7 +197,7 @@ impl Opened {
         client.keep_to(Arc::new(pacer.clone()));
         let configured = owner(&config.upstream);
         let withheld = queue.claim(&configured)?;
-        let remembered = queue.ownership().owner().filter(|before| before.is_same_client(&configured));
+        let remembered = queue.ownership().owner()?.filter(|before| before.is_same_client(&configured));
         let doors = doors::open(config, activation)?;
         let door_context = DoorContext::new(door_settings, queue.writer(), clock.clone(), metrics.clone());
         door_context.admission.cap_connections(process::most_connections());

@@ -27,7 +27,7 @@ use crate::queue::state::dedupe::Dedupe;
 use crate::queue::state::lane::LaneLog;
 use crate::queue::state::ledger::Ledger;
 use crate::queue::state::limits::QueueLimits;
-use crate::queue::state::owner::Owner;
+use crate::queue::state::owner::{Owner, OwnerFile};
 use crate::queue::state::rebuild_dedupe::rebuild_dedupe;
 use crate::queue::state::retention::Retention;
 use crate::queue::state::shared::Shared;
@@ -113,7 +113,7 @@ impl Queue {
     /// As [`Ownership::claim`].
     ///
     /// # Errors
-    /// If the owner cannot be written down.
+    /// As there.
     pub fn claim(&self, current: &Owner) -> Result<Option<String>, OpenError> {
         self.ownership().claim(current)
     }
@@ -177,24 +177,33 @@ impl Ownership {
     /// in words for the operator.
     ///
     /// # Errors
-    /// If the owner cannot be written down.
+    /// If the owner before cannot be read: then nothing was changed. Or if the new one cannot be written down.
     pub fn claim(&self, current: &Owner) -> Result<Option<String>, OpenError> {
-        let owner = Owner::read(&self.shared.dir);
+        let owner = Owner::read(&self.shared.dir)?;
         let events: u64 = Lane::ALL.into_iter().map(|lane| self.shared.depth(lane).events).sum();
-        let before = owner.clone();
         let is_unknown = self.shared.has_unknown();
-        let waits = |owner: &Owner| (events > 0 || is_unknown) && !owner.fits(current);
-        if let Some(owner) = owner.filter(waits) {
-            let more = if is_unknown { " and what cannot be read yet" } else { "" };
-            return Ok(Some(format!(
-                "{events} events{more} were accepted for {owner}, and this is {current}: run `trunkline adopt` to \
-                 send them here, or `trunkline queue export` to take them out"
-            )));
+        let more = if is_unknown { " and what cannot be read yet" } else { "" };
+        match &owner {
+            _ if events == 0 && !is_unknown => {}
+            OwnerFile::Known(owner) if !owner.fits(current) => {
+                return Ok(Some(format!(
+                    "{events} events{more} were accepted for {owner}, and this is {current}: run `trunkline adopt` \
+                     to send them here, or `trunkline queue export` to take them out"
+                )));
+            }
+            OwnerFile::Damaged { path } => {
+                return Ok(Some(format!(
+                    "{} is damaged, so it is not known for whom {events} events{more} were accepted, and this is \
+                     {current}: run `trunkline adopt` to send them here, or `trunkline queue export` to take them out",
+                    path.display()
+                )));
+            }
+            OwnerFile::Known(_) | OwnerFile::Absent => {}
         }
         let mut next = current.clone();
         // The same client is still of the organisation that a login told.
         if let Some(before) =
-            before.filter(|before| next.organisation.is_none() && before.is_same_client(&next))
+            owner.known().filter(|before| next.organisation.is_none() && before.is_same_client(&next))
         {
             next.organisation = before.organisation;
         }
@@ -203,28 +212,34 @@ impl Ownership {
     }
 
     /// Who it is, as it was last written down.
-    pub fn owner(&self) -> Option<Owner> {
-        Owner::read(&self.shared.dir)
+    ///
+    /// # Errors
+    /// If that cannot be read.
+    pub fn owner(&self) -> Result<Option<Owner>, OpenError> {
+        Ok(Owner::read(&self.shared.dir)?.known())
     }
 
-    /// Makes `current` the owner, whatever is queued. Gives the one before.
+    /// Makes `current` the owner, whatever is queued. Gives the one before, if that is known.
     ///
     /// # Errors
     /// If the owner cannot be written down.
     pub fn adopt(&self, current: &Owner) -> Result<Option<Owner>, OpenError> {
-        let before = Owner::read(&self.shared.dir);
-        current.write(&self.shared.dir)?;
-        Ok(before)
+        change_owner(&self.shared.dir, current)
     }
 }
 
-/// Makes `current` the owner of a stopped daemon's directory. Gives the one before.
+/// Makes `current` the owner of a stopped daemon's directory. Gives the one before, if that is known.
 ///
 /// # Errors
 /// If the directory is not there, in use, or not writable.
 pub fn adopt(dir: &Path, current: &Owner) -> Result<Option<Owner>, OpenError> {
     let _lock = DirLock::take(dir)?;
-    let before = Owner::read(dir);
+    change_owner(dir, current)
+}
+
+/// Whoever adopts need not know from whom.
+fn change_owner(dir: &Path, current: &Owner) -> Result<Option<Owner>, OpenError> {
+    let before = Owner::read(dir).ok().and_then(OwnerFile::known);
     current.write(dir)?;
     Ok(before)
 }

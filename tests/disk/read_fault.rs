@@ -6,7 +6,7 @@ use std::time::Duration;
 use trunkline::clock::Clock;
 use trunkline::config;
 use trunkline::event::Lane;
-use trunkline::queue::{Appended, Backlog, OpenError, Outcome, Page, Queue, QueueError, Seq, Stored};
+use trunkline::queue::{Appended, Backlog, OpenError, Outcome, Owner, Page, Queue, QueueError, Seq, Stored};
 
 use crate::kit::{
     append, close, copy, dead, event, event_in, files, files_named, open, read_all, settings, settle,
@@ -303,6 +303,29 @@ async fn an_old_part_of_the_ledger_that_cannot_be_read_refuses_no_start_and_stay
     assert!(waiting.last() == Some(&stored[0]) && waiting.len() < 50, "{} wait", waiting.len());
     assert_eq!((traced.entries.len(), traced.unread.len()), (1, 0), "{traced:?}");
     assert!(oldest.exists(), "deleted without having been read");
+}
+
+#[tokio::test]
+async fn an_owner_that_cannot_be_read_counts_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let owner = |client: &str| Owner {
+        region: "eu-central-1".to_owned(),
+        client_id: Some(client.to_owned()),
+        organisation: None,
+    };
+    let queue = open(dir.path());
+    queue.claim(&owner("a")).unwrap();
+    append(&queue, vec![event("{}")]).await;
+
+    for errno in PASSING {
+        refuse_opens(&dir.path().join("queue"), "owner", errno);
+        let claimed = queue.claim(&owner("b"));
+        heal(dir.path());
+
+        assert!(claimed.is_err(), "{errno}: {claimed:?}");
+        assert_eq!(queue.claim(&owner("a")).unwrap(), None, "{errno}");
+    }
+    close(queue).await;
 }
 
 #[tokio::test]

@@ -269,6 +269,28 @@ async fn a_queue_with_events_of_another_client_is_not_claimed_until_it_is_adopte
     close(queue).await;
 }
 
+#[tokio::test]
+async fn an_owner_that_cannot_be_understood_keeps_events_back_until_somebody_adopts_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let file = dir.path().join("queue/owner");
+    std::fs::write(&file, "{\"region\":").unwrap();
+    let empty = queue.claim(&owner("a", None)).unwrap();
+    append(&queue, vec![event("{}")]).await;
+    std::fs::write(&file, "{\"region\":").unwrap();
+
+    let withheld = queue.claim(&owner("a", None)).unwrap();
+    let left = std::fs::read_to_string(&file).unwrap();
+    let before = queue.ownership().adopt(&owner("a", None)).unwrap();
+    let adopted = queue.claim(&owner("a", None)).unwrap();
+
+    assert_eq!((empty, before, adopted), (None, None, None));
+    let words = withheld.expect("whose the event is, is not known");
+    assert!(words.contains("queue/owner is damaged") && words.contains("trunkline adopt"), "{words}");
+    assert_eq!(left, "{\"region\":");
+    close(queue).await;
+}
+
 #[test]
 fn a_new_client_of_the_same_organisation_fits() {
     assert!(owner("a", Some("o")).fits(&owner("b", Some("o"))));

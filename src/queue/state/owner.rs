@@ -3,9 +3,8 @@
 //! `owner` is a JSON object of one line, replaced as a whole. Sending one organisation's calls to another
 //! cannot be undone, so a directory remembers.
 
-use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +24,28 @@ pub struct Owner {
     pub organisation: Option<String>,
 }
 
+/// What the directory remembers of its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OwnerFile {
+    Known(Owner),
+    /// Nobody sent from it yet.
+    Absent,
+    /// It was read and is not one.
+    Damaged {
+        path: PathBuf,
+    },
+}
+
+impl OwnerFile {
+    /// Who it is, if that is known.
+    pub(crate) fn known(self) -> Option<Owner> {
+        match self {
+            OwnerFile::Known(owner) => Some(owner),
+            OwnerFile::Absent | OwnerFile::Damaged { .. } => None,
+        }
+    }
+}
+
 impl Owner {
     /// Whether events of `self` may leave as `other`. What is not known on both sides does not count.
     pub fn fits(&self, other: &Owner) -> bool {
@@ -40,14 +61,15 @@ impl Owner {
         self.region == other.region && self.client_id == other.client_id
     }
 
-    /// Reads the directory's owner; `None` if it has none or it cannot be understood.
-    pub(crate) fn read(dir: &Path) -> Option<Owner> {
-        let raw = fs::read(dir.join(FILE)).ok()?;
-        serde_json::from_slice(&raw)
-            .inspect_err(|error| {
-                tracing::error!(%error, path = %dir.join(FILE).display(), "the queue's owner cannot be read");
-            })
-            .ok()
+    /// Reads whose the directory is.
+    ///
+    /// # Errors
+    /// If the file cannot be read: that is no absence.
+    pub(crate) fn read(dir: &Path) -> Result<OwnerFile, OpenError> {
+        let path = dir.join(FILE);
+        let raw = files::read_if_there(dir, FILE).map_err(|error| OpenError::reading(&path, &error))?;
+        let Some(raw) = raw else { return Ok(OwnerFile::Absent) };
+        Ok(serde_json::from_slice(&raw).map_or(OwnerFile::Damaged { path }, OwnerFile::Known))
     }
 
     /// Writes it whole and durable.
