@@ -1,16 +1,18 @@
 //! Brings back from the quarantine what can be read again, into a stopped daemon's directory.
 //!
-//! A part goes back to its place as a segment. What the ledger calls settled is noted in it, as far as the
-//! ledger goes back, so that only the rest is delivered.
+//! A part goes back to its place as a segment if something in it was never read: its `why.txt` says so. The
+//! rest is noted as settled in it, and what the ledger calls settled, as far as the ledger goes back. Evidence
+//! of damage stays: what could be read was delivered from the segment itself.
 
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 
 use crate::event::Lane;
-use crate::files::{make_dir, sync_dir};
+use crate::files::{self, make_dir, sync_dir};
 
 use super::dir_lock::DirLock;
 use super::types::{OpenError, Seq};
@@ -125,6 +127,13 @@ fn restore_part(
     if target.exists() {
         return Ok(in_place(part, &target));
     }
+    let unread = Unread::of(&files::read_if_there(part, quarantine::WHY)?.unwrap_or_default());
+    if unread == Unread::Only(Vec::new()) {
+        return Ok(RestoreOutcome::Nothing("evidence of a segment that was settled"));
+    }
+    for seq in (first..end).filter(|seq| !unread.contains(*seq)) {
+        settled.insert(seq);
+    }
     settled.extend(&settled_file::read(part, id, first)?);
     // What is missing was told when it was set aside.
     for seq in raw.gaps(first..end).into_iter().flatten() {
@@ -147,6 +156,49 @@ fn restore_part(
     Ok(RestoreOutcome::Restored { records })
 }
 
+/// What of a part was given up since it could not be read.
+#[derive(Debug, PartialEq, Eq)]
+enum Unread {
+    /// The segment was moved away as it was.
+    All,
+    /// Only these numbers; the segment went on with the rest.
+    Only(Vec<RangeInclusive<Seq>>),
+}
+
+impl Unread {
+    /// As the part's `why.txt` says. Whoever links evidence writes a reason; a move may have come without.
+    fn of(why: &[u8]) -> Self {
+        let why = String::from_utf8_lossy(why);
+        let mut numbers = Vec::new();
+        for line in why.lines() {
+            if line.starts_with("it cannot be read")
+                || line.contains("chunk is in it")
+                || line.contains("no chunk can be read")
+            {
+                return Unread::All;
+            }
+            // Of builds that took read errors for damage.
+            if let Some((_, lost)) = line.split_once(" records cannot be read: numbers ") {
+                numbers.extend(lost.split(", ").filter_map(range));
+            }
+        }
+        if why.trim().is_empty() { Unread::All } else { Unread::Only(numbers) }
+    }
+
+    fn contains(&self, seq: Seq) -> bool {
+        match self {
+            Unread::All => true,
+            Unread::Only(numbers) => numbers.iter().any(|range| range.contains(&seq)),
+        }
+    }
+}
+
+/// `5 to 7`.
+fn range(words: &str) -> Option<RangeInclusive<Seq>> {
+    let (first, last) = words.trim().split_once(" to ")?;
+    Some(first.parse().ok()?..=last.parse().ok()?)
+}
+
 /// How far a part goes, as its header or its chunks say; `None` if there is no whole chunk.
 fn end_of(id: LogId, part: &Path, first: Seq, raw: &RawFile) -> io::Result<Option<Seq>> {
     let closing = match header::read(part, id.number())? {
@@ -163,5 +215,33 @@ fn in_place(part: &Path, target: &Path) -> RestoreOutcome {
         (Ok(one), Ok(other)) if one == other => RestoreOutcome::Nothing("its segment already exists"),
         (Ok(_), Ok(_)) => RestoreOutcome::Nothing("another copy of its segment already exists"),
         (Err(error), _) | (_, Err(error)) => RestoreOutcome::Unread(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_says_what_was_never_read() {
+        let only = |numbers: &[RangeInclusive<Seq>]| Unread::Only(numbers.to_vec());
+        let table = [
+            ("", Unread::All),
+            ("it cannot be read: Input/output error (os error 5)\n", Unread::All),
+            ("its header is damaged and no chunk can be read\n", Unread::All),
+            ("its header is missing and no whole chunk is in it\n", Unread::All),
+            ("3 unsettled records are damaged: numbers 5 to 7\n", only(&[])),
+            ("numbers 8 to 9 are not whole: never answered for, or damaged\n", only(&[])),
+            ("numbers 8 to 9 are incomplete: never answered for, or damaged\n", only(&[])),
+            ("its header is damaged; the segment goes on with a new one\n", only(&[])),
+            ("4 unsettled records cannot be read: numbers 5 to 7, 9 to 9\n", only(&[5..=7, 9..=9])),
+            (
+                "1 unsettled records are damaged: numbers 1 to 1\n1 unsettled records cannot be read: numbers 3 to 3\n",
+                only(&[3..=3]),
+            ),
+        ];
+        for (why, unread) in table {
+            assert_eq!(Unread::of(why.as_bytes()), unread, "{why}");
+        }
     }
 }

@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use trunkline::config;
 use trunkline::event::Lane;
-use trunkline::queue::{Inspection, Outcome, Owner};
+use trunkline::queue::{Backlog, Inspection, Outcome, Owner, Stored};
 
-use crate::kit::{append, close, copy, dead, event, event_in, files, files_named, open, read_all, settle};
+use crate::kit::{
+    append, close, copy, dead, event, event_in, files, files_named, open, read_all, settle, small_segments,
+    try_open,
+};
 
 /// More than the memory that its reader has, in any form.
 const SPARSE_BYTES: u64 = 1 << 30;
@@ -205,6 +209,66 @@ async fn restore_leaves_evidence_and_what_still_cannot_be_read() {
     assert_eq!((code, code_later), (Some(1), Some(0)), "{text}{text_later}");
     assert!(text.contains("cannot be read: ") && text.contains("its segment already exists"), "{text}");
     assert!(text_later.contains("restored: ") && evidence.join("db").exists(), "{text_later}");
+}
+
+/// Delivers others until the ledger does not know the event any more.
+async fn until_the_ledger_forgets(queue: &trunkline::queue::Queue, stored: &Stored) {
+    let id = stored.event.event_id.to_string();
+    while !queue.ledger().find(&id, 1).entries.is_empty() {
+        let others = append(queue, (0..200).map(|_| event("{}")).collect()).await;
+        settle(queue, &others, Outcome::Delivered).await;
+    }
+}
+
+#[tokio::test]
+async fn restore_sends_nothing_again_of_a_segment_that_was_damaged_settled_and_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config::QueueConfig { keep_ledger_size: 0, ..small_segments(dir.path()) };
+    let queue = try_open(&config).unwrap();
+    for _ in 0..20 {
+        append(&queue, (0..3).map(|_| event_in(Lane::Conversations, vec![b'x'; 4_000])).collect()).await;
+    }
+    close(queue).await;
+    let queue_dir = dir.path().join("queue");
+    let db = files_named(&queue_dir.join("lanes/conversations"), "db").remove(0);
+    let mut raw = std::fs::read(&db).unwrap();
+    let at = raw.windows(4_000).position(|body| body == [b'x'; 4_000]).unwrap();
+    raw[at + 2_000] = b'y';
+    std::fs::write(&db, raw).unwrap();
+    let queue = try_open(&config).unwrap();
+    let rest = read_all(&queue, Lane::Conversations).await;
+    settle(&queue, &rest, Outcome::Delivered).await;
+    until_the_ledger_forgets(&queue, rest.last().unwrap()).await;
+    close(queue).await;
+    assert!(!db.exists() && (50..60).contains(&rest.len()), "{} delivered", rest.len());
+
+    let (code, text) = restore(&queue_dir);
+
+    let queue = try_open(&config).unwrap();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.starts_with("stays: ") && !text.contains("restored"), "{text}");
+    assert_eq!(queue.reader().depth(Lane::Conversations).events, 0);
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn restore_of_what_an_earlier_build_could_not_read_in_part_brings_back_that_part_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    killed(dir.path()).await;
+    let queue_dir = dir.path().join("queue");
+    let part = set_aside(&queue_dir, "lanes/conversations", "conversations");
+    let first: u64 = 1 << 20;
+    let lost = format!("{} to {}, {} to {}", first + 6, first + 6, first + 8, first + 8);
+    std::fs::write(part.join("why.txt"), format!("2 unsettled records cannot be read: numbers {lost}\n"))
+        .unwrap();
+
+    let (code, text) = restore(&queue_dir);
+
+    let queue = open(dir.path());
+    let read = read_all(&queue, Lane::Conversations).await;
+    let seqs: Vec<u64> = read.iter().map(|stored| stored.seq).collect();
+    assert_eq!((code, seqs), (Some(0), vec![first + 6, first + 8]), "{text}");
+    close(queue).await;
 }
 
 #[tokio::test]

@@ -13,8 +13,8 @@ use super::header;
 use crate::files::{self, make_dir, sync_dir};
 use crate::queue::types::{OpenError, Seq};
 
-/// Name of the file that says why.
-const WHY: &str = "why.txt";
+/// Name of the file that says why, a reason a line.
+pub(crate) const WHY: &str = "why.txt";
 
 /// The directory `quarantine/`.
 #[derive(Debug)]
