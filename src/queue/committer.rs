@@ -329,8 +329,9 @@ impl Committer {
         let entries: Vec<LedgerEntry> = lost.iter().flat_map(|segment| segment.entries(now_ms)).collect();
         let recorded = self.shared.record(&entries).map_err(QueueError::from);
         self.health.settled(recorded.as_ref().err(), self.clock.mono());
-        if recorded.is_err() {
-            self.shared.put_back_lost(lost);
+        match recorded {
+            Ok(()) => self.shared.lost_recorded(&lost),
+            Err(_) => self.shared.put_back_lost(lost),
         }
     }
 

@@ -9,10 +9,10 @@ use trunkline::event::Lane;
 use trunkline::queue::{Appended, Backlog, OpenError, Outcome, Owner, Page, Queue, QueueError, Seq, Stored};
 
 use crate::kit::{
-    append, close, copy, dead, event, event_in, files, files_named, open, read_all, settings, settle,
-    small_segments, try_letters, try_open, try_open_at, until,
+    append, close, copy, copy_at_rest, dead, event, event_in, files, files_named, open, read_all, settings,
+    settle, small_segments, try_letters, try_open, try_open_at, until,
 };
-use crate::layer::bad_reads::{fail, failed, heal, refuse_opens};
+use crate::layer::bad_reads::{fail, failed, heal, refuse_links, refuse_opens};
 use crate::layer::stalled_syncs::{hanging, let_go, stall};
 
 const LANE: Lane = Lane::Conversations;
@@ -356,15 +356,76 @@ async fn what_was_settled_in_a_segment_that_a_start_could_not_read_stays_settled
     close(queue).await;
 }
 
-#[tokio::test]
-async fn damage_is_given_up_only_once_its_evidence_is_kept() {
-    let dir = tempfile::tempdir().unwrap();
-    let stored = closed_segments(dir.path()).await;
-    let db = files(&dir.path().join(LANE_DIR)).into_iter().find(|path| path.ends_with("db")).unwrap();
+/// Closed segments of which one is damaged in its first bodies.
+async fn damaged_segments(dir: &Path) -> Vec<Stored> {
+    let stored = closed_segments(dir).await;
+    let db = files(&dir.join(LANE_DIR)).into_iter().find(|path| path.ends_with("db")).unwrap();
     let mut raw = std::fs::read(&db).unwrap();
     let bodies = raw.windows(4_000).position(|body| body == [b'x'; 4_000]).unwrap();
     raw[bodies + 2_000] = b'y';
     std::fs::write(&db, raw).unwrap();
+    stored
+}
+
+#[tokio::test]
+async fn evidence_is_copied_where_there_are_no_links_and_a_full_disk_gives_its_reserve_for_it() {
+    for (errno, count) in [(libc::EXDEV, usize::MAX), (libc::EOPNOTSUPP, usize::MAX), (libc::ENOSPC, 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let stored = damaged_segments(dir.path()).await;
+        let (quarantine, reserve) = (dir.path().join("queue/quarantine"), dir.path().join("queue/reserve"));
+        let queue = open_with(dir.path(), &Clock::manual(1_800_000_000_000));
+        until("the reserve is made", || reserve.exists()).await;
+
+        refuse_links(&quarantine, errno, count);
+        let read = read_all(&queue, LANE).await;
+
+        assert!((50..60).contains(&read.len()) && read.iter().all(|event| stored.contains(event)), "{errno}");
+        let db = files(&quarantine).into_iter().find(|path| path.ends_with("db")).unwrap();
+        assert!(std::fs::read(db).unwrap().windows(4_000).any(|body| body[2_000] == b'y'), "{errno}");
+        close(queue).await;
+    }
+}
+
+#[tokio::test]
+async fn a_segment_whose_events_are_lost_stays_until_the_ledger_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = try_open(&small_segments(dir.path())).unwrap();
+    let mut stored = Vec::new();
+    for _ in 0..25 {
+        stored.extend(append(&queue, (0..3).map(|_| event_in(LANE, vec![b'x'; 4_000])).collect()).await);
+    }
+    let first = dir.path().join(LANE_DIR).join("00000000000001048576");
+    until("the first segment is closed", || first.join("ids").exists()).await;
+    let mut raw = std::fs::read(first.join("db")).unwrap();
+    raw.iter_mut().filter(|byte| **byte == b'x').for_each(|byte| *byte = b'y');
+    std::fs::write(first.join("db"), raw).unwrap();
+    let (presence, killed) = (dir.path().join("queue/lanes/presence"), tempfile::tempdir().unwrap());
+
+    // The ledger's turn comes after this.
+    stall(&presence);
+    let ticket = queue.writer().submit(vec![event_in(Lane::Presence, "{}")]);
+    until("its sync hangs", || hanging(&presence) > 0).await;
+    let read = read_all(&queue, LANE).await;
+    copy_at_rest(dir.path(), killed.path());
+    let_go(&presence);
+    ticket.await[0].clone().unwrap();
+    until("the segment is deleted", || !first.exists()).await;
+    close(queue).await;
+    let queue = try_open(&small_segments(killed.path())).unwrap();
+    let lost: Vec<Stored> = stored.into_iter().filter(|event| !read.contains(event)).collect();
+    read_all(&queue, LANE).await;
+    append(&queue, vec![event_in(Lane::Presence, "{\"next\":1}")]).await;
+    let again = queue.writer().submit(lost.iter().map(|stored| stored.event.clone()).collect()).await;
+
+    assert!(!lost.is_empty());
+    assert!(again.iter().all(|answer| matches!(answer, Ok(Appended::Stored(_)))), "{again:?}");
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn damage_is_given_up_only_once_its_evidence_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let stored = damaged_segments(dir.path()).await;
     let quarantine = dir.path().join("queue/quarantine");
     let clock = Clock::manual(1_800_000_000_000);
     let queue = open_with(dir.path(), &clock);

@@ -168,6 +168,13 @@ impl SegmentIndex {
         }
     }
 
+    /// The ledger has `count` of what is lost of the segment that begins at `first`.
+    pub(crate) fn loss_recorded(&mut self, first: Seq, count: u64) {
+        if let Some(segment) = self.by_first(first) {
+            segment.loss_recorded(count);
+        }
+    }
+
     /// Whether `seq` counts as settled because it is damaged.
     pub(crate) fn is_lost(&self, seq: Seq) -> bool {
         self.reaching(seq).is_some_and(|at| self.segments[at].lost.contains(seq))

@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::header;
 use crate::files::{self, make_dir, sync_dir};
-use crate::queue::types::{OpenError, Seq};
+use crate::queue::types::{OpenError, Seq, is_full};
 
+/// Name of the file in the queue's directory that reserves space for settling.
+pub(crate) const RESERVE: &str = "reserve";
 /// Name of the file that says why, a reason a line.
 pub(crate) const WHY: &str = "why.txt";
 
@@ -53,15 +55,23 @@ impl Quarantine {
 
     /// Moves `path` away.
     pub(crate) fn set_aside(&self, log: &str, path: &Path, why: &str) -> Result<(), OpenError> {
-        let to = self.free_name(log, path)?;
-        let moved = fs::rename(path, &to).and_then(|()| {
+        let to = self.free_name(log, path).map_err(|error| OpenError::reading(&self.dir, &error))?;
+        let moved = match fs::rename(path, &to) {
+            // It is on another file system.
+            Err(error) if has_no_links(&error) => {
+                let copied = self.keep(log, path, why).and_then(|()| fs::remove_dir_all(path));
+                return copied.map_err(|error| OpenError::reading(&self.dir, &error));
+            }
+            moved => moved,
+        };
+        let moved = moved.and_then(|()| {
             if let Err(error) = fs::write(to.join(WHY), format!("{why}\n")) {
                 tracing::warn!(%error, "cannot write why.txt; the reason is only in the log");
             }
             sync_dir(&self.dir)?;
             sync_dir(path.parent().unwrap_or(path))
         });
-        moved.map_err(|error| OpenError::from_io(&self.dir, &error))?;
+        moved.map_err(|error| OpenError::reading(&self.dir, &error))?;
         self.parts.fetch_add(1, Ordering::Relaxed);
         tracing::error!(part = %path.display(), quarantine = %to.display(), why, "part of the queue was quarantined");
         Ok(())
@@ -88,8 +98,20 @@ impl Quarantine {
         Ok(())
     }
 
-    /// Gives where the evidence is, if the reason is new.
+    /// Gives where the evidence is, if the reason is new. On a full disk the reserve makes room for it.
     fn link(&self, log: &str, segment: &Path, why: &str) -> io::Result<Option<PathBuf>> {
+        match self.try_link(log, segment, why) {
+            Err(error)
+                if is_full(error.kind()) && fs::remove_file(self.dir.with_file_name(RESERVE)).is_ok() =>
+            {
+                tracing::warn!(%error, "using the disk reserve to keep evidence of damage");
+                self.try_link(log, segment, why)
+            }
+            result => result,
+        }
+    }
+
+    fn try_link(&self, log: &str, segment: &Path, why: &str) -> io::Result<Option<PathBuf>> {
         let name = segment.file_name().and_then(|name| name.to_str()).unwrap_or("part");
         let to = self.dir.join(format!("{log}-{name}"));
         let is_new = !to.exists();
@@ -112,8 +134,8 @@ impl Quarantine {
         Ok(Some(to))
     }
 
-    fn free_name(&self, log: &str, path: &Path) -> Result<PathBuf, OpenError> {
-        make_dir(&self.dir).map_err(|error| OpenError::from_io(&self.dir, &error))?;
+    fn free_name(&self, log: &str, path: &Path) -> io::Result<PathBuf> {
+        make_dir(&self.dir)?;
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("part");
         let plain = format!("{log}-{name}");
         let others = (1_u32..).map(|nth| self.dir.join(format!("{plain}.{nth}")));
@@ -128,7 +150,8 @@ pub(crate) fn number_in(name: &str, log: &str) -> Option<Seq> {
     digits.split('.').next()?.parse().ok()
 }
 
-/// Links a file of `segment` into `to`, beside an older file of that name if there is one.
+/// Links a file of `segment` into `to`, beside an older file of that name if there is one. Copies it where the file
+/// system has no links, or not from there.
 fn link_file(segment: &Path, to: &Path, file: &str) -> io::Result<()> {
     let from = segment.join(file);
     let inode = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
@@ -140,8 +163,18 @@ fn link_file(segment: &Path, to: &Path, file: &str) -> io::Result<()> {
                     return Ok(());
                 }
             }
+            Err(error) if has_no_links(&error) => {
+                let name = target.file_name().and_then(|name| name.to_str()).unwrap_or(file);
+                return files::replace_from(to, name, &mut fs::File::open(&from)?);
+            }
             result => return result,
         }
     }
     Ok(())
+}
+
+/// Whether a hard link failed because there can be none.
+fn has_no_links(error: &io::Error) -> bool {
+    let errnos = [libc::EXDEV, libc::EPERM, libc::EOPNOTSUPP, libc::ENOSYS, libc::EMLINK];
+    error.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
 }

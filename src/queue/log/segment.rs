@@ -117,6 +117,8 @@ pub(crate) struct Segment {
     pub(crate) settled: Bitmap,
     /// Of these, what could not be read.
     pub(crate) lost: Bitmap,
+    /// The ledger does not have all of `lost` yet: until then the segment stays.
+    is_loss_unrecorded: bool,
     /// What the ledger calls settled and what lies beyond the end that was found: carried on, since a part
     /// that was not read may be found again.
     beyond: Bitmap,
@@ -147,6 +149,7 @@ impl Segment {
             dir,
             settled: Bitmap::new(first),
             lost: Bitmap::new(first),
+            is_loss_unrecorded: false,
             beyond: Bitmap::new(first),
             is_unknown: false,
             unread: None,
@@ -210,8 +213,19 @@ impl Segment {
         for seq in lost.iter().cloned().flatten() {
             if self.settled.insert(seq) {
                 self.lost.insert(seq);
+                self.is_loss_unrecorded = true;
             }
         }
+    }
+
+    /// The ledger has `count` of what is lost.
+    pub(super) fn loss_recorded(&mut self, count: u64) {
+        self.is_loss_unrecorded &= count < self.lost.count();
+    }
+
+    /// Whether nothing of it is needed any more.
+    pub(crate) fn may_go(&self) -> bool {
+        self.is_settled() && !self.is_loss_unrecorded
     }
 
     pub(crate) fn unsettled(&self) -> u64 {

@@ -60,7 +60,7 @@ impl LaneLog {
         Ok((pending, store))
     }
 
-    /// Deletes closed segments that are settled.
+    /// Deletes closed segments that are settled, once the ledger has what was lost of them.
     pub(crate) fn delete_settled(&mut self) {
         let ids_dir = self.ids_dir.clone();
         let lane = self.lane;
@@ -68,7 +68,7 @@ impl LaneLog {
             let name = format!("{}-{}", lane.name(), append::name_of(segment.first));
             ids_dir.as_ref().map(|dir| dir.join(name))
         };
-        self.log.delete_where(ids_to, Segment::is_settled);
+        self.log.delete_where(ids_to, Segment::may_go);
     }
 
     /// Lets bodies leave the disk when all is settled and nothing comes, or after some minutes. Leaves a segment

@@ -14,6 +14,8 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub(crate) struct LostEvents {
     pub(crate) lane: Lane,
+    /// The segment's first number.
+    pub(crate) first: Seq,
     /// Of the segment's events.
     pub(crate) times: TimeRange,
     pub(crate) events: Vec<LostEvent>,
@@ -41,7 +43,7 @@ impl LostEvents {
             file.as_ref()?.ids.get(at).copied()
         };
         let events = seqs.into_iter().map(|seq| LostEvent { seq, id: id_of(seq) }).collect();
-        Some(Self { lane, times: segment.times, events })
+        Some(Self { lane, first, times: segment.times, events })
     }
 
     /// Lines for the ledger. Where nobody knows who it was, the line ends the number all the same.

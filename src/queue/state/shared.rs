@@ -21,7 +21,7 @@ use crate::queue::format::letter::DeadLetter;
 use crate::queue::format::snapshot::SegmentSnapshot;
 use crate::queue::log::ids;
 use crate::queue::log::maintenance::{Chore, Maintenance};
-use crate::queue::log::quarantine::Quarantine;
+use crate::queue::log::quarantine::{Quarantine, RESERVE};
 use crate::queue::log::raw::allocated;
 use crate::queue::log::source::{Chunks, Source, read_chunks};
 use crate::queue::types::{LaneDepth, Page, PageLimit, QueueError, Seq, StoreError};
@@ -332,6 +332,15 @@ impl Shared {
         self.lost.lock().extend(lost);
     }
 
+    /// The ledger has them: their segments may go.
+    pub(crate) fn lost_recorded(&self, lost: &[LostEvents]) {
+        for LostEvents { lane, first, events, .. } in lost {
+            let mut log = self.log(*lane);
+            log.log.index.loss_recorded(*first, events.len() as u64);
+            log.delete_settled();
+        }
+    }
+
     /// Notes what the segments that were read at the start lack.
     fn note_lost_at_start(&self) {
         for lane in Lane::ALL {
@@ -357,7 +366,7 @@ impl Shared {
     }
 
     fn reserve(&self) -> PathBuf {
-        self.dir.join("reserve")
+        self.dir.join(RESERVE)
     }
 
     /// `true` if there was a reserve to give up.

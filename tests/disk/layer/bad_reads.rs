@@ -1,5 +1,5 @@
-//! Reads and opens that fail: parts of database files that the disk does not give for a while, files that cannot be
-//! opened.
+//! Reads, opens and links that fail: parts of database files that the disk does not give for a while, files that
+//! cannot be opened, hard links that cannot be made.
 
 use std::ops::Range;
 use std::os::fd::RawFd;
@@ -18,6 +18,18 @@ struct Refused {
     dir: PathBuf,
     name: &'static str,
     errno: i32,
+}
+
+struct RefusedLinks {
+    dir: PathBuf,
+    errno: i32,
+    left: usize,
+}
+
+static REFUSED_LINKS: Mutex<Vec<RefusedLinks>> = Mutex::new(Vec::new());
+
+fn refused_links() -> MutexGuard<'static, Vec<RefusedLinks>> {
+    REFUSED_LINKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 static REFUSED: Mutex<Vec<Refused>> = Mutex::new(Vec::new());
@@ -45,6 +57,19 @@ pub(crate) fn failed(dir: &Path) -> usize {
 /// From now on files of this name below `dir` cannot be opened: `errno` says why.
 pub(crate) fn refuse_opens(dir: &Path, name: &'static str, errno: i32) {
     refused().push(Refused { dir: dir.to_path_buf(), name, errno });
+}
+
+/// The next `count` hard links below `dir` cannot be made: `errno` says why.
+pub(crate) fn refuse_links(dir: &Path, errno: i32, count: usize) {
+    refused_links().push(RefusedLinks { dir: dir.to_path_buf(), errno, left: count });
+}
+
+/// Called before a hard link is made; gives what the call fails with.
+pub(super) fn link_refusal(path: &Path) -> Option<i32> {
+    let mut all = refused_links();
+    let refused = all.iter_mut().find(|refused| refused.left > 0 && path.starts_with(&refused.dir))?;
+    refused.left -= 1;
+    Some(refused.errno)
 }
 
 /// The disk gives everything below `dir` again.

@@ -54,6 +54,22 @@ extern "C" fn open64(path: *const libc::c_char, flags: i32, mode: libc::mode_t) 
     unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags | libc::O_LARGEFILE, mode) as i32 }
 }
 
+#[unsafe(no_mangle)]
+extern "C" fn linkat(
+    from_dir: RawFd,
+    from: *const libc::c_char,
+    to_dir: RawFd,
+    to: *const libc::c_char,
+    flags: i32,
+) -> i32 {
+    let name = unsafe { std::ffi::CStr::from_ptr(to) };
+    if let Some(errno) = bad_reads::link_refusal(Path::new(OsStr::from_bytes(name.to_bytes()))) {
+        unsafe { *libc::__errno_location() = errno };
+        return -1;
+    }
+    unsafe { libc::syscall(libc::SYS_linkat, from_dir, from, to_dir, to, flags) as i32 }
+}
+
 /// The system call itself.
 pub(super) fn sync(fd: RawFd, is_data: bool) -> i32 {
     let call = if is_data { libc::SYS_fdatasync } else { libc::SYS_fsync };
