@@ -23,4 +23,5 @@ pub mod relay;
 pub mod sandbox;
 pub mod shutdown;
 pub mod socket;
+pub mod throttle;
 pub mod upstream;

@@ -6,9 +6,10 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook};
 
 use parking_lot::Mutex;
+use tokio::task::JoinError;
 
 thread_local! {
     /// Calls on this thread whose panic is caught and dealt with.
@@ -55,6 +56,15 @@ pub fn on_panic(end: impl Fn() + Send + Sync + 'static) {
         tracing::error!(place, thread, backtrace, "a panic, which is a bug in trunkline: stopping");
         end();
     }));
+}
+
+/// Panics if the task that `ended` panicked: it worked for the one who waits for it.
+pub fn pass_on(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        resume_unwind(panic);
+    }
 }
 
 /// Whether no panic was logged at this place before.

@@ -62,6 +62,15 @@ pub struct AdminClient {
     http: reqwest::Client,
 }
 
+/// What a probe answered.
+#[derive(Debug)]
+pub struct ProbeAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// Its lines.
+    pub text: String,
+}
+
 impl AdminClient {
     /// The daemon that listens on `path`.
     pub fn new(path: PathBuf) -> Self {
@@ -108,10 +117,10 @@ impl AdminClient {
     ///
     /// # Errors
     /// If no answer came.
-    pub async fn probe(&self, path: &str) -> Result<(u16, String), AdminClientError> {
+    pub async fn probe(&self, path: &str) -> Result<ProbeAnswer, AdminClientError> {
         let asked = async {
             let response = self.http.get(url(path)).send().await?;
-            Ok((response.status().as_u16(), response.text().await?))
+            Ok(ProbeAnswer { status: response.status().as_u16(), text: response.text().await? })
         };
         let answer = tokio::time::timeout(PROBE_WITHIN, asked).await.map_err(|_| self.silent())?;
         answer.map_err(|error: reqwest::Error| self.fault(&error))

@@ -44,6 +44,13 @@ struct LastBeats {
     rates: Rates,
 }
 
+/// A loop that has not answered for too long.
+#[derive(Debug)]
+pub(super) struct StalledLoop {
+    pub(super) name: &'static str,
+    pub(super) silent_for: Duration,
+}
+
 impl Heartbeat {
     /// All well as of now.
     pub fn new(
@@ -103,8 +110,8 @@ impl Heartbeat {
         }
     }
 
-    /// Loops that have not answered for too long, by name, with the time since.
-    pub(super) fn stalled(&self) -> Vec<(&'static str, Duration)> {
+    /// Loops that have not answered for too long.
+    pub(super) fn stalled(&self) -> Vec<StalledLoop> {
         let now = self.clock.mono();
         let last = self.last();
         let loops = [
@@ -112,8 +119,8 @@ impl Heartbeat {
             ("the queue's reader", last.reader),
             ("the relay", last.relay),
         ];
-        let ages = loops.into_iter().map(|(name, at)| (name, now.since(at)));
-        ages.filter(|(_, age)| *age >= DEAD_AFTER).collect()
+        let loops = loops.into_iter().map(|(name, at)| StalledLoop { name, silent_for: now.since(at) });
+        loops.filter(|stalled| stalled.silent_for >= DEAD_AFTER).collect()
     }
 
     /// How the queue is now, or was when it last answered.
@@ -178,7 +185,7 @@ mod tests {
             Arc::new(Heartbeat::new(clock.clone(), queue.caretaker(), commands, queue.reader(), metrics));
 
         clock.advance(DEAD_AFTER);
-        let before: Vec<&str> = heartbeat.stalled().into_iter().map(|(name, _)| name).collect();
+        let before: Vec<&str> = heartbeat.stalled().into_iter().map(|stalled| stalled.name).collect();
         let stop = CancellationToken::new();
         let watching = tokio::spawn({
             let (heartbeat, stop) = (heartbeat.clone(), stop.clone());

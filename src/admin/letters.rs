@@ -130,36 +130,33 @@ fn pass(
 
 /// Writes the letters that the filter takes, a line each; with `with_events` their events too.
 pub(super) fn list(letters: &DeadLetters, filter: &Filter, with_events: bool, lines: &Lines) -> u64 {
-    let mut count = 0;
-    let result = pass(
-        letters,
-        filter,
-        |_| true,
-        |letter| {
-            count += 1;
-            Ok(tell(lines, &shown(&letter, with_events)))
-        },
-    );
-    fault(result, lines);
-    count
+    each_of(letters, filter, lines, |letter| tell(lines, &shown(&letter, with_events)))
 }
 
 /// Writes them as lines that `send` takes.
 pub(super) fn export(letters: &DeadLetters, filter: &Filter, lines: &Lines) -> u64 {
+    each_of(letters, filter, lines, |letter| {
+        let event = &letter.stored.event;
+        let mut line = format!("{{\"{}\":[", event.array.name()).into_bytes();
+        line.extend_from_slice(&one_line(&event.body));
+        line.extend_from_slice(b"]}\n");
+        lines.blocking_send(Bytes::from(line)).is_ok()
+    })
+}
+
+/// Calls `write` with each letter that the filter takes, until it says that nobody reads any more. Gives the count.
+fn each_of(
+    letters: &DeadLetters,
+    filter: &Filter,
+    lines: &Lines,
+    mut write: impl FnMut(DeadLetter) -> bool,
+) -> u64 {
     let mut count = 0;
-    let result = pass(
-        letters,
-        filter,
-        |_| true,
-        |letter| {
-            count += 1;
-            let event = &letter.stored.event;
-            let mut line = format!("{{\"{}\":[", event.array.name()).into_bytes();
-            line.extend_from_slice(&one_line(&event.body));
-            line.extend_from_slice(b"]}\n");
-            Ok(lines.blocking_send(Bytes::from(line)).is_ok())
-        },
-    );
+    let each = |letter| {
+        count += 1;
+        Ok(write(letter))
+    };
+    let result = pass(letters, filter, |_| true, each);
     fault(result, lines);
     count
 }

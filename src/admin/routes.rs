@@ -105,8 +105,9 @@ async fn livez(State(overview): State<Arc<Overview>>) -> Response {
         return verdict(&[]);
     }
     let stalled = overview.heartbeat.stalled();
-    let words =
-        stalled.into_iter().map(|(name, age)| format!("{name} has not moved for {} s", age.as_secs()));
+    let words = stalled
+        .into_iter()
+        .map(|stalled| format!("{} has not moved for {} s", stalled.name, stalled.silent_for.as_secs()));
     verdict(&words.collect::<Vec<_>>())
 }
 

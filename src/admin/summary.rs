@@ -5,13 +5,12 @@ use std::time::Duration;
 use super::report::{LaneReport, Report};
 use crate::event::Lane;
 use crate::relay::{LaneState, RelayStatus};
+use crate::upstream::SKEW_MAX_SECONDS;
 
 /// A quiet that is worth a word, where there were producers before.
 const QUIET: u64 = 3_600;
 /// A wait that is longer than any backoff of ours.
 const LONG_WAIT: u64 = 60;
-/// Skew on which telephony reports break.
-const SKEW_MAX_SECONDS: u64 = 30;
 /// Room left that is worth a word.
 const FULL_SOON: u64 = 24 * 3_600;
 
@@ -80,33 +79,40 @@ pub(super) fn of(report: &Report, is_stopping: bool) -> Vec<String> {
     words
 }
 
+/// A lane that is not running.
+struct LaneTrouble<'a> {
+    name: &'static str,
+    report: &'a LaneReport,
+}
+
 /// Lanes that are not running, those in the same trouble together.
-fn lanes_by_trouble(report: &Report) -> Vec<Vec<(&str, &LaneReport)>> {
-    let mut groups: Vec<Vec<(&str, &LaneReport)>> = Vec::new();
+fn lanes_by_trouble(report: &Report) -> Vec<Vec<LaneTrouble<'_>>> {
+    let mut groups: Vec<Vec<LaneTrouble<'_>>> = Vec::new();
     for lane in Lane::ALL {
         let Some(found) = report.lanes.get(lane.name()).filter(|found| found.state != "running") else {
             continue;
         };
         let same = groups.iter_mut().find(|group| {
-            let (_, first) = group[0];
+            let first = group[0].report;
             first.state == found.state && first.reason == found.reason
         });
+        let trouble = LaneTrouble { name: lane.name(), report: found };
         match same {
-            Some(group) => group.push((lane.name(), found)),
-            None => groups.push(vec![(lane.name(), found)]),
+            Some(group) => group.push(trouble),
+            None => groups.push(vec![trouble]),
         }
     }
     groups
 }
 
-fn trouble(group: &[(&str, &LaneReport)]) -> String {
-    let (_, first) = group[0];
+fn trouble(group: &[LaneTrouble<'_>]) -> String {
+    let first = group[0].report;
     let names = match group.len() {
         len if len == Lane::ALL.len() => "all lanes".to_owned(),
-        _ => group.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
+        _ => group.iter().map(|lane| lane.name).collect::<Vec<_>>().join(", "),
     };
     let reason = first.reason.as_deref().unwrap_or("no reason known");
-    let since = group.iter().filter_map(|(_, lane)| lane.since_ms).min().map(clock_time);
+    let since = group.iter().filter_map(|lane| lane.report.since_ms).min().map(clock_time);
     let since = since.map_or_else(|| " since the start".to_owned(), |since| format!(" since {since}"));
     match first.state.as_str() {
         "paused" => format!("paused: {names}{since}; resume with `trunkline resume`"),

@@ -36,6 +36,22 @@ pub struct Tracer {
     pub identity: DestinationWatch,
 }
 
+/// A queued event that carries the id.
+#[derive(Debug)]
+struct FoundEvent {
+    stored: Stored,
+    ids: EventIds,
+}
+
+/// Where a queued event is.
+struct Waiting {
+    words: String,
+    /// Time until it may leave.
+    earliest: Option<Duration>,
+    /// Requests it stood in.
+    attempts: u32,
+}
+
 impl Tracer {
     /// Everything that is known of `id`. What cannot be read now is passed over and named.
     ///
@@ -66,10 +82,10 @@ impl Tracer {
             let mut ends = entries.iter().filter(is_end);
             ends.any(|entry| (entry.lane, entry.seq) == (stored.event.lane, stored.seq))
         };
-        waits.retain(|(stored, _)| !ended(stored));
+        waits.retain(|FoundEvent { stored, .. }| !ended(stored));
         let mut parts: Vec<TracePart> = entries.iter().map(settled).collect();
         let mut relay_answers = true;
-        for (stored, ids) in waits {
+        for FoundEvent { stored, ids } in waits {
             let place = if relay_answers { self.place_of(&stored).await } else { None };
             // One that does not answer now, as while it stops, is not asked again.
             relay_answers = place.is_some();
@@ -94,12 +110,7 @@ impl Tracer {
     ///
     /// # Errors
     /// If a page cannot be read; what came before it is in `found`.
-    async fn add_queued(
-        &self,
-        lane: Lane,
-        id: &str,
-        found: &mut Vec<(Stored, EventIds)>,
-    ) -> Result<(), QueueError> {
+    async fn add_queued(&self, lane: Lane, id: &str, found: &mut Vec<FoundEvent>) -> Result<(), QueueError> {
         let event_id = Uuid::try_parse(id).ok();
         let mut from = 0;
         loop {
@@ -108,9 +119,9 @@ impl Tracer {
             let matching = tokio::task::spawn_blocking(move || {
                 let with_ids = events.into_iter().map(|stored| {
                     let ids = EventIds::of_body(&stored.event.body);
-                    (stored, ids)
+                    FoundEvent { stored, ids }
                 });
-                let is_meant = |(stored, ids): &(Stored, EventIds)| {
+                let is_meant = |FoundEvent { stored, ids }: &FoundEvent| {
                     event_id == Some(stored.event.event_id) || ids.contains(&wanted)
                 };
                 with_ids.filter(is_meant).collect::<Vec<_>>()
@@ -138,7 +149,7 @@ impl Tracer {
         let (lane, seq) = (stored.event.lane, stored.seq);
         let status = self.lanes.borrow().lanes[lane.index()].clone();
         let lane_waits = status.next_attempt;
-        let (mut words, mut earliest, attempts) = in_words(place);
+        let Waiting { mut words, mut earliest, attempts } = in_words(place);
         if status.state != LaneState::Running {
             let reason = status.reason.as_deref().unwrap_or("no reason known");
             words = format!("{words}; the lane is {}: {reason}", status.state.name());
@@ -155,25 +166,23 @@ impl Tracer {
     }
 }
 
-/// Words, time until it may leave, requests it stood in.
-fn in_words(place: Option<Place>) -> (String, Option<Duration>, u32) {
-    match place {
-        None => ("on disk; the relay did not say where".to_owned(), None, 0),
-        Some(Place::UnderWay) => ("in a request in flight".to_owned(), Some(Duration::ZERO), 1),
-        Some(Place::Next) => ("next to be sent".to_owned(), Some(Duration::ZERO), 0),
+fn in_words(place: Option<Place>) -> Waiting {
+    let (words, earliest, attempts) = match place {
+        None => ("on disk; the relay did not say where", None, 0),
+        Some(Place::UnderWay) => ("in a request in flight", Some(Duration::ZERO), 1),
+        Some(Place::Next) => ("next to be sent", Some(Duration::ZERO), 0),
         Some(Place::Again { after, attempts }) => {
-            ("waiting to be sent again, as the API asked".to_owned(), Some(after), attempts)
+            ("waiting to be sent again, as the API asked", Some(after), attempts)
         }
         Some(Place::Suspect { attempts }) => (
-            "in a batch with a rejected event: it is sent in a smaller batch".to_owned(),
+            "in a batch with a rejected event: it is sent in a smaller batch",
             Some(Duration::ZERO),
             attempts,
         ),
-        Some(Place::BehindItsKey) => {
-            ("behind an earlier event of its conversation or agent".to_owned(), None, 0)
-        }
-        Some(Place::BehindOthers) => ("behind events that were accepted earlier".to_owned(), None, 0),
-    }
+        Some(Place::BehindItsKey) => ("behind an earlier event of its conversation or agent", None, 0),
+        Some(Place::BehindOthers) => ("behind events that were accepted earlier", None, 0),
+    };
+    Waiting { words: words.to_owned(), earliest, attempts }
 }
 
 fn settled(entry: &LedgerEntry) -> TracePart {

@@ -6,8 +6,10 @@ use std::path::Path;
 use crate::config::{self, ConfigError};
 use crate::daemon;
 
+use super::exit::Exit;
+use super::output::say;
+use super::runtime::async_runtime;
 use super::visible::visible;
-use super::{Exit, async_runtime, say};
 
 /// Validates; says what was checked.
 ///

@@ -6,9 +6,12 @@ use crate::admin::client::AdminClientError;
 use crate::admin::{ChangeAnswer, LaneChoice, ReloadAnswer, ReloadLogin};
 
 use super::args::LaneArgs;
+use super::exit::Exit;
 use super::locate::{Where, explained};
+use super::output::{complain, say};
+use super::queue;
+use super::runtime::async_runtime;
 use super::visible::visible;
-use super::{Exit, async_runtime, complain, queue, say};
 
 /// Pauses or resumes.
 pub(super) fn lanes(at: Where<'_>, path: &str, args: &LaneArgs) -> anyhow::Result<Exit> {

@@ -21,8 +21,10 @@ use crate::sandbox::{Faults, Handle, Options, Sandbox};
 use crate::shutdown::Shutdown;
 
 use super::demo_calls::Call;
+use super::exit::Exit;
 use super::format::thousands;
-use super::{Exit, async_runtime, is_read};
+use super::output::is_read;
+use super::runtime::async_runtime;
 
 /// Calls that are on the line at once.
 const CALLS: usize = 30;

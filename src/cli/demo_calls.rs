@@ -16,6 +16,12 @@ pub(super) struct Call {
     step: usize,
 }
 
+/// What happens in one step.
+struct StepEvent {
+    array: &'static str,
+    body: Value,
+}
+
 impl Call {
     /// A call that has not begun.
     pub(super) fn new(number: u32, user: Uuid, source: Uuid) -> Self {
@@ -25,15 +31,15 @@ impl Call {
 
     /// The call's next event as a line of the stream socket; `None` once it is over.
     pub(super) fn next_line(&mut self, now: &str) -> Option<String> {
-        let (array, mut event) = self.step_event()?;
+        let StepEvent { array, body: mut event } = self.step_event()?;
         self.step += 1;
         event["eventId"] = json!(Uuid::new_v4());
         event["eventDateTime"] = json!(now);
         Some(json!({ array: [event] }).to_string())
     }
 
-    fn step_event(&self) -> Option<(&'static str, Value)> {
-        Some(match self.step {
+    fn step_event(&self) -> Option<StepEvent> {
+        let (array, body) = match self.step {
             0 => ("externalEstablishedEvents", self.established(self.caller, json!({}))),
             1 => {
                 ("routingEstablishedEvents", self.established(self.queue, json!({ "queueId": self.source })))
@@ -54,7 +60,8 @@ impl Call {
                 json!({ "agentId": self.user, "status": "Idle", "sourceId": self.source }),
             ),
             _ => return None,
-        })
+        };
+        Some(StepEvent { array, body })
     }
 
     fn of(&self, communication: Uuid, more: Value) -> Value {

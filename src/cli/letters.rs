@@ -10,10 +10,12 @@ use crate::admin::{FieldValue, Filter, Letter, LetterOutcome, LettersRequest, Le
 use crate::clock::Clock;
 
 use super::args::{FilterArgs, LettersCommand, SelectionArgs};
+use super::exit::Exit;
 use super::format::thousands;
 use super::locate::{Where, explained};
+use super::output::{complain, is_read, say};
+use super::runtime::async_runtime;
 use super::visible::visible;
-use super::{Exit, async_runtime, complain, is_read, say};
 
 /// Runs a subcommand.
 pub(super) fn run(at: Where<'_>, command: LettersCommand) -> anyhow::Result<Exit> {

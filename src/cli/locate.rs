@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::admin::client::{AdminClient, AdminClientError};
 use crate::config::{self, ConfigError, Contact, Need};
 
-use super::{access, complain};
+use super::access;
+use super::output::complain;
 
 /// Where to ask, from the command line and the configuration.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use super::{Exit, args, is_read};
+use super::args;
+use super::exit::Exit;
+use super::output::is_read;
 
 /// A completion script on stdout.
 pub(super) fn completions(script: &[u8]) -> anyhow::Result<Exit> {

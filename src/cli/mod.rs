@@ -16,13 +16,16 @@ pub mod demo;
 mod demo_calls;
 pub mod emit;
 mod exit;
+mod exit_code;
 mod format;
 mod letters;
 mod locate;
 mod logging;
 mod man;
+mod output;
 mod queue;
 mod run;
+mod runtime;
 pub mod sandbox;
 pub mod send;
 mod status;
@@ -32,14 +35,10 @@ mod visible;
 
 pub use exit::Exit;
 
-use std::io::Write;
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-/// How long stderr may take to have room for a line.
-const STDERR_TAKES_WITHIN_MS: u16 = 1_000;
+use output::{complain, say};
+use runtime::async_runtime;
 
 /// Runs the command line and gives the process's exit code.
 pub fn main() -> ExitCode {
@@ -51,7 +50,7 @@ pub fn main() -> ExitCode {
     match dispatch(parsed) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            let exit = exit::of(&error);
+            let exit = exit_code::of(&error);
             complain(&format!("trunkline: {error:#}"));
             exit.into()
         }
@@ -85,58 +84,5 @@ fn dispatch(parsed: args::Parsed) -> anyhow::Result<Exit> {
         CliCommand::Config(ConfigCommand::Check { online: true }) => config::check_online(config),
         CliCommand::Config(ConfigCommand::Show) => say(&config::show(config)?),
         CliCommand::Config(ConfigCommand::Reference) => say(&config::reference()),
-    }
-}
-
-/// A runtime for commands and daemon: two workers carry far more than 300 requests a minute.
-fn async_runtime() -> std::io::Result<Runtime> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    Ok(Runtime(Some(runtime)))
-}
-
-/// Ends without waiting for blocking calls: a name look-up or a file that hangs must not keep the process.
-struct Runtime(Option<tokio::runtime::Runtime>);
-
-impl Runtime {
-    fn block_on<F: Future>(&self, work: F) -> F::Output {
-        self.0.as_ref().expect("there until it is dropped").block_on(work)
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// Writes to stdout.
-fn say(text: &str) -> anyhow::Result<Exit> {
-    let mut out = std::io::stdout().lock();
-    is_read(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
-    Ok(Exit::Done)
-}
-
-/// Whether somebody still reads what was `written` to stdout. A reader that went away (`| head`) is no fault: what
-/// only prints ends well, and what changes something goes on.
-fn is_read(written: std::io::Result<()>) -> std::io::Result<bool> {
-    match written {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(std::io::Error::new(error.kind(), format!("cannot write to stdout: {error}"))),
-    }
-}
-
-/// Writes a line to stderr, fit for a terminal; there is nowhere to report that this failed. Whoever does not read stderr does not hold us
-/// up: a command ends all the same.
-fn complain(text: &str) {
-    let mut stderr = std::io::stderr();
-    let can_write = {
-        let mut asked = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-        poll(&mut asked, PollTimeout::from(STDERR_TAKES_WITHIN_MS)).is_ok_and(|ready| ready > 0)
-    };
-    if can_write {
-        let _ = writeln!(stderr, "{}", visible::visible_lines(text));
     }
 }

@@ -14,8 +14,9 @@ use crate::event::{Lane, one_line};
 use crate::queue::{self, Inspection, RestoreOutcome, RestoredPart};
 
 use super::args::ExportArgs;
+use super::exit::Exit;
 use super::locate::contact;
-use super::{Exit, complain, is_read, say};
+use super::output::{complain, is_read, say};
 
 /// The directory that was named, else the configuration's.
 fn directory(dir: Option<PathBuf>, config: Option<&Path>) -> anyhow::Result<PathBuf> {

@@ -15,7 +15,9 @@ use crate::metrics::Metrics;
 use crate::panic;
 use crate::shutdown::{self, Shutdown};
 
-use super::{Exit, async_runtime, logging};
+use super::exit::Exit;
+use super::logging;
+use super::runtime::async_runtime;
 
 /// How long a start under way may go on after a stop signal: what it waits for may be a mount that hangs.
 const START_ENDS_WITHIN: Duration = Duration::from_secs(5);

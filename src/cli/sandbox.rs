@@ -3,7 +3,8 @@
 use crate::sandbox::{Options, Sandbox, ready_config};
 use crate::shutdown::Shutdown;
 
-use super::{Exit, say};
+use super::exit::Exit;
+use super::output::say;
 
 /// Binds, prints a ready configuration, serves until a stop signal.
 pub(super) async fn run(options: Options) -> anyhow::Result<Exit> {

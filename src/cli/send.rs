@@ -6,9 +6,11 @@
 mod fill;
 mod input;
 mod session;
+mod tally;
+
+pub use tally::{RefusedLine, SendReport};
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,42 +20,25 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{Receiver, channel};
 
-use crate::clock::{Clock, Mono};
+use crate::clock::Clock;
 use crate::config::Need;
 
 use super::access::{self, TurnedAway};
 use super::args::SendArgs;
+use super::exit::Exit;
 use super::locate::contact;
+use super::output::{complain, say};
+use super::runtime::async_runtime;
 use super::visible::visible;
-use super::{Exit, async_runtime, complain, say};
 use input::{InputError, Line};
 use session::SessionEnd;
-
-/// Most lines ahead of their answers; the daemon's default `max_unacked` is twice that.
-const WINDOW: usize = 512;
+use tally::{Tally, WINDOW};
 
 /// How long the daemon may be away, unless told otherwise.
 pub const DEFAULT_RECONNECT_FOR: Duration = Duration::from_secs(30);
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_MOST: Duration = Duration::from_secs(1);
-
-/// A refused event or line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RefusedLine<'a> {
-    /// File and line number.
-    pub place: &'a str,
-    /// The daemon's words.
-    pub message: &'a str,
-}
-
-impl fmt::Display for RefusedLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
-    }
-}
-
-type OnRefused<'a> = &'a mut (dyn FnMut(&RefusedLine<'_>) + Send);
 
 /// What to send where.
 #[derive(Clone, Debug)]
@@ -66,15 +51,6 @@ pub struct SendOptions {
     pub reconnect_for: Duration,
     /// Show progress on stderr; only if stderr is a terminal.
     pub progress: bool,
-}
-
-/// What came of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SendReport {
-    /// Events accepted.
-    pub accepted: u64,
-    /// Events refused; a line that is no body counts as one.
-    pub refused: u64,
 }
 
 /// Why it ended early.
@@ -144,30 +120,6 @@ pub(super) fn command(path: Option<&Path>, args: SendArgs) -> anyhow::Result<Exi
         say(&format!("{counts}\n")).context(counts)?;
     }
     Ok(if sent?.refused == 0 { Exit::Done } else { Exit::Failed })
-}
-
-/// What is known so far, over all connections.
-struct Tally<'a> {
-    unanswered: VecDeque<Line>,
-    input_ended: bool,
-    /// What ended it before its end.
-    input_fault: Option<InputError>,
-    report: SendReport,
-    on_refused: OnRefused<'a>,
-    bar: ProgressBar,
-    /// When it last went wrong without any progress since.
-    trouble_since: Option<Mono>,
-    gave_up: bool,
-    /// The daemon asked for a line to be sent again later.
-    was_put_off: bool,
-    turned_away: Option<TurnedAway>,
-}
-
-impl Tally<'_> {
-    fn progressed(&mut self) {
-        self.trouble_since = None;
-        self.bar.inc(1);
-    }
 }
 
 /// Sends everything and waits for every answer. A file that cannot be read in the middle ends the input.

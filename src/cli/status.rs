@@ -2,15 +2,17 @@
 
 use std::fmt::Write as _;
 
-use crate::admin::client::AdminClientError;
+use crate::admin::client::{AdminClientError, ProbeAnswer};
 use crate::admin::{LaneReport, Report};
 use crate::event::Lane;
 
 use super::args::StatusArgs;
+use super::exit::Exit;
 use super::format::{bytes, events, span};
 use super::locate::{Where, explained};
+use super::output::{complain, say};
+use super::runtime::async_runtime;
 use super::visible::{visible, visible_lines};
-use super::{Exit, async_runtime, complain, say};
 
 /// Asks and prints.
 pub(super) fn run(at: Where<'_>, args: &StatusArgs) -> anyhow::Result<Exit> {
@@ -31,7 +33,7 @@ pub(super) fn run(at: Where<'_>, args: &StatusArgs) -> anyhow::Result<Exit> {
         return say(&text);
     };
     match runtime.block_on(client.probe(probe)) {
-        Ok((status, text)) => {
+        Ok(ProbeAnswer { status, text }) => {
             if !args.quiet {
                 say(&visible_lines(&text))?;
             }
@@ -43,10 +45,10 @@ pub(super) fn run(at: Where<'_>, args: &StatusArgs) -> anyhow::Result<Exit> {
         Err(error) => {
             let error = explained(error);
             if args.quiet {
-                return Ok(super::exit::of(&error));
+                return Ok(super::exit_code::of(&error));
             }
             complain(&format!("trunkline: {error:#}"));
-            Ok(super::exit::of(&error))
+            Ok(super::exit_code::of(&error))
         }
     }
 }
@@ -69,7 +71,7 @@ pub(super) fn screen(report: &Report) -> String {
         }
     }
     let _ = writeln!(text);
-    for (name, value) in facts(report) {
+    for Fact { name, value } in facts(report) {
         let _ = writeln!(text, "{name:<14} {}", visible(&value));
     }
     text
@@ -90,8 +92,14 @@ fn lane_line(name: &str, lane: &LaneReport) -> String {
     )
 }
 
-/// Name and value of what is not a lane's.
-pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
+/// A line of the report that is about no single lane.
+pub(super) struct Fact {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+}
+
+/// All of them, in their order.
+pub(super) fn facts(report: &Report) -> Vec<Fact> {
     let known = |value: Option<String>| value.unwrap_or_else(|| "not known yet".to_owned());
     let organisation = match (&report.organisation_name, &report.organisation) {
         (Some(name), Some(id)) => Some(format!("{name} ({id})")),
@@ -115,7 +123,7 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
         (None, Some(left)) => format!("valid for {}", span(left)),
         (None, None) => "not requested yet".to_owned(),
     };
-    vec![
+    let facts = [
         ("queue", format!("{}, {}; {drain}", events(report.queue_events), bytes(report.queue_bytes))),
         (
             "rates",
@@ -159,5 +167,6 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
                 report.connections
             ),
         ),
-    ]
+    ];
+    facts.into_iter().map(|(name, value)| Fact { name, value }).collect()
 }

@@ -15,11 +15,13 @@ use crate::admin::Report;
 use crate::admin::client::AdminClient;
 use crate::event::Lane;
 
+use super::exit::Exit;
 use super::format::span;
 use super::locate::{Where, explained};
-use super::status::facts;
+use super::output::complain;
+use super::runtime::async_runtime;
+use super::status::{Fact, facts};
 use super::visible::visible;
-use super::{Exit, async_runtime, complain};
 
 /// Points kept for a sparkline: a wide terminal.
 const POINTS: usize = 200;
@@ -230,8 +232,8 @@ impl TopView {
         let wanted = ["queue", "disk", "dead letters", "token", "clock"];
         let mut lines: Vec<Line<'_>> = facts(report)
             .into_iter()
-            .filter(|(name, _)| wanted.contains(name))
-            .map(|(name, value)| Line::raw(format!("{name:<13} {}", visible(&value))))
+            .filter(|fact| wanted.contains(&fact.name))
+            .map(|Fact { name, value }| Line::raw(format!("{name:<13} {}", visible(&value))))
             .collect();
         let budget = format!("{:<13} {:.0} requests a minute", "budget", report.rate_budget);
         lines.insert(0, Line::raw(budget));

@@ -6,10 +6,12 @@ use std::fmt::Write as _;
 use crate::admin::{Trace, TracePart, TraceState};
 
 use super::args::TraceArgs;
+use super::exit::Exit;
 use super::format::{span, time};
 use super::locate::{Where, explained};
+use super::output::{complain, say};
+use super::runtime::async_runtime;
 use super::visible::{visible, visible_lines};
-use super::{Exit, async_runtime, complain, say};
 
 /// Asks and prints. [`Exit::Failed`] if nothing is known of the id.
 pub(super) fn run(at: Where<'_>, args: &TraceArgs) -> anyhow::Result<Exit> {

@@ -32,6 +32,12 @@ pub(super) struct Running {
     pub(super) systemd: Arc<Systemd>,
 }
 
+/// What serves: two sets, since they end one after the other.
+struct Serving {
+    doors: JoinSet<()>,
+    admin: JoinSet<()>,
+}
+
 impl Running {
     /// Runs until all is stopped. `false` if a task panicked or ended by itself.
     pub(super) async fn run(
@@ -42,7 +48,7 @@ impl Running {
     ) -> bool {
         let (overview, systemd) = (self.admin.overview.clone(), self.systemd.clone());
         let (doors_stop, end) = (CancellationToken::new(), CancellationToken::new());
-        let (mut doors, mut windows) = self.open(&shutdown, &doors_stop, &end);
+        let Serving { mut doors, admin: mut windows } = self.open(&shutdown, &doors_stop, &end);
         let told_end = CancellationToken::new();
         let telling = tokio::spawn({
             let (systemd, overview, end) = (systemd.clone(), overview.clone(), told_end.clone());
@@ -67,13 +73,8 @@ impl Running {
         is_well
     }
 
-    /// Starts the doors and the admin server: two sets, since they end one after the other.
-    fn open(
-        self,
-        shutdown: &Shutdown,
-        doors_stop: &CancellationToken,
-        end: &CancellationToken,
-    ) -> (JoinSet<()>, JoinSet<()>) {
+    /// Starts the doors and the admin server.
+    fn open(self, shutdown: &Shutdown, doors_stop: &CancellationToken, end: &CancellationToken) -> Serving {
         let Self { admin, doors: open, door_context, reloader, requests, lifecycle, .. } = self;
         let mut doors = JoinSet::new();
         doors.spawn(ingest::serve(open.stream, door_context.clone(), doors_stop.clone()));
@@ -94,6 +95,6 @@ impl Running {
             stop.cancelled().await;
             let _ = lifecycle.send(Lifecycle::Stopping);
         });
-        (doors, windows)
+        Serving { doors, admin: windows }
     }
 }

@@ -97,6 +97,13 @@ struct Walk<'a, 'c> {
     keys: Vec<Cow<'a, str>>,
 }
 
+/// A string of the body.
+struct StringToken<'a> {
+    /// Where it is, with its quotes.
+    at: Range<usize>,
+    value: Cow<'a, str>,
+}
+
 impl<'a> Walk<'a, '_> {
     /// `fields`: `None` where nothing is known of the object.
     fn object(&mut self, fields: Option<&'static [Field]>, path: &Path<'_>, depth: usize) {
@@ -225,8 +232,8 @@ impl<'a> Walk<'a, '_> {
                 ),
                 Shape::Text,
             ) => {
-                if let Some((token, value)) = self.text(path) {
-                    self.known_text(kind, token, &value, path);
+                if let Some(token) = self.text(path) {
+                    self.known_text(kind, token, path);
                 }
             }
             (Some(kind), shape) => {
@@ -255,15 +262,16 @@ impl<'a> Walk<'a, '_> {
         self.members(path, |walk, name| walk.value(Some(&FieldKind::Text), &Path::Field(path, name), depth));
     }
 
-    fn text(&mut self, path: &Path<'_>) -> Option<(Range<usize>, Cow<'a, str>)> {
+    fn text(&mut self, path: &Path<'_>) -> Option<StringToken<'a>> {
         let Text { start, end, value } = self.cursor.text()?;
         if value.is_none() {
             self.out.fault("bad_text", || inside(path, "a string has a lone surrogate"));
         }
-        Some((start..end, value?))
+        Some(StringToken { at: start..end, value: value? })
     }
 
-    fn known_text(&mut self, kind: &FieldKind, token: Range<usize>, value: &str, path: &Path<'_>) {
+    fn known_text(&mut self, kind: &FieldKind, StringToken { at, value }: StringToken<'_>, path: &Path<'_>) {
+        let value = &*value;
         let is_event_id = matches!(path, Path::Field(Path::Root, "eventId"));
         let is_event_time = matches!(path, Path::Field(Path::Root, "eventDateTime"));
         match kind {
@@ -278,7 +286,7 @@ impl<'a> Walk<'a, '_> {
                         self.out.time_ms = Some(read.ms);
                     }
                     if let Some(spelling) = read.spelling {
-                        self.out.edits.push(Edit { range: token, text: format!("\"{spelling}\"") });
+                        self.out.edits.push(Edit { range: at, text: format!("\"{spelling}\"") });
                     }
                 }
                 Err(TimeFault::NoZone) => self.out.fault("bad_time", || {

@@ -1,16 +1,13 @@
 //! Log lines about producers' faults, throttled so that a faulty producer cannot fill the log.
 
-use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::collections::HashSet;
 
 use parking_lot::Mutex;
 
-use crate::clock::{Clock, Mono};
+use crate::clock::Clock;
 use crate::event::{Door, Unknown};
 use crate::socket::Peer;
-
-/// One line a second for each reason, as `docs/operating.md` says.
-const QUIET: Duration = Duration::from_secs(1);
+use crate::throttle::Throttle;
 
 /// Unknown fields that are remembered as logged. Beyond it they are only counted.
 const MAX_UNKNOWN: usize = 512;
@@ -19,14 +16,8 @@ const MAX_UNKNOWN: usize = 512;
 #[derive(Debug)]
 pub struct RefusalThrottle {
     clock: Clock,
-    refusals: Mutex<HashMap<(Door, &'static str), LastLogged>>,
+    refusals: Mutex<Throttle<(Door, &'static str)>>,
     unknown: Mutex<HashSet<(String, String)>>,
-}
-
-#[derive(Debug)]
-struct LastLogged {
-    logged_at: Mono,
-    since: u64,
 }
 
 impl RefusalThrottle {
@@ -75,39 +66,7 @@ impl RefusalThrottle {
         }
     }
 
-    /// `Some(how many were held back)` if a line is due.
     fn due(&self, door: Door, reason: &'static str) -> Option<u64> {
-        let now = self.clock.mono();
-        let mut refusals = self.refusals.lock();
-        let Some(last) = refusals.get_mut(&(door, reason)) else {
-            refusals.insert((door, reason), LastLogged { logged_at: now, since: 0 });
-            return Some(0);
-        };
-        if now.since(last.logged_at) < QUIET {
-            last.since += 1;
-            return None;
-        }
-        last.logged_at = now;
-        Some(std::mem::take(&mut last.since))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reason_is_logged_once_a_second_and_tells_what_it_held_back() {
-        let clock = Clock::manual(1_000);
-        let throttle = RefusalThrottle::new(clock.clone());
-
-        let at_once = [(); 3].map(|()| throttle.due(Door::Stream, "missing"));
-        let other = throttle.due(Door::Stream, "too_large");
-        clock.advance(QUIET);
-        let later = throttle.due(Door::Stream, "missing");
-
-        assert_eq!(at_once, [Some(0), None, None]);
-        assert_eq!(other, Some(0));
-        assert_eq!(later, Some(2));
+        self.refusals.lock().due((door, reason), self.clock.mono())
     }
 }

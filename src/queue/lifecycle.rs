@@ -103,10 +103,11 @@ impl Queue {
             health: Health::default(),
         };
         let maintaining = Some(spawn("queue-maintain", move || maintenance::run(&chore_queue))?);
-        let (jobs, committing) = spawn_committer(committer)?;
-        let (reads, reading) = spawn_reader(shared.clone())?;
+        let committing = spawn_committer(committer)?;
+        let reading = spawn_reader(shared.clone())?;
         shared.begin();
-        let threads = vec![committing, reading];
+        let (jobs, reads) = (committing.sender, reading.sender);
+        let threads = vec![committing.thread, reading.thread];
         Ok(Self { shared, jobs, reads, maintenance, threads, maintaining, _lock: lock })
     }
 
@@ -251,20 +252,26 @@ fn lane_logs(logs: Vec<SegmentedLog>, ids_dir: Option<PathBuf>) -> [LaneLog; Lan
     logs.try_into().expect("one a lane")
 }
 
-fn spawn_committer(committer: Committer) -> Result<(Sender<Job>, JoinHandle<()>), OpenError> {
-    let (jobs, job_queue) = channel();
-    let thread = spawn("queue-commit", move || committer.run(&job_queue))?;
-    Ok((jobs, thread))
+/// A thread, and how to ask it.
+struct Spawned<T> {
+    sender: Sender<T>,
+    thread: JoinHandle<()>,
 }
 
-fn spawn_reader(shared: Arc<Shared>) -> Result<(Sender<Option<ReadJob>>, JoinHandle<()>), OpenError> {
-    let (reads, read_queue) = channel::<Option<ReadJob>>();
+fn spawn_committer(committer: Committer) -> Result<Spawned<Job>, OpenError> {
+    let (sender, job_queue) = channel();
+    let thread = spawn("queue-commit", move || committer.run(&job_queue))?;
+    Ok(Spawned { sender, thread })
+}
+
+fn spawn_reader(shared: Arc<Shared>) -> Result<Spawned<Option<ReadJob>>, OpenError> {
+    let (sender, read_queue) = channel::<Option<ReadJob>>();
     let thread = spawn("queue-read", move || {
         while let Ok(Some(ReadJob { lane, from, limit, answer })) = read_queue.recv() {
             let _ = answer.send(shared.read(lane, from, limit).map_err(QueueError::from));
         }
     })?;
-    Ok((reads, thread))
+    Ok(Spawned { sender, thread })
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {

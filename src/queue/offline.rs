@@ -60,7 +60,7 @@ impl Inspection {
         let lock = DirLock::take_to_read(dir)?;
         let (mut faults, mut reports, mut logs) = (Findings::default(), Vec::new(), Vec::new());
         for id in Lane::ALL.map(LogId::Lane).into_iter().chain([LogId::Dead, LogId::Ledger]) {
-            let (log, report) = inspect(dir, id, &mut faults)?;
+            let InspectedLog { log, report } = inspect(dir, id, &mut faults)?;
             logs.push(log);
             reports.push(report);
         }
@@ -150,7 +150,13 @@ struct Findings {
     unread: Vec<String>,
 }
 
-fn inspect(queue: &Path, id: LogId, faults: &mut Findings) -> Result<(SegmentedLog, LogReport), OpenError> {
+/// A log as it was found, and what it holds.
+struct InspectedLog {
+    log: SegmentedLog,
+    report: LogReport,
+}
+
+fn inspect(queue: &Path, id: LogId, faults: &mut Findings) -> Result<InspectedLog, OpenError> {
     let dir = id.dir(queue);
     let mut report =
         LogReport { name: id.name(), segments: 0, chunks: 0, records: 0, unsettled: 0, bytes: 0 };
@@ -172,7 +178,8 @@ fn inspect(queue: &Path, id: LogId, faults: &mut Findings) -> Result<(SegmentedL
     }
     let (chores, _) = channel();
     let index = SegmentIndex::new(id, segments);
-    Ok((SegmentedLog::new(index, id, dir, 0, u64::MAX, Maintenance::new(chores)), report))
+    let log = SegmentedLog::new(index, id, dir, 0, u64::MAX, Maintenance::new(chores));
+    Ok(InspectedLog { log, report })
 }
 
 fn inspect_segment(

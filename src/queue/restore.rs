@@ -59,7 +59,7 @@ pub fn restore(dir: &Path) -> Result<Vec<RestoredPart>, OpenError> {
     let _lock = DirLock::take(dir)?;
     let ledger = open_ledger(dir)?;
     let mut parts = Vec::new();
-    for (part, id, first) in named_parts(&dir.join("quarantine"))? {
+    for QuarantinedPart { part, id, first } in named_parts(&dir.join("quarantine"))? {
         let settled = ledger.settled_in(id, first..first + SLOT);
         let settled = settled.map_err(|error| OpenError::Storage(error.words))?;
         let outcome = match restore_part(dir, &part, id, first, settled) {
@@ -89,8 +89,15 @@ fn open_ledger(dir: &Path) -> Result<Ledger, OpenError> {
     Ok(Ledger::new(log))
 }
 
-/// The parts whose name says where they come from, in order.
-fn named_parts(quarantine: &Path) -> Result<Vec<(PathBuf, LogId, Seq)>, OpenError> {
+/// A part whose name says where it comes from.
+struct QuarantinedPart {
+    part: PathBuf,
+    id: LogId,
+    first: Seq,
+}
+
+/// All of them, in order.
+fn named_parts(quarantine: &Path) -> Result<Vec<QuarantinedPart>, OpenError> {
     let ids: Vec<LogId> =
         Lane::ALL.into_iter().map(LogId::Lane).chain([LogId::Dead, LogId::Ledger]).collect();
     let entries = match fs::read_dir(quarantine) {
@@ -100,10 +107,13 @@ fn named_parts(quarantine: &Path) -> Result<Vec<(PathBuf, LogId, Seq)>, OpenErro
     let mut parts = Vec::new();
     for entry in entries.map_err(|error| OpenError::reading(quarantine, &error))? {
         let name = entry.file_name();
-        let of = |id: &LogId| Some((*id, quarantine::number_in(name.to_str()?, id.name())?));
-        parts.extend(ids.iter().find_map(of).map(|(id, first)| (entry.path(), id, first)));
+        let of = |id: &LogId| {
+            let first = quarantine::number_in(name.to_str()?, id.name())?;
+            Some(QuarantinedPart { part: entry.path(), id: *id, first })
+        };
+        parts.extend(ids.iter().find_map(of));
     }
-    parts.sort_by(|one, other| one.0.cmp(&other.0));
+    parts.sort_by(|one, other| one.part.cmp(&other.part));
     Ok(parts)
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::decide::state::LaneState;
 use super::settling::Unsettled;
-use super::status::{LaneState, LaneStatus};
+use super::status::LaneStatus;
 use super::traffic::Traffic;
 use crate::clock::Mono;
 use crate::config;

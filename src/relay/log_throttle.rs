@@ -1,18 +1,13 @@
 //! Throttles repeated log lines.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
 use crate::clock::Mono;
 use crate::event::Lane;
 use crate::queue::{DeadReason, Outcome, QueueError, Settlement};
-
-/// At most one line a second for each lane and reason: a faulty producer must not fill the log.
-const QUIET: Duration = Duration::from_secs(1);
+use crate::throttle::Throttle;
 
 #[derive(Debug, Default)]
 pub(super) struct LogThrottle {
-    dead: HashMap<(Lane, DeadReason), (Mono, u64)>,
+    dead: Throttle<(Lane, DeadReason)>,
     reading_fails: [bool; Lane::ALL.len()],
 }
 
@@ -21,15 +16,9 @@ impl LogThrottle {
     pub(super) fn dead_letters(&mut self, lane: Lane, settlements: &[Settlement], now: Mono) {
         for settlement in settlements {
             let Outcome::Dead { reason, .. } = &settlement.outcome else { continue };
-            let (told_at, held_back) = self.dead.entry((lane, *reason)).or_default();
-            if *told_at != Mono::default() && now.since(*told_at) < QUIET {
-                *held_back += 1;
-                continue;
-            }
+            let Some(held_back) = self.dead.due((lane, *reason), now) else { continue };
             let (event_id, reason) = (settlement.stored.event.event_id, reason.code());
             let (status, correlation_id) = (settlement.status, settlement.correlation_id.as_deref());
-            let held_back = std::mem::take(held_back);
-            *told_at = now;
             tracing::warn!(%lane, %event_id, reason, status, correlation_id, held_back, "dead letter");
         }
     }

@@ -33,7 +33,8 @@ mod worker;
 
 pub use command::{Command, Question, Settings};
 pub use decide::order::Place;
+pub use decide::state::LaneState;
 pub use deps::Deps;
 pub use pacer::Pacer;
-pub use status::{LaneState, LaneStatus, RelayStatus};
+pub use status::{LaneStatus, RelayStatus};
 pub use worker::run;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::start_log::{Earlier, StartLog};
+use super::start_log::{Earlier, OpenedLog, StartLog};
 use crate::clock::{Clock, Mono};
 use crate::config;
 use crate::relay::decide::pace::Pace;
@@ -40,7 +40,7 @@ impl Pacer {
         let now = clock.mono();
         let mut pace = Pace::new(config.requests_per_minute, config.burst, now);
         let (log, earlier) = match StartLog::open(dir, clock.clone()) {
-            Ok((log, earlier)) => (Some(log), earlier),
+            Ok(OpenedLog { log, earlier }) => (Some(log), earlier),
             Err(error) => {
                 tracing::warn!(%error, "cannot tell how many requests started recently; sending none for one minute");
                 (None, Earlier::Unknown)

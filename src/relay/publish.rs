@@ -2,9 +2,10 @@
 
 use tokio::sync::watch;
 
+use super::decide::state::LaneState;
 use super::lane::LaneRun;
 use super::pacer::Pacer;
-use super::status::{LaneState, RelayStatus};
+use super::status::RelayStatus;
 use crate::clock::Clock;
 use crate::event::Lane;
 use crate::metrics::{LaneLabel, Metrics};

@@ -55,12 +55,19 @@ struct OpenSecond {
     starts: u32,
 }
 
+/// The log, and what it had.
+#[derive(Debug)]
+pub(super) struct OpenedLog {
+    pub(super) log: StartLog,
+    pub(super) earlier: Earlier,
+}
+
 impl StartLog {
     /// Opens or makes the file, and reads what an earlier process started. Blocks.
     ///
     /// # Errors
     /// If it can be neither read nor written.
-    pub(super) fn open(dir: &Path, clock: Clock) -> io::Result<(Self, Earlier)> {
+    pub(super) fn open(dir: &Path, clock: Clock) -> io::Result<OpenedLog> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(dir.join(FILE))?;
@@ -82,7 +89,8 @@ impl StartLog {
         let second = second(clock.mono());
         let starts = records(&bytes).find(|record| record.second == second).map_or(0, |record| record.starts);
         let current = Arc::new(tokio::sync::Mutex::new(OpenSecond { file, second, starts }));
-        Ok((Self { current, clock, is_failing: AtomicBool::new(false) }, earlier))
+        let log = Self { current, clock, is_failing: AtomicBool::new(false) };
+        Ok(OpenedLog { log, earlier })
     }
 
     /// A request starts at `now`. Returns once that is written, or when it has taken too long.
@@ -195,7 +203,7 @@ mod tests {
     async fn what_was_started_within_the_minute_is_known_after_a_restart_and_then_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(1_000_000);
-        let (log, earlier) = StartLog::open(dir.path(), clock.clone()).unwrap();
+        let OpenedLog { log, earlier } = StartLog::open(dir.path(), clock.clone()).unwrap();
         assert_eq!(starts(earlier), 0);
 
         for second in 0..30 {
@@ -205,7 +213,7 @@ mod tests {
             clock.advance(Duration::from_secs(1));
         }
 
-        let open = || starts(StartLog::open(dir.path(), clock.clone()).unwrap().1);
+        let open = || starts(StartLog::open(dir.path(), clock.clone()).unwrap().earlier);
         assert_eq!(open(), 60);
         clock.advance(Duration::from_secs(15));
         assert_eq!(open(), 60);
@@ -221,25 +229,25 @@ mod tests {
         let clock = Clock::manual(1_000_000);
 
         for _ in 0..5 {
-            let (log, _) = StartLog::open(dir.path(), clock.clone()).unwrap();
+            let OpenedLog { log, .. } = StartLog::open(dir.path(), clock.clone()).unwrap();
             log.started(clock.mono()).await;
         }
 
-        assert_eq!(starts(StartLog::open(dir.path(), clock).unwrap().1), 5);
+        assert_eq!(starts(StartLog::open(dir.path(), clock).unwrap().earlier), 5);
     }
 
     #[tokio::test]
     async fn of_an_earlier_boot_all_that_may_be_is_assumed_unless_it_is_old() {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(1_000_000);
-        let (log, _) = StartLog::open(dir.path(), clock.clone()).unwrap();
+        let OpenedLog { log, .. } = StartLog::open(dir.path(), clock.clone()).unwrap();
         log.started(clock.mono()).await;
         let path = dir.path().join(FILE);
         let mut other_boot = std::fs::read(&path).unwrap();
         other_boot[8] ^= 1;
         let open = |clock: &Clock| {
             std::fs::write(&path, &other_boot).unwrap();
-            StartLog::open(dir.path(), clock.clone()).unwrap().1
+            StartLog::open(dir.path(), clock.clone()).unwrap().earlier
         };
 
         assert_eq!(open(&clock), Earlier::Unknown);
@@ -247,6 +255,6 @@ mod tests {
         clock.advance(Duration::from_secs(121));
         assert_eq!(open(&clock), Earlier::Starts(Vec::new()));
         std::fs::write(&path, b"torn").unwrap();
-        assert_eq!(StartLog::open(dir.path(), clock).unwrap().1, Earlier::Unknown);
+        assert_eq!(StartLog::open(dir.path(), clock).unwrap().earlier, Earlier::Unknown);
     }
 }

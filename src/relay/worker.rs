@@ -5,12 +5,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::decide::state::LaneState;
 use super::deps::Deps;
 use super::lane::{Batch, LaneRun, NextAction, SentSize};
 use super::log_throttle::LogThrottle;
 use super::publish::publish;
 use super::settling::{self, Unsettled};
-use super::status::LaneState;
 use crate::clock::Mono;
 use crate::event::{Key, Lane};
 use crate::queue::{Backlog, DeadReason, Outcome, Page, QueueError, Stored};

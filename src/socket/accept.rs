@@ -13,11 +13,12 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
 use crate::clock::{Clock, Mono};
+use crate::panic;
 
 /// Pause after a failed accept: out of file descriptors, it fails again at once.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -62,7 +63,7 @@ pub async fn accept_loop<L: Listener, F: Future<Output = ()> + Send + 'static>(
             biased;
             () = stop.cancelled() => break,
             Some(ended) = connections.join_next() => {
-                pass_panic_on(ended);
+                panic::pass_on(ended);
                 continue;
             }
             accepted = listener.accept() => accepted,
@@ -80,15 +81,7 @@ pub async fn accept_loop<L: Listener, F: Future<Output = ()> + Send + 'static>(
     }
     drop(listener);
     while let Some(ended) = connections.join_next().await {
-        pass_panic_on(ended);
-    }
-}
-
-fn pass_panic_on(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && let Ok(panic) = error.try_into_panic()
-    {
-        std::panic::resume_unwind(panic);
+        panic::pass_on(ended);
     }
 }
 

@@ -236,10 +236,20 @@ fn bearer(token: &str) -> Result<HeaderValue, Unsent> {
     Ok(bearer)
 }
 
-/// Host and port of a URL.
-pub(super) fn host_and_port(url: &str) -> Option<(String, u16)> {
-    let parsed = reqwest::Url::parse(url).ok()?;
-    Some((parsed.host_str()?.trim_matches(['[', ']']).to_owned(), parsed.port_or_known_default()?))
+/// Where a URL leads.
+pub(super) struct HostPort {
+    /// Name or address, an IPv6 address without brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl HostPort {
+    /// Of `url`, with the port of its scheme if it names none.
+    pub(super) fn of(url: &str) -> Option<Self> {
+        let parsed = reqwest::Url::parse(url).ok()?;
+        let host = parsed.host_str()?.trim_matches(['[', ']']).to_owned();
+        Some(Self { host, port: parsed.port_or_known_default()? })
+    }
 }
 
 /// An address of the configuration, checked.

@@ -34,4 +34,5 @@ pub use client::{Client, Prepared, TokenOwner};
 pub use fault::ClientError;
 pub use gate::{AccountInUse, SendGate, Standing};
 pub use probe::{Finding, probe};
+pub use skew::SKEW_MAX_SECONDS;
 pub use types::{Answer, EventError, LoginStatus, Outbound, RateLimiter, RateWindow, Upstream, Verdict};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::client::{Client, TokenOwner};
-use super::http::host_and_port;
+use super::http::HostPort;
 use super::skew::SKEW_MAX_SECONDS;
 use super::types::{Outbound, Upstream, Verdict};
 use crate::config;
@@ -73,11 +73,11 @@ pub async fn probe(client: &Client, settings: &config::UpstreamConfig) -> Vec<Fi
 }
 
 fn host(url: &str) -> String {
-    host_and_port(url).map_or_else(|| url.to_owned(), |(host, _)| host)
+    HostPort::of(url).map_or_else(|| url.to_owned(), |found| found.host)
 }
 
 async fn resolve(url: &str, within: Duration) -> Result<String, String> {
-    let (host, port) = host_and_port(url).ok_or("no host in the address")?;
+    let HostPort { host, port } = HostPort::of(url).ok_or("no host in the address")?;
     let looking = tokio::net::lookup_host((host.as_str(), port));
     let Ok(looked_up) = tokio::time::timeout(within, looking).await else {
         let within = humantime::format_duration(within);
@@ -116,7 +116,7 @@ fn permission(lane: Lane, verdict: &Verdict) -> Result<String, String> {
 fn clock(skew: Option<i64>) -> Result<String, String> {
     match skew {
         None => Ok("not known: the answers had no date".to_owned()),
-        Some(seconds) if seconds.abs() > SKEW_MAX_SECONDS => Err(format!(
+        Some(seconds) if seconds.unsigned_abs() > SKEW_MAX_SECONDS => Err(format!(
             "this host's clock is {} by {} s; this breaks reports; synchronise it with NTP",
             if seconds > 0 { "fast" } else { "slow" },
             seconds.abs()

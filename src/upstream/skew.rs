@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Skew above which telephony reports break. Source: `docs/answers.md`, "Clocks".
-pub(super) const SKEW_MAX_SECONDS: i64 = 30;
+pub const SKEW_MAX_SECONDS: u64 = 30;
 
 /// No response has told the server's time yet.
 const UNKNOWN: i64 = i64::MIN;
@@ -26,7 +26,7 @@ impl ClockSkew {
 
     /// Keeps the skew, and logs when it becomes too large or fits again.
     pub(super) fn note(&self, skew_ms: i64) {
-        let is_off = |skew_ms: i64| skew_ms != UNKNOWN && skew_ms.abs() / 1000 > SKEW_MAX_SECONDS;
+        let is_off = |skew_ms: i64| skew_ms != UNKNOWN && skew_ms.unsigned_abs() / 1000 > SKEW_MAX_SECONDS;
         let before = self.0.swap(skew_ms, Ordering::Relaxed);
         match (is_off(before), is_off(skew_ms)) {
             (false, true) => tracing::warn!(

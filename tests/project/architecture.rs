@@ -15,12 +15,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("panic", &[]),
     ("shutdown", &[]),
-    ("socket", &["clock"]),
+    ("socket", &["clock", "panic"]),
+    ("throttle", &["clock"]),
     ("config", &["event", "files"]),
     ("queue", &["config", "event", "files", "metrics", "clock", "panic"]),
     ("upstream", &["config", "event", "files", "metrics", "clock"]),
-    ("ingest", &["config", "event", "metrics", "clock", "queue", "socket"]),
-    ("relay", &["config", "event", "metrics", "clock", "queue", "upstream", "shutdown"]),
+    ("ingest", &["config", "event", "metrics", "clock", "panic", "queue", "socket", "throttle"]),
+    ("relay", &["config", "event", "metrics", "clock", "queue", "upstream", "shutdown", "throttle"]),
     ("sandbox", &["event", "clock"]),
     (
         "admin",
@@ -76,7 +77,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// Folders and files that only decide or translate: their inputs are arguments, time included.
-const PURE: &[&str] = &["clock/age.rs", "event", "queue/format", "relay/decide"];
+const PURE: &[&str] = &["clock/age.rs", "event", "throttle.rs", "queue/format", "relay/decide"];
 
 /// What a pure file may not name: runtime, files, sockets, threads, clocks.
 const IMPURE: &[&str] = &[

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use super::EmitError;
+use super::error::EmitError;
 use crate::cli::access::{self, TurnedAway};
 use crate::cli::answer::LineAnswer;
 

@@ -8,10 +8,13 @@
 pub mod build;
 pub mod build_error;
 pub mod describe;
+mod error;
 mod handover;
 mod lossy;
 pub mod names;
 mod value;
+
+pub use error::EmitError;
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -26,75 +29,18 @@ use parking_lot::Mutex;
 use crate::clock::{Clock, Mono};
 use crate::config::Need;
 use crate::event::catalogue;
-use crate::ids::{self, MapError};
+use crate::ids;
 
 use super::access;
 use super::args::{self, EmitArgs};
+use super::exit::Exit;
 use super::locate::contact;
-use super::{Exit, complain, say};
+use super::output::{complain, say};
 use build::Built;
-use build_error::BuildError;
 use names::Names;
 
 /// Time for printing, if `--timeout` is over by then.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// Why the event was not accepted.
-#[derive(Debug, thiserror::Error)]
-pub enum EmitError {
-    /// The words do not make an event.
-    #[error(transparent)]
-    Words(#[from] BuildError),
-    /// Neither the table nor the configuration has such an array.
-    #[error("unknown array {0:?}; see `trunkline emit --list`")]
-    UnknownArray(String),
-    /// The map of names cannot be used.
-    #[error(transparent)]
-    Names(#[from] MapError),
-    /// Nobody answered in time.
-    #[error("{socket}: the daemon is not reachable: {reason}; is it running?", socket = .socket.display())]
-    Unreachable {
-        /// Stream socket.
-        socket: PathBuf,
-        /// What happened.
-        reason: String,
-    },
-    /// Too many are connected; the text says all.
-    #[error("{0}")]
-    Crowded(String),
-    /// The socket is not for us; the text says all.
-    #[error("{0}")]
-    Permission(String),
-    /// The time was over before anything was sent.
-    #[error("{what} took longer than {} (--timeout), and nothing was sent", humantime::format_duration(*.timeout))]
-    Late {
-        /// What was waited for.
-        what: &'static str,
-        /// All the time that there was.
-        timeout: Duration,
-    },
-    /// Standard input cannot be read.
-    #[error("cannot read standard input")]
-    Input(#[source] io::Error),
-    /// The daemon said no; in its words, which hold nothing of the event.
-    #[error("refused: {0}")]
-    Refused(String),
-}
-
-impl EmitError {
-    /// 64 usage, 69 not reachable or not in time, 77 permission, 1 refused or unreadable.
-    pub(super) const fn exit(&self) -> Exit {
-        match self {
-            EmitError::Words(_) | EmitError::UnknownArray(_) => Exit::Usage,
-            EmitError::Unreachable { .. } | EmitError::Crowded(_) | EmitError::Late { .. } => {
-                Exit::Unreachable
-            }
-            EmitError::Permission(_) => Exit::Permission,
-            EmitError::Names(_) => Exit::Configuration,
-            EmitError::Refused(_) | EmitError::Input(_) => Exit::Failed,
-        }
-    }
-}
 
 /// What is being waited for.
 #[derive(Clone, Debug)]

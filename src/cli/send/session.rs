@@ -8,11 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::Receiver;
 
-use crate::cli::answer::{LineAnswer, NO_REASON};
 use crate::ingest::{Frame, Framer};
 
 use super::input::{InputError, Line};
-use super::{RefusedLine, Tally, TurnedAway, WINDOW};
+use super::tally::{Tally, WINDOW};
 
 /// Longest answer: a thousand refusals with room to spare.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -79,40 +78,5 @@ pub(super) async fn run(
             tally.unanswered = again;
             return SessionEnd::Again;
         }
-    }
-}
-
-impl Tally<'_> {
-    /// Counts one answer. False if it stands for the whole connection.
-    fn take(&mut self, answer: &[u8], socket: &Path, again: &mut VecDeque<Line>) -> bool {
-        let Ok(answer) = serde_json::from_slice::<LineAnswer>(answer) else { return false };
-        self.turned_away =
-            TurnedAway::of(socket, answer.status, answer.message.as_deref().unwrap_or_default());
-        if self.turned_away.is_some() {
-            return false;
-        }
-        let Some(line) = self.unanswered.pop_front() else { return true };
-        let errors = match answer.errors {
-            Some(errors) => errors,
-            None => {
-                self.progressed();
-                let message = answer.message.as_deref().unwrap_or(NO_REASON);
-                self.report.refused += line.events.max(1) as u64;
-                (self.on_refused)(&RefusedLine { place: &line.place, message });
-                return true;
-            }
-        };
-        if errors.iter().any(|error| error.retryable) && !self.gave_up {
-            self.was_put_off = true;
-            again.push_back(line);
-            return true;
-        }
-        self.progressed();
-        self.report.refused += errors.len() as u64;
-        self.report.accepted += line.events.saturating_sub(errors.len()) as u64;
-        for error in &errors {
-            (self.on_refused)(&RefusedLine { place: &line.place, message: error.message() });
-        }
-        true
     }
 }

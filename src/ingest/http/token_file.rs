@@ -14,7 +14,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
-use tokio::task::JoinError;
+
+use crate::panic;
 
 /// How long a request waits for the file.
 const READ_LIMIT: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 #[derive(Debug)]
 pub(super) struct TokenFile {
     path: PathBuf,
-    /// `None`; all requests are refused.
+    /// `None`: all requests are refused.
     known: Mutex<Option<SecretString>>,
     /// Who reads.
     turn: tokio::sync::Mutex<()>,
@@ -79,7 +80,7 @@ impl TokenFile {
         // Of its own: a reading that comes late counts, too.
         let reading = tokio::spawn(async move { file.read_in_turn().await });
         match tokio::time::timeout(READ_LIMIT, reading).await {
-            Ok(read) => pass_panic_on(read),
+            Ok(read) => panic::pass_on(read),
             Err(_) => {
                 self.is_stuck.store(true, Ordering::SeqCst);
                 self.tell(Some(
@@ -96,7 +97,7 @@ impl TokenFile {
         self.is_stuck.store(false, Ordering::SeqCst);
         match reading {
             Ok(reading) => self.take(reading),
-            Err(_) => pass_panic_on(reading.map(drop)),
+            Err(_) => panic::pass_on(reading.map(drop)),
         }
     }
 
@@ -126,15 +127,6 @@ impl TokenFile {
             None => tracing::info!(%file, "ingest.http.token_file is valid again"),
         }
         *told = fault;
-    }
-}
-
-/// A panic of ours is one of the request that waits.
-fn pass_panic_on(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && let Ok(panic) = error.try_into_panic()
-    {
-        std::panic::resume_unwind(panic);
     }
 }
 

@@ -12,6 +12,12 @@ pub(crate) struct Bitmap {
     count: u64,
 }
 
+/// Where a number is in the words.
+struct BitPosition {
+    word: usize,
+    mask: u64,
+}
+
 impl Bitmap {
     /// Empty, for a segment that begins at `first`.
     pub(crate) fn new(first: Seq) -> Self {
@@ -33,24 +39,24 @@ impl Bitmap {
         self.count
     }
 
-    fn place(&self, seq: Seq) -> Option<(usize, u64)> {
+    fn place(&self, seq: Seq) -> Option<BitPosition> {
         let offset = seq.checked_sub(self.first)?;
-        Some((usize::try_from(offset / 64).ok()?, 1 << (offset % 64)))
+        Some(BitPosition { word: usize::try_from(offset / 64).ok()?, mask: 1 << (offset % 64) })
     }
 
     pub(crate) fn contains(&self, seq: Seq) -> bool {
-        let Some((word, bit)) = self.place(seq) else { return false };
-        self.words.get(word).is_some_and(|found| found & bit != 0)
+        let Some(BitPosition { word, mask }) = self.place(seq) else { return false };
+        self.words.get(word).is_some_and(|found| found & mask != 0)
     }
 
     /// Adds a number; `true` if it is new. A number before `first` is none of this segment's.
     pub(crate) fn insert(&mut self, seq: Seq) -> bool {
-        let Some((word, bit)) = self.place(seq) else { return false };
+        let Some(BitPosition { word, mask }) = self.place(seq) else { return false };
         if self.words.len() <= word {
             self.words.resize(word + 1, 0);
         }
-        let is_new = self.words[word] & bit == 0;
-        self.words[word] |= bit;
+        let is_new = self.words[word] & mask == 0;
+        self.words[word] |= mask;
         self.count += u64::from(is_new);
         is_new
     }
@@ -76,7 +82,7 @@ impl Bitmap {
     pub(crate) fn first_missing(&self, within: Range<Seq>) -> Option<Seq> {
         let mut seq = within.start;
         while seq < within.end {
-            let word = self.place(seq).and_then(|(word, _)| self.words.get(word));
+            let word = self.place(seq).and_then(|position| self.words.get(position.word));
             let Some(word) = word else { return Some(seq) };
             let offset = (seq - self.first) % 64;
             let set = u64::from((word >> offset).trailing_ones());

@@ -23,6 +23,8 @@ const LENGTH_AT: usize = 24;
 /// Bytes of the largest chunk that there can be.
 const MAX_LENGTH: usize = 4 * 1024 * 1024;
 const VERSION: u8 = 1;
+/// In place of an array's number: its name follows as text.
+pub(crate) const INLINE_NAME: u16 = u16::MAX;
 
 /// What a chunk's records are. Stands on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

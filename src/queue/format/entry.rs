@@ -15,10 +15,9 @@ use uuid::Uuid;
 
 use crate::event::{Array, Door, Envelope, KnownArray, Lane, catalogue};
 
-use super::chunk::{self, Chunk, ChunkError, Cursor, EncodedChunk, Kind, put_text};
+use super::chunk::{self, Chunk, ChunkError, Cursor, EncodedChunk, INLINE_NAME, Kind, put_text};
 use crate::queue::types::{DeadReason, Seq};
 
-const INLINE_NAME: u16 = u16::MAX;
 /// An id is a UUID; anything longer than this is cut.
 const MAX_ID: u16 = 256;
 

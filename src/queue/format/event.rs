@@ -12,10 +12,8 @@ use uuid::Uuid;
 
 use crate::event::{Array, Door, Envelope, Key, KnownArray, Lane, catalogue};
 
-use super::chunk::{self, Chunk, ChunkError, Cursor, EncodedChunk, Kind, put_text, u32_of};
+use super::chunk::{self, Chunk, ChunkError, Cursor, EncodedChunk, INLINE_NAME, Kind, put_text, u32_of};
 use crate::queue::types::{Seq, Stored};
-
-const INLINE_NAME: u16 = u16::MAX;
 
 /// Bytes that `event` takes in a chunk.
 pub(crate) fn record_len(event: &Envelope) -> usize {

@@ -88,6 +88,12 @@ fn fenced<T>(what: &str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, St
     }
 }
 
+/// The tree whose numbers reach a number, and the one behind it.
+struct TreesAround {
+    before: Option<sled::Tree>,
+    after: Option<sled::Tree>,
+}
+
 impl Store {
     /// Makes a database in `dir`, which must hold none, for chunks of at most `largest` bytes, and
     /// makes its files durable; their names are with the header, before which nothing in it counts.
@@ -170,7 +176,7 @@ impl Store {
 
     /// The chunk that begins at or before `seq`, else the first one after it.
     pub(crate) fn around(&self, seq: Seq) -> Result<Option<Vec<u8>>, StoreError> {
-        let (before, after) = self.trees_around(seq);
+        let TreesAround { before, after } = self.trees_around(seq);
         if let Some(tree) = before {
             let found = fenced("read", || tree.range(..=seq.to_be_bytes()).next_back().transpose())?;
             if let Some((_, chunk)) = found {
@@ -183,7 +189,7 @@ impl Store {
 
     /// The first chunk that begins after `seq`.
     pub(crate) fn after(&self, seq: Seq) -> Result<Option<Vec<u8>>, StoreError> {
-        let (before, after) = self.trees_around(seq);
+        let TreesAround { before, after } = self.trees_around(seq);
         for tree in [before, after].into_iter().flatten() {
             if let Some((_, chunk)) = fenced("read", || tree.get_gt(seq.to_be_bytes()))? {
                 return Ok(Some(chunk.to_vec()));
@@ -192,12 +198,11 @@ impl Store {
         Ok(None)
     }
 
-    /// The tree whose numbers reach `seq`, and the one behind it.
-    fn trees_around(&self, seq: Seq) -> (Option<sled::Tree>, Option<sled::Tree>) {
+    fn trees_around(&self, seq: Seq) -> TreesAround {
         let trees = self.trees();
         let at = trees.partition_point(|tree| tree.first <= seq);
         let before = at.checked_sub(1).map(|before| trees[before].tree.clone());
-        (before, trees.get(at).map(|tree| tree.tree.clone()))
+        TreesAround { before, after: trees.get(at).map(|tree| tree.tree.clone()) }
     }
 
     /// Returns when everything put before is on stable storage.

@@ -7,15 +7,13 @@
 
 use std::time::Duration;
 
-use super::RoundTrip;
 use super::backoff::{AskedWait, Backoff};
+use super::state::LaneState;
+use super::{RoundTrip, USUAL_WAIT};
 use crate::clock::Mono;
-use crate::relay::status::LaneState;
 
 /// Time between probes of a lane that somebody must fix. Source: `docs/answers.md`.
 const PROBE_EVERY: Duration = Duration::from_secs(60);
-/// Shorter waits that an answer asks for are usual.
-const TELLING_WAIT: Duration = Duration::from_secs(5);
 /// Faults in a row after which one request at a time is sent.
 const BREAKER: u32 = 2;
 
@@ -139,7 +137,7 @@ impl LaneBreaker {
         }
         let wait = backoff.wait(self.failures, roll, asked.map(|asked| asked.wait));
         self.floor = self.floor.max(asked.map(|asked| trip.ended.plus(asked.wait)));
-        let reason = match asked.filter(|asked| asked.wait > TELLING_WAIT) {
+        let reason = match asked.filter(|asked| asked.wait > USUAL_WAIT) {
             Some(AskedWait { by_api: true, .. }) => format!("{} (the API asked to wait)", fault.reason),
             Some(AskedWait { by_api: false, .. }) => {
                 format!("{} (asked to wait, though not by the API)", fault.reason)

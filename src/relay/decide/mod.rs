@@ -19,8 +19,17 @@ pub(crate) mod plan;
 pub(crate) mod recent;
 pub(crate) mod share;
 pub(crate) mod size;
+pub(crate) mod state;
+
+use std::time::Duration;
 
 use crate::clock::Mono;
+
+/// Rates count requests in it.
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+
+/// Waits that the API asks for and that are no longer than this are usual: nothing is shown of them.
+pub(crate) const USUAL_WAIT: Duration = Duration::from_secs(5);
 
 /// When a request started and when its answer came.
 #[derive(Clone, Copy, Debug)]

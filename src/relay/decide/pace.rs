@@ -18,8 +18,6 @@ use self::window::Window;
 use crate::clock::Mono;
 use crate::upstream::Answer;
 
-const MINUTE: Duration = Duration::from_secs(60);
-
 /// The pace of all lanes together.
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -28,16 +26,25 @@ pub(crate) struct Pace {
     server: ServerLimit,
 }
 
-/// The configured rate: at least one request a minute, and no more at once than a minute has.
-fn rate(requests_per_minute: u32, burst: u32) -> (NonZeroU32, NonZeroU32) {
-    let per_minute = NonZeroU32::new(requests_per_minute).unwrap_or(NonZeroU32::MIN);
-    (per_minute, NonZeroU32::new(burst.min(per_minute.get())).unwrap_or(NonZeroU32::MIN))
+/// The configured rate.
+struct Rate {
+    per_minute: NonZeroU32,
+    burst: NonZeroU32,
+}
+
+impl Rate {
+    /// At least one request a minute, and no more at once than a minute has.
+    fn new(requests_per_minute: u32, burst: u32) -> Self {
+        let per_minute = NonZeroU32::new(requests_per_minute).unwrap_or(NonZeroU32::MIN);
+        let burst = NonZeroU32::new(burst.min(per_minute.get())).unwrap_or(NonZeroU32::MIN);
+        Self { per_minute, burst }
+    }
 }
 
 impl Pace {
     /// At `requests_per_minute` with `burst`, which counts as spent.
     pub(crate) fn new(requests_per_minute: u32, burst: u32, now: Mono) -> Self {
-        let (per_minute, burst) = rate(requests_per_minute, burst);
+        let Rate { per_minute, burst } = Rate::new(requests_per_minute, burst);
         Self {
             limiter: Limiter::new(per_minute, burst, now),
             window: Window::new(per_minute, burst, now),
@@ -53,7 +60,7 @@ impl Pace {
     /// Keeps to another rate from now on. What started within the last minute counts on, and the burst
     /// as spent, so that the change itself never lets more start.
     pub(crate) fn configure(&mut self, requests_per_minute: u32, burst: u32, now: Mono) {
-        let (per_minute, burst) = rate(requests_per_minute, burst);
+        let Rate { per_minute, burst } = Rate::new(requests_per_minute, burst);
         self.limiter = Limiter::new(per_minute, burst, now);
         self.window.configure(per_minute, burst, now);
         self.server.configure(per_minute.get());
@@ -111,6 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::relay::decide::MINUTE;
 
     fn drive(per_minute: u32, burst: u32, pauses_ms: &[u64]) -> Vec<u128> {
         let mut now = Mono::from_duration(Duration::from_secs(1000));

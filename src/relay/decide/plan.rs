@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::breaker::Fault;
 use super::item::Item;
+use super::state::LaneState;
 use crate::clock::Mono;
 use crate::event::Key;
 use crate::queue::{DeadReason, Outcome};
-use crate::relay::status::LaneState;
 use crate::upstream::{Answer, EventError, Verdict};
 
 /// Attempts before an event that the API keeps calling retryable may be dead. Source: `docs/answers.md`.

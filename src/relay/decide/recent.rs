@@ -1,11 +1,10 @@
 //! The last minute of a lane: how many of its events the API called retryable.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
+use super::MINUTE;
 use crate::clock::Mono;
 
-const MINUTE: Duration = Duration::from_secs(60);
 /// Events of a minute from which on most of them being retryable speaks of the lane.
 const TELLING: usize = 10;
 

@@ -183,10 +183,10 @@ impl TokenCache {
         self.state.lock().may_log_in(self.clock.mono())?;
         match self.fetch(memory, http).await {
             Ok(grant) => {
-                let now = (self.clock.mono(), self.clock.unix_ms());
+                let (now, now_ms) = (self.clock.mono(), self.clock.unix_ms());
                 let mut state = self.state.lock();
-                let token = state.granted(grant, self.gate.account().epoch, now);
-                let expires_at_ms = state.ends_at_ms(now.0);
+                let token = state.granted(grant, self.gate.account().epoch, now, now_ms);
+                let expires_at_ms = state.ends_at_ms(now);
                 drop(state);
                 self.published.send_replace(LoginStatus { expires_at_ms, fault: None });
                 Ok(token)

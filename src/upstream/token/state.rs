@@ -78,7 +78,7 @@ impl TokenState {
 
     /// A login went well. While the API refuses one fresh token after the other the next login waits as after
     /// a refused one: what is granted and not taken helps nobody.
-    pub(super) fn granted(&mut self, grant: Grant, epoch: u64, (now, now_ms): (Mono, i64)) -> Token {
+    pub(super) fn granted(&mut self, grant: Grant, epoch: u64, now: Mono, now_ms: i64) -> Token {
         self.failures = 0;
         self.paused = None;
         self.generation += 1;
@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn granted(state: &mut TokenState, life: Option<u64>, seconds: u64) -> Token {
-        state.granted(grant(life), 0, (at(seconds), 0))
+        state.granted(grant(life), 0, at(seconds), 0)
     }
 
     #[test]

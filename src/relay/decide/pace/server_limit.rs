@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::MINUTE;
 use crate::clock::Mono;
 use crate::relay::decide::backoff::AskedWait;
+use crate::relay::decide::{MINUTE, USUAL_WAIT};
 use crate::upstream::Answer;
 
 /// Part of the configured rate that comes back each minute after a 429: ten minutes to the full rate.
@@ -21,9 +21,6 @@ const LIMITED_WAIT: Duration = Duration::from_secs(3);
 /// Longest time until the API's count begins anew that is believed. Its window is a minute; an instant in place of a
 /// length would stop all lanes for decades.
 const RESET_MAX: Duration = Duration::from_secs(3 * 60);
-
-/// Shorter waits for the server are the pace at work, and no news.
-const TELLING_WAIT: Duration = Duration::from_secs(5);
 
 /// The rate was lowered after a 429.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -153,7 +150,7 @@ impl ServerLimit {
 
     /// How long the server wants nothing of any lane, if that is worth telling.
     pub(super) fn limited_for(&self, now: Mono) -> Option<Duration> {
-        Some(self.limited_until.since(now)).filter(|wait| *wait > TELLING_WAIT)
+        Some(self.limited_until.since(now)).filter(|wait| *wait > USUAL_WAIT)
     }
 
     /// Requests a minute that may start now.

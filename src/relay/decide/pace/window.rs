@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::MINUTE;
 use crate::clock::Mono;
+use crate::relay::decide::MINUTE;
 
 /// How much longer than 60 s a start counts: the request may reach the API that much later than another that started
 /// 60 s after it. Costs a three-hundredth of the rate.
