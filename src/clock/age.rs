@@ -6,10 +6,10 @@
 //!
 //! | the record was stamped | its age |
 //! |---|---|
-//! | by this process | boot time since then: each setting of the wall clock is noted, so that a stamp leads back to its boot time |
-//! | by an earlier process, and the API's `Date` was heard since our start | from the stamp to that `Date`, or to our wall clock at that moment if it was behind, and boot time since |
-//! | by an earlier process, and nothing has confirmed our clock | from the stamp to the newest record that was found at the start, or to our wall clock if that is or was behind, and boot time since the start: the time that the daemon was stopped does not count |
-//! | before 2020, by an earlier process | boot time since our start: that clock had not been set |
+//! | since the host's boot | boot time since then: each setting of the wall clock is noted, so that a stamp leads back to its boot time; a restart of the process takes over what is noted |
+//! | before the boot, and the API's `Date` was heard since our start | from the stamp to that `Date`, or to our wall clock at that moment if it was behind, and boot time since |
+//! | before the boot, and nothing has confirmed our clock | from the stamp to the newest record that was found at the start, or to our wall clock if that is or was behind, and boot time since the first start of this boot |
+//! | before the boot and before 2020 | boot time since the first start of this boot: that clock had not been set |
 //!
 //! Invariants
 //! - Where two sources disagree, the one that makes the record younger counts: a wrong clock keeps records
@@ -17,12 +17,14 @@
 //! - Age grows with boot time: no setting of the clock stops it for good.
 //! - There is no threshold, so ages of seconds are as safe as ages of days.
 //!
-//! What it cannot see: stamps of an earlier process whose clock was behind make its records older than
-//! they are, and if that clock and ours are both ahead by the same, no `Date` has been heard and records
-//! from before that time are still there, those are too old as well.
+//! What it cannot see: stamps of an earlier boot whose clock was behind make its records older than they
+//! are, and if that clock and ours are both ahead by the same, no `Date` has been heard and records from
+//! before that time are still there, those are too old as well.
 
 use std::collections::VecDeque;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::Mono;
 
@@ -34,7 +36,7 @@ const TOLERANCE_MS: i64 = 1_000;
 const MAX_ERAS: usize = 32;
 
 /// Tells ages. Kept by [`Clock`](super::Clock), which feeds it; see [`Clock::ages`](super::Clock::ages).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AgeClock {
     started: Mono,
     /// The newest stamp found at the start.
@@ -50,7 +52,7 @@ pub struct AgeClock {
 }
 
 /// The time between two settings of the wall clock.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Era {
     /// Wall time less boot time.
     offset_ms: i64,
@@ -72,6 +74,24 @@ impl AgeClock {
             lowest_offset_ms: Some(era.offset_ms).filter(|_| wall_ms >= PLAUSIBLE_MS),
             remembered_from: None,
         }
+    }
+
+    /// Goes on with what an earlier process of the same boot knew: its stamps lead back to their boot time, too.
+    #[must_use]
+    pub fn resumed(mut self, now: Mono, wall_ms: i64) -> Self {
+        self.look(now, wall_ms);
+        self
+    }
+
+    /// Whether both say the same of every record, but for what passed between two looks.
+    pub fn is_like(&self, other: &AgeClock) -> bool {
+        let eras =
+            |clock: &AgeClock| clock.eras.iter().map(|era| (era.offset_ms, era.from)).collect::<Vec<_>>();
+        let is_close = match (self.confirmed_offset_ms, other.confirmed_offset_ms) {
+            (Some(one), Some(other)) => one.abs_diff(other) <= TOLERANCE_MS.unsigned_abs(),
+            (one, other) => one == other,
+        };
+        is_close && self.remembered_from == other.remembered_from && eras(self) == eras(other)
     }
 
     /// Compares the clocks. Gives by how many milliseconds the wall clock was set since the last look.

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 pub use age::{AgeClock, Ages};
 
@@ -21,8 +23,8 @@ const TOLD_FROM_MS: i64 = 60_000;
 /// Both clocks read within this make a pair; a thread may be put aside in between.
 const PAIR_WITHIN: Duration = Duration::from_millis(250);
 
-/// A point on the boot-time clock. Meaningless in another process or after a reboot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A point on the boot-time clock. Meaningless after a reboot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Mono(Duration);
 
 impl Mono {
@@ -64,12 +66,13 @@ pub struct Clock {
 #[derive(Clone, Debug)]
 enum ClockSource {
     System,
-    Tokio { start: tokio::time::Instant, unix_ms_at_start: Arc<AtomicI64> },
+    Tokio { start: tokio::time::Instant, unix_ms_at_start: Arc<AtomicI64>, boot: Uuid },
     Manual(Arc<Manual>),
 }
 
 #[derive(Debug)]
 struct Manual {
+    boot: Uuid,
     unix_ms: AtomicI64,
     boot_ms: AtomicI64,
 }
@@ -84,13 +87,21 @@ impl Clock {
     /// `unix_ms`. Must be called within a runtime.
     pub fn tokio(unix_ms: i64) -> Self {
         let unix_ms_at_start = Arc::new(AtomicI64::new(unix_ms));
-        Self::from_source(ClockSource::Tokio { start: tokio::time::Instant::now(), unix_ms_at_start })
+        Self::from_source(ClockSource::Tokio {
+            start: tokio::time::Instant::now(),
+            unix_ms_at_start,
+            boot: Uuid::new_v4(),
+        })
     }
 
     /// Stands still at `unix_ms` until [`Clock::advance`].
     pub fn manual(unix_ms: i64) -> Self {
         let now = || AtomicI64::new(unix_ms);
-        Self::from_source(ClockSource::Manual(Arc::new(Manual { unix_ms: now(), boot_ms: now() })))
+        Self::from_source(ClockSource::Manual(Arc::new(Manual {
+            boot: Uuid::new_v4(),
+            unix_ms: now(),
+            boot_ms: now(),
+        })))
     }
 
     fn from_source(source: ClockSource) -> Self {
@@ -146,6 +157,29 @@ impl Clock {
         Ages::new(ages.clone(), now)
     }
 
+    /// Which boot this is; `None` if the kernel does not tell. Every clock of a test is of a boot of its own.
+    pub fn boot(&self) -> Option<Uuid> {
+        match &self.source {
+            ClockSource::System => {
+                let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+                Uuid::parse_str(text.trim()).ok()
+            }
+            ClockSource::Tokio { boot, .. } => Some(*boot),
+            ClockSource::Manual(manual) => Some(manual.boot),
+        }
+    }
+
+    /// What is known of ages, for the next process of this boot.
+    pub fn age_clock(&self) -> AgeClock {
+        self.ages.lock().clone()
+    }
+
+    /// Takes over what an earlier process of this boot knew of ages.
+    pub fn resume(&self, earlier: AgeClock) {
+        let mut ages = self.ages.lock();
+        *ages = earlier.resumed(self.source.mono(), self.source.unix_ms());
+    }
+
     /// A record of an earlier process carries this stamp; see [`AgeClock::found`].
     pub fn found_record(&self, stamp_ms: i64) {
         self.ages.lock().found(stamp_ms);
@@ -162,7 +196,7 @@ impl ClockSource {
     fn unix_ms(&self) -> i64 {
         match self {
             ClockSource::System => duration_ms(read(ClockId::CLOCK_REALTIME)),
-            ClockSource::Tokio { start, unix_ms_at_start } => {
+            ClockSource::Tokio { start, unix_ms_at_start, .. } => {
                 unix_ms_at_start.load(Ordering::SeqCst).saturating_add(duration_ms(start.elapsed()))
             }
             ClockSource::Manual(manual) => manual.unix_ms.load(Ordering::SeqCst),

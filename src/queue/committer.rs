@@ -22,6 +22,7 @@ use crate::queue::format::entry::{Fate, LedgerEntry};
 use crate::queue::format::letter::DeadLetter;
 use crate::queue::log::header::TimeRange;
 use crate::queue::log::ids::Identity;
+use crate::queue::state::clock_file::ClockFile;
 use crate::queue::state::dead::KnownLetter;
 use crate::queue::state::dedupe::Dedupe;
 use crate::queue::state::limits::QueueLimits;
@@ -40,6 +41,7 @@ pub(super) struct Committer {
     pub(super) dedupe: Dedupe,
     pub(super) limits: QueueLimits,
     pub(super) retention: Retention,
+    pub(super) clock_file: ClockFile,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Health,
@@ -84,6 +86,7 @@ impl Committer {
     fn look_after(&mut self, is_quiet: bool) -> Mono {
         self.end_lost();
         self.shared.rest(is_quiet);
+        self.clock_file.keep(&self.clock);
         self.retention.run_if_due(&self.shared, &self.clock);
         self.limits.look();
         let gone = self.limits.directory_gone();

@@ -22,6 +22,7 @@ use crate::queue::log::maintenance::{self, Chore, Maintenance};
 use crate::queue::log::quarantine::Quarantine;
 use crate::queue::log::recovery::open_log;
 use crate::queue::log::segment::LogId;
+use crate::queue::state::clock_file::ClockFile;
 use crate::queue::state::dead::Dead;
 use crate::queue::state::dedupe::Dedupe;
 use crate::queue::state::lane::LaneLog;
@@ -80,7 +81,7 @@ impl Queue {
         let newest =
             |log: &SegmentedLog| log.index.segments().iter().map(|segment| segment.times.newest_ms).max();
         let newest_ms = logs.iter().chain([&ledger.log]).filter_map(newest).max();
-        newest_ms.into_iter().for_each(|newest_ms| clock.found_record(newest_ms));
+        let clock_file = ClockFile::open(dir, &clock, newest_ms);
         ledger.remember_repeatable(config.dedupe_window, &recovered, &clock.ages());
         let dead = Dead::new(logs.pop().expect("the last one pushed"), clock.clone());
         let ids_dir = dir.join("dedupe");
@@ -98,6 +99,7 @@ impl Queue {
             dedupe,
             limits,
             retention,
+            clock_file,
             clock,
             metrics,
             health: Health::default(),

@@ -71,7 +71,8 @@ impl StartLog {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(dir.join(FILE))?;
-        let boot = boot_id();
+        // Zeros, which no boot has, if the kernel does not tell.
+        let boot = clock.boot().map(uuid::Uuid::into_bytes).unwrap_or_default();
         let mut bytes = vec![0; FILE_LEN];
         let earlier = match file.metadata()?.len() {
             0 => Earlier::Starts(Vec::new()),
@@ -180,12 +181,6 @@ fn header(boot: [u8; 16]) -> [u8; HEADER] {
 
 fn second(at: Mono) -> u32 {
     u32::try_from(at.since(Mono::default()).as_secs()).unwrap_or(u32::MAX)
-}
-
-/// Which boot this is; zeros, which no boot has, if the kernel does not tell.
-fn boot_id() -> [u8; 16] {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    uuid::Uuid::parse_str(text.trim()).map(uuid::Uuid::into_bytes).unwrap_or_default()
 }
 
 #[cfg(test)]

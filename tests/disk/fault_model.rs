@@ -76,8 +76,6 @@ struct Run {
     faults: Vec<Fault>,
     /// A read may still fail, or wait for its next look.
     may_hold: bool,
-    /// Something was stamped while the clock was ahead.
-    is_stamped_ahead: bool,
     started: Mono,
     /// Ids that the queue knows for sure, and when it took them in: those of unread segments it may not know.
     known: HashMap<Uuid, Mono>,
@@ -98,7 +96,6 @@ impl Run {
             dead: Vec::new(),
             faults: Vec::new(),
             may_hold: false,
-            is_stamped_ahead: false,
             known: HashMap::new(),
             made: 0,
             met: Met::default(),
@@ -117,7 +114,6 @@ impl Run {
 
     async fn step(&mut self) {
         let lane = *LANES.choose(&mut self.random).unwrap();
-        let is_ahead = self.clock.unix_ms() > self.right_ms();
         match self.random.random_range(0..24) {
             0..6 => self.append(lane).await,
             6..10 => self.read_and_settle(lane).await,
@@ -130,7 +126,6 @@ impl Run {
             20..22 => self.restart(),
             _ => self.crash(),
         }
-        self.is_stamped_ahead |= is_ahead;
     }
 
     /// What the wall clock would show had nobody set it.
@@ -319,11 +314,6 @@ impl Run {
 
     /// Opens the queue; a start that is refused changes nothing, and the next one finds the disk healed.
     fn open(&mut self) {
-        // Stamps of a clock that was ahead, and still is at a start, are the one case that nobody can tell.
-        if self.is_stamped_ahead {
-            self.clock.set_wall(self.right_ms() - self.clock.unix_ms());
-            self.is_stamped_ahead = false;
-        }
         self.clock = self.clock.of_next_process();
         if self.may_hold {
             self.known.clear();

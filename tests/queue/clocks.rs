@@ -75,6 +75,53 @@ async fn a_clock_that_is_set_a_month_ahead_ends_only_what_is_a_month_old() {
 }
 
 #[tokio::test]
+async fn what_a_clock_a_month_ahead_stamped_ages_nothing_after_a_restart_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOW_MS);
+    let queue = open(dir.path(), &clock);
+    let old = died(&queue, &clock).await;
+    clock.advance(30 * DAY - Duration::from_secs(90));
+    died(&queue, &clock).await;
+
+    clock.set_wall(31 * DAY_MS);
+    let ahead = accepted(&queue, &clock).await;
+    close(queue).await;
+    let clock = clock.of_next_process();
+    let queue = open(dir.path(), &clock);
+    let there = letters(&queue).len();
+    clock.advance(Duration::from_secs(120));
+    accepted(&queue, &clock).await;
+    until_gone(&queue, &old).await;
+
+    assert_eq!((there, letters(&queue).len()), (2, 1));
+    assert!(is_repeat(&queue, &ahead.event).await);
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn without_its_notes_of_the_clock_a_start_ages_nothing_by_stamps() {
+    for damaged in [&b"{"[..], br#"{"boot":"x"}"#] {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(NOW_MS);
+        let queue = open(dir.path(), &clock);
+        died(&queue, &clock).await;
+        clock.set_wall(31 * DAY_MS);
+        accepted(&queue, &clock).await;
+        close(queue).await;
+        std::fs::write(dir.path().join("queue/clock"), damaged).unwrap();
+
+        let queue = open(dir.path(), &clock.of_next_process());
+        accepted(&queue, &clock).await;
+        let there = letters(&queue).len();
+        close(queue).await;
+        let queue = open(dir.path(), &clock.of_next_process());
+
+        assert_eq!((there, letters(&queue).len()), (1, 1));
+        close(queue).await;
+    }
+}
+
+#[tokio::test]
 async fn a_correction_that_lasts_stops_no_age_for_good() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::manual(NOW_MS + 400 * DAY_MS);
@@ -101,8 +148,8 @@ async fn a_start_with_a_clock_ahead_ends_nothing_until_the_api_confirms_it() {
     settle(&queue, std::slice::from_ref(&delivered), Outcome::Delivered).await;
     close(queue).await;
 
-    clock.set_wall(31 * DAY_MS);
-    let clock = clock.of_next_process();
+    // Another boot.
+    let clock = Clock::manual(NOW_MS + 31 * DAY_MS);
     let queue = open(dir.path(), &clock);
     let is_known = is_repeat(&queue, &delivered.event).await;
     close(queue).await;

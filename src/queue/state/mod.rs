@@ -7,6 +7,7 @@
 //!
 //! Not here: how a log is kept on disk (`log`), who asks for changes (`committer`, `handle`).
 
+pub(crate) mod clock_file;
 pub(crate) mod dead;
 pub(crate) mod dedupe;
 pub(crate) mod lane;
