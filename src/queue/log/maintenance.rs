@@ -184,8 +184,11 @@ pub(crate) fn run(chores: &Receiver<Chore>) {
                 undeleted.retain_mut(|leaving| !is_gone(leaving));
             }
             Chore::Reserve(path, bytes) => reserve(&path, bytes),
-            // Whoever asked may have gone.
-            Chore::Tell(done) => drop(done.send(())),
+            Chore::Tell(done) => {
+                undeleted.retain_mut(|leaving| !is_gone(leaving));
+                // Whoever asked may have gone.
+                let _ = done.send(());
+            }
             Chore::Stop => return,
         }
     }
@@ -263,5 +266,35 @@ fn reserve(path: &Path, bytes: u64) {
     if let Err(error) = made {
         tracing::debug!(%error, "the reserve cannot be allocated now");
         let _ = fs::remove_file(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_deletions_has_those_tried_again_that_failed() {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, in_the_way) = (home.path().join("1"), home.path().join("1.gone"));
+        fs::create_dir(&dir).unwrap();
+        fs::create_dir_all(in_the_way.join("more")).unwrap();
+        let (chores, queue) = channel();
+        let maintenance = Maintenance::new(chores);
+        let working = std::thread::spawn(move || run(&queue));
+        let list = LeavingList::default();
+        let leaving = Leaving { dir: dir.clone(), ids_to: None, first: 1, list, is_told: false };
+
+        maintenance.ask(Chore::Delete(leaving));
+        maintenance.finish();
+        let is_left = dir.exists();
+        fs::remove_dir_all(&in_the_way).unwrap();
+        maintenance.finish();
+
+        assert!(is_left && !dir.exists());
+        maintenance.ask(Chore::Stop);
+        working.join().unwrap();
     }
 }
