@@ -119,7 +119,7 @@ pub struct Metrics {
     pub dead_letters: Family<LaneLabel, Gauge>,
     pub queue_disk_bytes: Gauge,
     pub queue_max_bytes: Gauge,
-    pub disk_free_bytes: Gauge,
+    pub disk_free_bytes: FloatGauge,
     pub quarantined: Counter,
     pub queue_events: Family<LaneLabel, Gauge>,
     pub queue_oldest_seconds: Family<LaneLabel, FloatGauge>,
@@ -231,7 +231,11 @@ impl Metrics {
             dead_letters: add.plain("dead_letters", "Events in the dead letters"),
             queue_disk_bytes: add.with_unit("queue_disk", Bytes, "Bytes on disk under queue.dir"),
             queue_max_bytes: add.with_unit("queue_max", Bytes, "queue.max_size"),
-            disk_free_bytes: add.with_unit("disk_free", Bytes, "Bytes free on the file system of queue.dir"),
+            disk_free_bytes: add.with_unit(
+                "disk_free",
+                Bytes,
+                "Bytes free on the file system of queue.dir; NaN if it does not report its size",
+            ),
             quarantined: add.plain("quarantined", "Parts of the queue that were quarantined"),
             queue_events: add.plain("queue_events", "Events that are not settled"),
             queue_oldest_seconds: add.with_unit(
@@ -263,6 +267,7 @@ impl Metrics {
         };
         metrics.token_expiry_seconds.set(f64::NAN);
         metrics.clock_skew_seconds.set(f64::NAN);
+        metrics.disk_free_bytes.set(f64::NAN);
         metrics.config_last_reload_success.set(1);
         metrics.build_info.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
         metrics

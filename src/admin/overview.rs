@@ -35,6 +35,8 @@ pub struct Overview {
     pub identity: DestinationWatch,
     /// When the loops last answered, and what was counted then.
     pub heartbeat: Arc<Heartbeat>,
+    /// Why the file system of `queue.dir` should not hold a queue, if so.
+    pub disk_warning: Option<String>,
     /// The socket files that producers connect to.
     pub door_files: Vec<FileState>,
 }

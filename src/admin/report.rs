@@ -86,14 +86,17 @@ pub struct Report {
 }
 
 /// The queue's directory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
     /// Bytes under it.
     pub used_bytes: u64,
     /// `queue.max_size`
     pub max_bytes: u64,
-    /// Free on its file system.
-    pub free_bytes: u64,
+    /// Free on its file system; null if that does not report its size.
+    pub free_bytes: Option<u64>,
+    /// Why that file system should not hold a queue.
+    #[serde(default)]
+    pub warning: Option<String>,
 }
 
 /// One lane now.

@@ -90,9 +90,11 @@ fn add_rates(report: &mut Report, overview: &Overview) {
     let disk = Disk {
         used_bytes: now.disk_bytes,
         max_bytes: metrics.queue_max_bytes.get().cast_unsigned(),
-        free_bytes: metrics.disk_free_bytes.get().cast_unsigned(),
+        free_bytes: Some(metrics.disk_free_bytes.get()).filter(|free| !free.is_nan()).map(|free| free as u64),
+        warning: overview.disk_warning.clone(),
     };
-    let usable = disk.free_bytes.saturating_sub(overview.settings.borrow().min_free_disk);
+    let min_free = overview.settings.borrow().min_free_disk;
+    let usable = disk.free_bytes.map_or(u64::MAX, |free| free.saturating_sub(min_free));
     let room = disk.max_bytes.saturating_sub(disk.used_bytes).min(usable);
     report.disk = disk;
     report.accepted_total = now.accepted;

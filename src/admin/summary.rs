@@ -70,6 +70,7 @@ pub(super) fn of(report: &Report, is_stopping: bool) -> Vec<String> {
     if let Some(left) = report.time_to_full_seconds.filter(|left| *left < FULL_SOON) {
         words.push(format!("the queue is full in {} at this pace", span(left)));
     }
+    words.extend(report.disk.warning.clone());
     if report.dead_letters > 0 {
         words.push(dead_letters(report));
     }

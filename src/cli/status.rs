@@ -113,6 +113,7 @@ pub(super) fn facts(report: &Report) -> Vec<Fact> {
     };
     let proxy = report.proxy.as_ref().map_or(String::new(), |proxy| format!(", through {proxy}"));
     let full = report.time_to_full_seconds.map_or(String::new(), |left| format!("; full in {}", span(left)));
+    let free = report.disk.free_bytes.map_or_else(|| "an unknown amount".to_owned(), bytes);
     let skew = report.clock_skew_seconds.map(|seconds| match seconds {
         0 => "matches the API's".to_owned(),
         ahead if ahead > 0 => format!("{ahead} s ahead of the API's"),
@@ -135,10 +136,9 @@ pub(super) fn facts(report: &Report) -> Vec<Fact> {
         (
             "disk",
             format!(
-                "{} of {} used, {} free on the disk{full}",
+                "{} of {} used, {free} free on the disk{full}",
                 bytes(report.disk.used_bytes),
-                bytes(report.disk.max_bytes),
-                bytes(report.disk.free_bytes)
+                bytes(report.disk.max_bytes)
             ),
         ),
         (

@@ -235,6 +235,7 @@ fn admin_context(opened: &Opened, channels: &Channels, config: &Config, clock: &
             dead_letters: queue.dead_letters(),
             identity: identity.clone(),
             heartbeat: Arc::new(heartbeat),
+            disk_warning: queue.disk_warning().map(str::to_owned),
             door_files: opened.doors.ingest_files(),
         }),
         tracer: Arc::new(Tracer {
@@ -259,6 +260,9 @@ fn tell_of_start(config: &Config, opened: &Opened) {
     }
     for lane in Lane::ALL.into_iter().filter(|lane| opened.paused[lane.index()]) {
         tracing::warn!(%lane, "still paused by an operator; resume with `trunkline resume`");
+    }
+    if let Some(warning) = opened.queue.disk_warning() {
+        tracing::warn!(dir = %config.queue.dir.display(), "{warning}");
     }
     tracing::info!(
         queue = %config.queue.dir.display(),

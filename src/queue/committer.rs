@@ -114,7 +114,7 @@ impl Committer {
         metrics.dedupe_effective_seconds.set(self.dedupe.effective(now_ms).as_secs_f64());
         let (used, free) = self.limits.known();
         metrics.queue_disk_bytes.set(used.cast_signed());
-        metrics.disk_free_bytes.set(free.cast_signed());
+        metrics.disk_free_bytes.set(free.map_or(f64::NAN, |free| free as f64));
         for lane in Lane::ALL {
             let count = self.shared.dead().len(lane);
             metrics.dead_letters.get_or_create(&LaneLabel { lane: lane.name() }).set(count.cast_signed());

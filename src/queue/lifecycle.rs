@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 
 use super::committer::Committer;
 use super::dir_lock::DirLock;
+use super::file_system;
 use super::handle::{Caretaker, DeadLetters, LedgerReader, ReadJob, Reader, Writer};
 use super::health::Health;
 use super::job::Job;
@@ -42,6 +43,7 @@ pub struct Queue {
     maintenance: Maintenance,
     threads: Vec<JoinHandle<()>>,
     maintaining: Option<JoinHandle<()>>,
+    disk_warning: Option<String>,
     _lock: Arc<DirLock>,
 }
 
@@ -60,6 +62,7 @@ impl Queue {
         let dir = &config.dir;
         make_dir(dir).map_err(|error| OpenError::from_io(dir, &error))?;
         let lock = Arc::new(DirLock::take(dir)?);
+        let disk_warning = file_system::warning(dir);
         let quarantine = Arc::new(Quarantine::new(dir.join("quarantine")));
         let (chores, chore_queue) = channel();
         let maintenance = Maintenance::new(chores);
@@ -110,7 +113,7 @@ impl Queue {
         shared.begin();
         let (jobs, reads) = (committing.sender, reading.sender);
         let threads = vec![committing.thread, reading.thread];
-        Ok(Self { shared, jobs, reads, maintenance, threads, maintaining, _lock: lock })
+        Ok(Self { shared, jobs, reads, maintenance, threads, maintaining, disk_warning, _lock: lock })
     }
 
     /// As [`Ownership::claim`].
@@ -119,6 +122,11 @@ impl Queue {
     /// As there.
     pub fn claim(&self, current: &Owner) -> Result<Option<String>, OpenError> {
         self.ownership().claim(current)
+    }
+
+    /// Why the file system of the directory should not hold a queue, as it was at the start.
+    pub fn disk_warning(&self) -> Option<&str> {
+        self.disk_warning.as_deref()
     }
 
     /// For whom the queue is.

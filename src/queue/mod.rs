@@ -18,6 +18,7 @@
 mod committer;
 mod dir_lock;
 mod fault_log;
+mod file_system;
 mod format;
 #[cfg(fuzzing)]
 pub mod fuzzing;

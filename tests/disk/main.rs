@@ -9,6 +9,7 @@ mod common;
 mod kit;
 
 mod fault_model;
+mod full;
 mod layer;
 mod power_cut;
 mod read_fault;

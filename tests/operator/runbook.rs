@@ -383,6 +383,23 @@ fn queue_cannot_be_read() {
 }
 
 #[test]
+fn unsuitable_file_system() {
+    let in_memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let sandbox = Sandbox::start(&NO_LIMIT);
+    let home = Home::new(&sandbox.addr, "");
+    let dir = in_memory.path().join("queue").display().to_string();
+    home.reconfigure("dir = \"queue\"", &format!("dir = \"{dir}\""));
+
+    let _daemon = home.run();
+
+    let words = "queue.dir is on tmpfs: its files are in memory";
+    assert!(home.say(&["status"]).contains(words));
+    assert!(home.status()["disk"]["warning"].as_str().unwrap().starts_with(words));
+    eventually("the log says so", || home.log().contains(words));
+    assert_eq!(home.admin("GET", "/healthz", "").0, 200);
+}
+
+#[test]
 fn reload_failed() {
     let sandbox = Sandbox::start(&NO_LIMIT);
     let home = Home::new(&sandbox.addr, "");

@@ -9,6 +9,7 @@ use crate::event::{Envelope, Lane};
 
 use super::shared::{RESERVE_BYTES, Shared};
 use crate::queue::dir_lock::DirLock;
+use crate::queue::file_system;
 use crate::queue::log::store::MAX_VALUE;
 use crate::queue::types::AppendError;
 
@@ -39,7 +40,8 @@ pub(crate) struct QueueLimits {
     used: u64,
     /// Of `used`, by lane.
     lanes: [u64; Lane::ALL.len()],
-    free: u64,
+    /// `None`: the file system does not report it.
+    free: Option<u64>,
     /// Bytes admitted since the look.
     since: u64,
     is_dir_gone: bool,
@@ -65,7 +67,7 @@ impl QueueLimits {
             looked: None,
             used: 0,
             lanes: [0; Lane::ALL.len()],
-            free: u64::MAX,
+            free: None,
             since: 0,
         };
         limits.configure(config);
@@ -110,8 +112,8 @@ impl QueueLimits {
         if self.is_dir_gone {
             return Some(self.dir_is_gone());
         }
-        if self.free < self.min_free {
-            return Some(AppendError::DiskLow { free_bytes: self.free, min_bytes: self.min_free });
+        if let Some(free_bytes) = self.free.filter(|free| *free < self.min_free) {
+            return Some(AppendError::DiskLow { free_bytes, min_bytes: self.min_free });
         }
         (self.used() >= self.usable_bytes).then_some(AppendError::Full { max_bytes: self.max_bytes })
     }
@@ -145,7 +147,7 @@ impl QueueLimits {
     }
 
     /// Bytes under the directory and free on its file system, at the last look.
-    pub(crate) fn known(&self) -> (u64, u64) {
+    pub(crate) fn known(&self) -> (u64, Option<u64>) {
         (self.used, self.free)
     }
 
@@ -163,11 +165,11 @@ impl QueueLimits {
         self.measure();
         let all_reserves = self.reserve_bytes * Lane::ALL.len() as u64;
         let soon = self.used + all_reserves + 2 * LOOK_AFTER_BYTES;
-        if soon >= self.usable_bytes || self.free < self.min_free {
+        if soon >= self.usable_bytes || self.free.is_some_and(|free| free < self.min_free) {
             self.shared.ledger_gives_way();
             self.measure();
         }
-        if self.free > self.min_free.saturating_add(2 * RESERVE_BYTES) {
+        if self.free.is_none_or(|free| free > self.min_free.saturating_add(2 * RESERVE_BYTES)) {
             self.shared.restore_reserve();
         }
     }
@@ -175,8 +177,8 @@ impl QueueLimits {
     fn measure(&mut self) {
         self.lanes = Lane::ALL.map(|lane| self.shared.log(lane).log.index.disk());
         self.used = self.lanes.iter().sum::<u64>() + self.shared.disk_beside_lanes();
-        if let Ok(stat) = nix::sys::statvfs::statvfs(&self.shared.dir) {
-            self.free = stat.blocks_available() * stat.fragment_size();
+        if let Ok(free) = file_system::free_bytes(&self.shared.dir) {
+            self.free = free;
         }
     }
 }

@@ -16,6 +16,7 @@ use super::dead::{Counts, Dead};
 use super::lane::LaneLog;
 use super::ledger::Ledger;
 use super::lost::LostEvents;
+use crate::queue::file_system;
 use crate::queue::format::entry::{Fate, LedgerEntry};
 use crate::queue::format::letter::DeadLetter;
 use crate::queue::format::snapshot::SegmentSnapshot;
@@ -28,9 +29,6 @@ use crate::queue::types::{LaneDepth, Page, PageLimit, QueueError, Seq, StoreErro
 
 /// Space kept for settling when the disk is full.
 pub(crate) const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
-
-/// A file system with less is full: a segment's database alone takes more.
-const FULL_BELOW: u64 = 1024 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -151,14 +149,7 @@ impl Shared {
 
     /// As [`Shared::make_space`], if `error` came of a lack of it. sled's panics do not say so themselves.
     pub(crate) fn makes_space(&self, error: &StoreError) -> bool {
-        (error.is_full || self.is_disk_full()) && self.make_space()
-    }
-
-    fn is_disk_full(&self) -> bool {
-        nix::sys::statvfs::statvfs(&self.dir).is_ok_and(|stat| {
-            let free = stat.blocks_available() * stat.fragment_size();
-            free < FULL_BELOW || (stat.files() > 0 && stat.files_available() == 0)
-        })
+        (error.is_full || file_system::is_full(&self.dir)) && self.make_space()
     }
 
     /// The disk takes no more: the ledger's past gives way, and what is remembered of deleted segments for

@@ -11,6 +11,7 @@
 
 pub(crate) mod bad_reads;
 mod calls;
+pub(crate) mod full;
 pub(crate) mod image;
 pub(crate) mod run;
 pub(crate) mod stalled_syncs;
