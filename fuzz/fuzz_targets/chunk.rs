@@ -15,9 +15,9 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
-use trunkline::event::{Array, Door, Envelope, Key, KnownArray, Lane, catalogue};
+use trunkline::event::{Array, catalogue, Door, Envelope, EventIds, Key, KnownArray, Lane};
 use trunkline::queue::fuzzing::{self, Records};
-use trunkline::queue::{DeadLetter, DeadReason, EventIds, Fate, LedgerEntry, Seq, Stored};
+use trunkline::queue::{DeadLetter, DeadReason, Fate, LedgerEntry, Seq, Stored};
 use uuid::Uuid;
 
 const MAGIC: &[u8] = b"\xF5TRKCHK\xF6";

@@ -16,11 +16,7 @@ use jiff::Timestamp;
 use libfuzzer_sys::arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
-use trunkline::event::{
-    Array, BodyError, Catalogue, Door, Envelope, ExtraArray, FieldKind, Key, Lane, ParsedBody, Receipt, Refusal,
-    Rules, UnknownRule, answer, one_line, parse_body,
-};
-use trunkline::queue::EventIds;
+use trunkline::event::{answer, Array, BodyError, Catalogue, Door, Envelope, EventIds, ExtraArray, FieldKind, Key, Lane, one_line, parse_body, ParsedBody, Receipt, Refusal, Rules, UnknownRule};
 use uuid::Uuid;
 
 const NOW_MS: i64 = 1_790_000_000_000;

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::event::{RawObject, RawObjectError, raw_text};
-use crate::queue::{DeadLetter, EventIds};
+use crate::event::{EventIds, RawObject, RawObjectError, raw_text};
+use crate::queue::DeadLetter;
 
 /// Which dead letters are meant; what is not given does not restrict.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

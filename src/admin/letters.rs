@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::filter::{Filter, LettersRequest};
 use super::trace_of::known;
-use crate::event::{Door, Envelope, RawObject, Receipt, one_line, parse_body};
+use crate::event::{Door, Envelope, EventIds, RawObject, Receipt, one_line, parse_body};
 use crate::ingest::DoorContext;
 use crate::queue::{AppendError, DeadLetter, DeadLetters, QueueError, ReplayError, Writer};
 
@@ -270,7 +270,7 @@ pub(super) fn discard(letters: &DeadLetters, request: &LettersRequest, lines: &L
 
 fn shown(letter: &DeadLetter, with_event: bool) -> Letter {
     let event = &letter.stored.event;
-    let ids = crate::queue::EventIds::of_body(&event.body);
+    let ids = EventIds::of_body(&event.body);
     let key = ids.conversation.or(ids.user).or(ids.agent);
     let time =
         |ms: i64| jiff::Timestamp::from_millisecond(ms).map(|time| format!("{time:.3}")).unwrap_or_default();

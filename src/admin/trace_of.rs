@@ -7,11 +7,9 @@ use uuid::Uuid;
 
 use super::state::DestinationWatch;
 use super::trace::{Trace, TracePart, TraceState};
-use crate::event::{Envelope, Lane};
+use crate::event::{Envelope, EventIds, Lane};
 use crate::panic::Panicked;
-use crate::queue::{
-    Backlog, EventIds, Fate, LedgerEntry, LedgerFindings, LedgerReader, QueueError, Reader, Stored,
-};
+use crate::queue::{Backlog, Fate, LedgerEntry, LedgerFindings, LedgerReader, QueueError, Reader, Stored};
 use crate::relay::{Command, LaneState, Place, Question, RelayStatus};
 
 /// Parts of a trace at most, of each kind: an agent's day has hundreds.

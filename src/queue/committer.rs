@@ -15,9 +15,10 @@ use crate::config;
 use crate::event::{Door, Envelope, Lane};
 use crate::metrics::{LaneLabel, Metrics};
 
-use super::health::Health;
+use super::error::{AppendError, QueueError, ReplayError};
+use super::health::{Health, QueueHealth};
 use super::job::{AppendResult, Job, Replaying, Settling, Slot, WaitingAppend};
-use super::types::{AppendError, Appended, Outcome, QueueError, QueueHealth, ReplayError, Seq, Settlement};
+use super::types::{Appended, Outcome, Seq, Settlement};
 use crate::queue::format::entry::{Fate, LedgerEntry};
 use crate::queue::format::letter::DeadLetter;
 use crate::queue::log::header::TimeRange;

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::types::OpenError;
+use super::error::OpenError;
 
 /// Released when it is dropped, or the process ends.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use nix::fcntl::posix_fallocate;
 use nix::sys::statfs::statfs;
 use nix::sys::statvfs::{Statvfs, statvfs};
 
-use super::types;
+use super::error;
 
 /// A file system with less is full: a segment's database alone takes more.
 const FULL_BELOW: u64 = 1024 * 1024;
@@ -75,7 +75,7 @@ pub(crate) fn is_full(dir: &Path) -> bool {
         free_of(&stat).is_some_and(|free| free < FULL_BELOW)
             || (stat.files() > 0 && stat.files_available() == 0)
     });
-    is_full || probe(dir).is_err_and(|error| types::is_full(error.kind()))
+    is_full || probe(dir).is_err_and(|fault| error::is_full(fault.kind()))
 }
 
 /// Allocates and gives back what makes a file system full if it is missing.

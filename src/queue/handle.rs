@@ -10,10 +10,11 @@ use tokio::sync::oneshot;
 use crate::config;
 use crate::event::{Envelope, Lane};
 
+use super::backlog::Backlog;
+use super::error::{AppendError, QueueError, ReplayError};
+use super::health::QueueHealth;
 use super::job::{AppendResult, Job, Replaying, Settling, WaitingAppend};
-use super::types::{
-    AppendError, Backlog, LaneDepth, Page, PageLimit, QueueError, QueueHealth, ReplayError, Seq, Settlement,
-};
+use super::types::{LaneDepth, Page, PageLimit, Seq, Settlement};
 use crate::queue::format::entry::Fate;
 use crate::queue::format::letter::DeadLetter;
 use crate::queue::state::ledger::{self, LedgerFindings};

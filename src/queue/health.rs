@@ -5,9 +5,20 @@ use std::time::Duration;
 use crate::clock::Mono;
 use crate::event::Lane;
 
+use super::error::{AppendError, QueueError};
 use super::fault_log::{FaultLog, Telling};
 use super::state::limits::QueueLimits;
-use super::types::{AppendError, QueueError, QueueHealth};
+
+/// What the queue would say to a producer now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueHealth {
+    /// Why no event of any lane is accepted.
+    pub refusal: Option<AppendError>,
+    /// Lanes that have used their share; the others go on.
+    pub full_lanes: Vec<Lane>,
+    /// Outcomes cannot be written down.
+    pub settling_fails: bool,
+}
 
 /// How long an append that failed says that the next will: behind a probe, none may come to show otherwise.
 const FAULT_COUNTS_FOR: Duration = Duration::from_secs(30);

@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 use crate::config;
 use crate::event::{Envelope, Lane};
 
-use super::types::{AppendError, Appended, QueueError, QueueHealth, ReplayError, Seq, Settlement};
+use super::error::{AppendError, QueueError, ReplayError};
+use super::health::QueueHealth;
+use super::types::{Appended, Seq, Settlement};
 use crate::queue::format::entry::Fate;
 use crate::queue::format::letter::DeadLetter;
 

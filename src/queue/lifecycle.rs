@@ -13,11 +13,11 @@ use crate::metrics::Metrics;
 
 use super::committer::Committer;
 use super::dir_lock::DirLock;
+use super::error::{OpenError, QueueError};
 use super::file_system;
 use super::handle::{Caretaker, DeadLetters, LedgerReader, ReadJob, Reader, Writer};
 use super::health::Health;
 use super::job::Job;
-use super::types::{OpenError, QueueError};
 use crate::queue::log::append::SegmentedLog;
 use crate::queue::log::maintenance::{self, Chore, Maintenance};
 use crate::queue::log::quarantine::Quarantine;

@@ -15,8 +15,10 @@
 //!
 //! Not here: when to send (`relay`), how to send (`upstream`).
 
+mod backlog;
 mod committer;
 mod dir_lock;
+mod error;
 mod fault_log;
 mod file_system;
 mod format;
@@ -32,15 +34,15 @@ mod restore;
 mod state;
 mod types;
 
-pub use format::entry::{EventIds, Fate, LedgerEntry};
+pub use backlog::Backlog;
+pub use error::{AppendError, OpenError, QueueError, ReplayError};
+pub use format::entry::{Fate, LedgerEntry};
 pub use format::letter::DeadLetter;
 pub use handle::{Caretaker, DeadLetters, LedgerReader, Reader, Ticket, Writer};
+pub use health::QueueHealth;
 pub use lifecycle::{Ownership, Queue, adopt};
 pub use offline::{Inspection, LogReport};
 pub use restore::{RestoreOutcome, RestoredPart, restore};
 pub use state::ledger::LedgerFindings;
 pub use state::owner::Owner;
-pub use types::{
-    AppendError, Appended, Backlog, DeadReason, LaneDepth, OpenError, Outcome, Page, QueueError, QueueHealth,
-    ReplayError, Seq, Settlement, Stored,
-};
+pub use types::{Appended, DeadReason, LaneDepth, Outcome, Page, Seq, Settlement, Stored};

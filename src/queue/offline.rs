@@ -7,7 +7,8 @@ use std::sync::mpsc::channel;
 use crate::event::Lane;
 
 use super::dir_lock::DirLock;
-use super::types::{OpenError, Seq, Stored};
+use super::error::OpenError;
+use super::types::{Seq, Stored};
 use crate::queue::format::chunk::Chunk;
 use crate::queue::format::event;
 use crate::queue::format::letter::{self, DeadLetter};

@@ -15,7 +15,8 @@ use crate::event::Lane;
 use crate::files::{self, make_dir, sync_dir};
 
 use super::dir_lock::DirLock;
-use super::types::{OpenError, Seq};
+use super::error::OpenError;
+use super::types::Seq;
 use crate::queue::format::bitmap::Bitmap;
 use crate::queue::log::append::{SegmentedLog, name_of};
 use crate::queue::log::header::{self, Header, UNKNOWN_END};

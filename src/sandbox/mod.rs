@@ -1,4 +1,4 @@
-//! An Events API on your desk: token endpoint, the four paths, strict validation, rate limit, and
+//! An Events API on your desk: token endpoint, the lanes' paths, strict validation, rate limit, and
 //! faults to switch on.
 //!
 //! Invariants
@@ -12,11 +12,13 @@
 //! Not here: the real API's rules that nobody has written down.
 
 mod faults;
+mod judge;
 mod oauth;
 mod options;
 mod record;
 mod reply;
 mod server;
+mod state;
 mod validate;
 
 pub use faults::{Faults, FaultsError, FaultsPatch};

@@ -1,4 +1,4 @@
-//! The routes. All state is one lock: a sandbox is no place for cleverness.
+//! The routes.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -18,39 +18,27 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::clock::{Clock, Mono};
 use crate::event::Lane;
+use crate::socket::{Accepted, accept_loop};
 
-use super::faults::{Dice, EventFate, Faults, FaultsPatch, RequestFate};
+use super::faults::{Dice, Faults, FaultsPatch, RequestFate};
+use super::judge::{check, take, text};
 use super::oauth::IssuedTokens;
 use super::options::{Options, SandboxError};
 use super::record::{RequestRecord, Seen, Stats};
 use super::reply::{cut, error_body, failure, refusal};
+use super::state::{MINUTE, SandboxState};
 use super::validate::{self, Rejection};
 
 type HttpConnection = hyper::server::conn::http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
 
-/// Pause after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long an answer may take after a stop.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
-const MINUTE: Duration = Duration::from_secs(60);
 /// What is read of a body before it is refused.
 const READ_LIMIT: usize = 8 * 1024 * 1024;
-
-#[derive(Debug)]
-struct SandboxState {
-    faults: Faults,
-    dice: Dice,
-    tokens: IssuedTokens,
-    record: RequestRecord,
-    window: VecDeque<Mono>,
-    requests_per_minute: u32,
-    requests: u64,
-}
 
 /// A look into a running sandbox. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -122,21 +110,14 @@ impl Sandbox {
 
     /// Serves until `stop`; every connection's task has ended when it returns.
     pub async fn serve(self, stop: CancellationToken) {
+        let clock = self.handle.clock.clone();
         let router = router(self.handle);
-        let tasks = TaskTracker::new();
-        while let Some(accepted) = stop.run_until_cancelled(self.listener.accept()).await {
-            let Ok((stream, _)) = accepted else {
-                // Out of file descriptors, the next one fails as fast.
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            let service = TowerToHyperService::new(router.clone());
-            let connection =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            tasks.spawn(finish(connection, stop.clone()));
-        }
-        tasks.close();
-        tasks.wait().await;
+        let welcome = |accepted: Accepted<TcpStream>| {
+            let (stream, service) = (TokioIo::new(accepted.stream), TowerToHyperService::new(router.clone()));
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(stream, service);
+            finish(connection, stop.clone())
+        };
+        accept_loop(self.listener, "sandbox", &clock, &stop, welcome).await;
     }
 }
 
@@ -301,61 +282,6 @@ impl Drop for UnderWay {
     }
 }
 
-/// Token, media type, permission, rate and body, in the order in which the API would look.
-fn check(
-    state: &mut SandboxState,
-    clock: &Clock,
-    lane: Lane,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Vec<Seen>, Rejection> {
-    let refuse = |status, code, message: String| Err(Rejection { status, code, message });
-    let authorization = text(headers, &header::AUTHORIZATION).unwrap_or_default();
-    if state.faults.unauthorized || !state.tokens.accepts(authorization, clock) {
-        return refuse(401, "bad.credentials", "invalid token".to_owned());
-    }
-    if !text(headers, &header::CONTENT_TYPE).is_some_and(|value| value.starts_with("application/json")) {
-        return refuse(415, "unsupported.media.type", "Content-Type is not application/json".to_owned());
-    }
-    if let (Some(denied), Some(needed)) = (&state.faults.deny, lane.permission())
-        && denied == needed
-    {
-        return refuse(403, "missing.permissions", format!("you are missing the permission [{needed}]"));
-    }
-    let now = clock.mono();
-    while state.window.front().is_some_and(|start| now.since(*start) >= MINUTE) {
-        state.window.pop_front();
-    }
-    if state.window.len() >= state.requests_per_minute as usize {
-        return refuse(429, "too.many.requests.retry.after", "rate limit exceeded".to_owned());
-    }
-    state.window.push_back(now);
-    validate::body(lane, body)
-}
-
-fn take(state: &mut SandboxState, lane: Lane, seen: &[Seen]) -> Vec<Value> {
-    let mut errors = Vec::new();
-    let request = state.requests;
-    let SandboxState { dice, faults, record, .. } = state;
-    for event in seen {
-        // What was taken once stays taken, whatever became of that answer.
-        let fate = if record.has(event) { EventFate::Taken } else { dice.event(faults) };
-        let (message, retryable) = match fate {
-            EventFate::Taken => {
-                record.take(lane, request, event);
-                continue;
-            }
-            EventFate::Rejected => {
-                record.reject(&event.id);
-                ("rejected by the sandbox", false)
-            }
-            EventFate::Retryable => ("retry later, says the sandbox", true),
-        };
-        errors.push(json!({"eventId": event.id, "message": message, "retryable": retryable}));
-    }
-    errors
-}
-
 fn add_headers(response: &mut Response, state: &SandboxState, now: Mono) {
     let reset = state.window.front().map_or(60, |start| MINUTE.saturating_sub(now.since(*start)).as_secs());
     let headers = response.headers_mut();
@@ -373,8 +299,4 @@ fn add_headers(response: &mut Response, state: &SandboxState, now: Mono) {
     {
         response.headers_mut().insert(header::RETRY_AFTER, (reset + 1).into());
     }
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
 }

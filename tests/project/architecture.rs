@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("upstream", &["config", "event", "files", "metrics", "clock"]),
     ("ingest", &["config", "event", "metrics", "clock", "panic", "queue", "socket", "throttle"]),
     ("relay", &["config", "event", "metrics", "clock", "queue", "upstream", "shutdown", "throttle"]),
-    ("sandbox", &["event", "clock"]),
+    ("sandbox", &["event", "clock", "socket"]),
     (
         "admin",
         &[

@@ -19,9 +19,10 @@ use super::maintenance::{self, Chore, Closed, Leaving, Maintenance, SpareSlot};
 use super::segment::{Live, LogId, SLOT, Segment};
 use super::store::Store;
 use crate::files::sync_dir;
+use crate::queue::error::StoreError;
 use crate::queue::format::chunk::EncodedChunk;
 use crate::queue::format::snapshot::SegmentSnapshot;
-use crate::queue::types::{Seq, StoreError};
+use crate::queue::types::Seq;
 
 /// Numbers that stay free at the end of a segment's slot: more than one append can take.
 const SLOT_REST: Seq = 1 << 16;

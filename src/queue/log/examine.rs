@@ -18,8 +18,8 @@ use super::segment::{LogId, Segment};
 use super::settled_file;
 use super::survey::{Found, Measured, SegmentDir, look_at};
 use crate::files::{self, sync_dir};
+use crate::queue::error::OpenError;
 use crate::queue::format::bitmap::Bitmap;
-use crate::queue::types::OpenError;
 
 /// Looks at the segment in `dir`; `next` is the directory of the one after it. `None`: there is nothing in
 /// it, or not any more.

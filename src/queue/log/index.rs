@@ -19,9 +19,10 @@ use super::raw::{self, RawFile};
 use super::segment::{FailedLook, LogId, SLOT, Segment};
 use super::source::{Looked, Source, words};
 use crate::clock::Mono;
+use crate::queue::error::StoreError;
 use crate::queue::format::bitmap::Bitmap;
 use crate::queue::format::snapshot::SegmentSnapshot;
-use crate::queue::types::{Seq, StoreError};
+use crate::queue::types::Seq;
 
 /// Closed segments of a log whose chunks' places are kept in memory.
 const KEPT_RAW: usize = 2;

@@ -14,7 +14,8 @@ use super::index::LeavingList;
 use super::raw::allocated;
 use super::store::Store;
 use crate::files::sync_dir;
-use crate::queue::types::{Seq, StoreError};
+use crate::queue::error::StoreError;
+use crate::queue::types::Seq;
 
 /// `ids` files that may come to `dedupe/` before the oldest are looked at.
 const PRUNE_AFTER: u32 = 64;

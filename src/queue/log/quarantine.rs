@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::header;
 use crate::files::{self, make_dir, sync_dir};
-use crate::queue::types::{OpenError, Seq, is_full};
+use crate::queue::error::{OpenError, is_full};
+use crate::queue::types::Seq;
 
 /// Name of the file in the queue's directory that reserves space for settling.
 pub(crate) const RESERVE: &str = "reserve";

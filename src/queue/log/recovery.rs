@@ -16,7 +16,7 @@ use super::segment::{FailedLook, LogId, SLOT, Segment};
 use super::survey::{LogDirEntry, list, number_of};
 use crate::clock::Mono;
 use crate::files::make_dir;
-use crate::queue::types::OpenError;
+use crate::queue::error::OpenError;
 
 /// Opens the log `id` under the queue's directory, or makes it.
 pub(crate) fn open_log(

@@ -16,10 +16,11 @@ use super::segment::{FailedLook, LogId, Segment, unsettled_of};
 use super::store::Store;
 use super::survey::{SegmentDir, scan};
 use crate::clock::Mono;
+use crate::queue::error::StoreError;
 use crate::queue::format::bitmap::Bitmap;
 use crate::queue::format::chunk::ChunkBuf;
 use crate::queue::format::event;
-use crate::queue::types::{Page, PageLimit, Seq, StoreError, Stored};
+use crate::queue::types::{Page, PageLimit, Seq, Stored};
 
 /// Where a segment's chunks are read.
 #[derive(Clone, Debug)]

@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::panic;
-use crate::queue::types::{Seq, StoreError, is_full};
+use crate::queue::error::{StoreError, is_full};
+use crate::queue::types::Seq;
 
 /// sled's log segments: each is a buffer in memory while it is written. A value above a quarter of it
 /// would become a file of its own that is never synced.

@@ -13,9 +13,10 @@ use super::raw::{OnFault, RawFile};
 use super::segment::{LogId, SLOT, Segment};
 use super::settled_file;
 use crate::event::Envelope;
+use crate::queue::error::OpenError;
 use crate::queue::format::chunk::{self, Chunk, Cursor};
 use crate::queue::format::{event, letter};
-use crate::queue::types::{OpenError, Seq};
+use crate::queue::types::Seq;
 
 /// One entry of a log's directory.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::clock::Clock;
 use crate::event::Lane;
 
+use crate::queue::error::StoreError;
 use crate::queue::format::chunk;
 use crate::queue::format::letter::{self, DeadLetter};
 use crate::queue::log::append::{AppendBatch, SegmentedLog};
@@ -19,7 +20,7 @@ use crate::queue::log::raw::OnFault;
 use crate::queue::log::segment::{LogId, Segment};
 use crate::queue::log::source::{Chunks, Looked, Source};
 use crate::queue::log::survey::{ids_of, scan};
-use crate::queue::types::{Seq, Settlement, StoreError};
+use crate::queue::types::{Seq, Settlement};
 
 /// The dead letters.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::Ages;
 use crate::event::{Envelope, Lane};
 
+use crate::queue::error::StoreError;
 use crate::queue::format::chunk::HEAD;
 use crate::queue::format::event;
 use crate::queue::log::append::{self, AppendBatch, Pending, SegmentedLog};
@@ -14,7 +15,7 @@ use crate::queue::log::header::TimeRange;
 use crate::queue::log::ids::{IdEntry, Identity};
 use crate::queue::log::segment::Segment;
 use crate::queue::log::store::Store;
-use crate::queue::types::{LaneDepth, Seq, StoreError};
+use crate::queue::types::{LaneDepth, Seq};
 
 /// A segment is left after this long even if it is not full: settled bodies leave the disk.
 const MAX_AGE: Duration = Duration::from_mins(5);

@@ -14,6 +14,7 @@ use crate::event::Lane;
 
 use super::recovered::Recovered;
 use super::repeatable::Repeatable;
+use crate::queue::error::StoreError;
 use crate::queue::format::bitmap::Bitmap;
 use crate::queue::format::chunk::EncodedChunk;
 use crate::queue::format::entry::{self, Fate, LedgerEntry};
@@ -22,7 +23,7 @@ use crate::queue::log::append::{AppendBatch, SegmentedLog};
 use crate::queue::log::header::TimeRange;
 use crate::queue::log::segment::{LogId, Segment};
 use crate::queue::log::source::Source;
-use crate::queue::types::{Seq, StoreError};
+use crate::queue::types::Seq;
 
 /// Bytes of entries for which it is worth beginning a new segment when space is needed.
 const WORTH_GIVING: u64 = 1024 * 1024;

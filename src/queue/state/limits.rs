@@ -9,9 +9,9 @@ use crate::event::{Envelope, Lane};
 
 use super::shared::{RESERVE_BYTES, Shared};
 use crate::queue::dir_lock::DirLock;
+use crate::queue::error::AppendError;
 use crate::queue::file_system;
 use crate::queue::log::store::MAX_VALUE;
-use crate::queue::types::AppendError;
 
 /// How long a look at the disk stays good, and how many bytes may be taken in between.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -1,9 +1,9 @@
 //! Accepted events whose data is known to be damaged.
 
-use crate::event::Door;
 use crate::event::Lane;
 use crate::event::catalogue::{Array, KnownArray, types};
-use crate::queue::format::entry::{EventIds, Fate, LedgerEntry};
+use crate::event::{Door, EventIds};
+use crate::queue::format::entry::{Fate, LedgerEntry};
 use crate::queue::log::append::SegmentedLog;
 use crate::queue::log::header::TimeRange;
 use crate::queue::log::ids::{self, IdEntry};

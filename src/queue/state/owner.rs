@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::files;
-use crate::queue::types::OpenError;
+use crate::queue::error::OpenError;
 
 const FILE: &str = "owner";
 

@@ -16,6 +16,7 @@ use super::dead::{Counts, Dead};
 use super::lane::LaneLog;
 use super::ledger::Ledger;
 use super::lost::LostEvents;
+use crate::queue::error::{QueueError, StoreError};
 use crate::queue::file_system;
 use crate::queue::format::entry::{Fate, LedgerEntry};
 use crate::queue::format::letter::DeadLetter;
@@ -25,7 +26,7 @@ use crate::queue::log::maintenance::{Chore, Maintenance};
 use crate::queue::log::quarantine::{Quarantine, RESERVE};
 use crate::queue::log::raw::allocated;
 use crate::queue::log::source::{Chunks, Source, read_chunks};
-use crate::queue::types::{LaneDepth, Page, PageLimit, QueueError, Seq, StoreError};
+use crate::queue::types::{LaneDepth, Page, PageLimit, Seq};
 
 /// Space kept for settling when the disk is full.
 pub(crate) const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
