@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod event;
+pub mod fault_log;
 pub mod files;
 pub mod ids;
 pub mod ingest;

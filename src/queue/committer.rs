@@ -231,17 +231,21 @@ impl Committer {
     }
 
     /// Letters whose events were accepted anew. At worst one stays, and may be replayed in vain.
-    fn supersede(&self, superseded: &[KnownLetter]) {
-        let mut letters = Vec::new();
+    fn supersede(&mut self, superseded: &[KnownLetter]) {
+        if superseded.is_empty() {
+            return;
+        }
+        let (mut letters, mut unread) = (Vec::new(), None);
         for &KnownLetter { identity, number, .. } in superseded {
             match self.shared.dead().letter(number, &self.shared.quarantine) {
                 // The index knows them by a hash only.
                 Ok(found) => {
                     letters.extend(found.filter(|letter| Identity::of(&letter.stored.event) == identity))
                 }
-                Err(error) => tracing::warn!(%error, "a superseded dead letter cannot be read"),
+                Err(error) => unread = Some(error),
             }
         }
+        self.health.superseded_read(unread.as_ref(), self.clock.mono());
         if let Err(error) = self.end_letters(&letters, Fate::Superseded) {
             tracing::warn!(%error, "superseded dead letters cannot be removed; they stay");
         }

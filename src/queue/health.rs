@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::clock::Mono;
 use crate::event::Lane;
 
-use super::error::{AppendError, QueueError};
-use super::fault_log::{FaultLog, Telling};
+use super::error::{AppendError, QueueError, StoreError};
 use super::state::limits::QueueLimits;
+use crate::fault_log::{FaultLog, Telling};
 
 /// What the queue would say to a producer now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,7 @@ pub(super) struct Health {
     settling: FaultLog,
     appending: [FaultLog; Lane::ALL.len()],
     directory: FaultLog,
+    superseding: FaultLog,
     /// Why an append failed, if the last one did.
     append_fault: Option<(AppendError, Mono)>,
     /// When an event of the lane was last refused since the lane is full.
@@ -81,6 +82,14 @@ impl Health {
             }
             Some(Telling::Over) => tracing::info!("outcomes are recorded again"),
             None => {}
+        }
+    }
+
+    /// Dead letters were to be read whose events were accepted again.
+    pub(super) fn superseded_read(&mut self, fault: Option<&StoreError>, now: Mono) {
+        let error = fault.map(tracing::field::display);
+        if let Some(Telling::Fault { times }) = self.superseding.tried(fault.is_some(), now) {
+            tracing::warn!(error, times, "superseded dead letters cannot be read; they stay");
         }
     }
 

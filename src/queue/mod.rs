@@ -19,7 +19,6 @@ mod backlog;
 mod committer;
 mod dir_lock;
 mod error;
-mod fault_log;
 mod file_system;
 mod format;
 #[cfg(fuzzing)]

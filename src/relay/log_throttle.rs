@@ -2,13 +2,14 @@
 
 use crate::clock::Mono;
 use crate::event::Lane;
+use crate::fault_log::{FaultLog, Telling};
 use crate::queue::{DeadReason, Outcome, QueueError, Settlement};
 use crate::throttle::Throttle;
 
 #[derive(Debug, Default)]
 pub(super) struct LogThrottle {
     dead: Throttle<(Lane, DeadReason)>,
-    reading_fails: [bool; Lane::ALL.len()],
+    reading: [FaultLog; Lane::ALL.len()],
 }
 
 impl LogThrottle {
@@ -24,15 +25,13 @@ impl LogThrottle {
     }
 
     /// Tells when the queue cannot be read, and when it can again.
-    pub(super) fn reading(&mut self, lane: Lane, fault: Option<&QueueError>) {
-        let fails = &mut self.reading_fails[lane.index()];
-        match fault {
-            Some(error) if !*fails => {
-                tracing::error!(%lane, %error, "cannot read the queue; it is tried again");
+    pub(super) fn reading(&mut self, lane: Lane, fault: Option<&QueueError>, now: Mono) {
+        match (self.reading[lane.index()].tried(fault.is_some(), now), fault) {
+            (Some(Telling::Fault { times }), Some(error)) => {
+                tracing::error!(%lane, %error, times, "cannot read the queue; it is tried again");
             }
-            None if *fails => tracing::info!(%lane, "the queue can be read again"),
+            (Some(Telling::Over), _) => tracing::info!(%lane, "the queue can be read again"),
             _ => {}
         }
-        *fails = fault.is_some();
     }
 }

@@ -255,7 +255,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
     }
 
     fn take_in(&mut self, lane: Lane, plan: ReadPlan, page: Result<Page, QueueError>, now: Mono) {
-        self.log_throttle.reading(lane, page.as_ref().err());
+        self.log_throttle.reading(lane, page.as_ref().err(), now);
         self.lanes[lane.index()].unread = page.as_ref().err().map(ToString::to_string);
         let Ok(page) = page else {
             self.read(lane.index(), plan, READ_AGAIN);

@@ -17,11 +17,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("shutdown", &[]),
     ("socket", &["clock", "panic"]),
     ("throttle", &["clock"]),
+    ("fault_log", &["clock"]),
     ("config", &["event", "files"]),
-    ("queue", &["config", "event", "files", "metrics", "clock", "panic"]),
+    ("queue", &["config", "event", "fault_log", "files", "metrics", "clock", "panic"]),
     ("upstream", &["config", "event", "files", "metrics", "clock"]),
     ("ingest", &["config", "event", "metrics", "clock", "panic", "queue", "socket", "throttle"]),
-    ("relay", &["config", "event", "metrics", "clock", "queue", "upstream", "shutdown", "throttle"]),
+    (
+        "relay",
+        &["config", "event", "metrics", "clock", "queue", "upstream", "shutdown", "throttle", "fault_log"],
+    ),
     ("sandbox", &["event", "clock", "socket"]),
     (
         "admin",
@@ -77,7 +81,8 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// Folders and files that only decide or translate: their inputs are arguments, time included.
-const PURE: &[&str] = &["clock/age.rs", "event", "throttle.rs", "queue/format", "relay/decide"];
+const PURE: &[&str] =
+    &["clock/age.rs", "event", "throttle.rs", "fault_log.rs", "queue/format", "relay/decide"];
 
 /// What a pure file may not name: runtime, files, sockets, threads, clocks.
 const IMPURE: &[&str] = &[

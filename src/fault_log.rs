@@ -10,7 +10,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
 /// One kind of fault.
 #[derive(Debug)]
-pub(super) struct FaultLog {
+pub struct FaultLog {
     is_faulty: bool,
     is_told: bool,
     told_at: Option<Mono>,
@@ -21,9 +21,12 @@ pub(super) struct FaultLog {
 
 /// What to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Telling {
+pub enum Telling {
     /// It has happened so many times since it was last told.
-    Fault { times: u64 },
+    Fault {
+        /// Times, this one included.
+        times: u64,
+    },
     /// It is over.
     Over,
 }
@@ -36,12 +39,12 @@ impl Default for FaultLog {
 
 impl FaultLog {
     /// Whether the last try failed.
-    pub(super) fn is_faulty(&self) -> bool {
+    pub fn is_faulty(&self) -> bool {
         self.is_faulty
     }
 
     /// Takes note of a try.
-    pub(super) fn tried(&mut self, is_fault: bool, now: Mono) -> Option<Telling> {
+    pub fn tried(&mut self, is_fault: bool, now: Mono) -> Option<Telling> {
         if is_fault { self.failed(now) } else { self.went_well(now) }
     }
 
