@@ -7,6 +7,7 @@ mod common;
 
 mod adopt;
 mod answers;
+mod bad_disk;
 mod faults;
 mod idle;
 mod kill;
