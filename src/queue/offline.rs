@@ -17,6 +17,7 @@ use crate::queue::log::index::SegmentIndex;
 use crate::queue::log::maintenance::Maintenance;
 use crate::queue::log::raw::{OnFault, allocated};
 use crate::queue::log::segment::{LogId, Segment};
+use crate::queue::log::settled_file;
 use crate::queue::log::survey::{Found, LogDirEntry, Measured, SegmentDir, list, look_at, scan};
 use crate::queue::state::ledger::Ledger;
 
@@ -219,6 +220,9 @@ fn inspect_segment(
         }
         Err(error) => return Err(error),
     };
+    if segment.has_damaged_note {
+        faults.damaged.push(format!("{path}: {}", settled_file::DAMAGED));
+    }
     report.segments += 1;
     report.bytes += allocated(&segment.dir);
     match raw {

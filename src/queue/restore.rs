@@ -145,7 +145,12 @@ fn restore_part(
     for seq in (first..end).filter(|seq| !unread.contains(*seq)) {
         settled.insert(seq);
     }
-    settled.extend(&settled_file::read(part, id, first)?);
+    let note = settled_file::read(part, id, first)?;
+    if note.is_damaged {
+        let words = "its file settled is damaged; remove it to restore all that the ledger does not know";
+        return Ok(RestoreOutcome::Unread(words.to_owned()));
+    }
+    settled.extend(&note.settled);
     // What is missing was told when it was set aside.
     for seq in raw.gaps(first..end).into_iter().flatten() {
         settled.insert(seq);
@@ -244,6 +249,7 @@ mod tests {
             ("3 unsettled records are damaged: numbers 5 to 7\n", only(&[])),
             ("numbers 8 to 9 are not whole: never answered for, or damaged\n", only(&[])),
             ("numbers 8 to 9 are incomplete: never answered for, or damaged\n", only(&[])),
+            (settled_file::DAMAGED, only(&[])),
             ("its header is damaged; the segment goes on with a new one\n", only(&[])),
             ("4 unsettled records cannot be read: numbers 5 to 7, 9 to 9\n", only(&[5..=7, 9..=9])),
             (

@@ -12,7 +12,7 @@ use crate::kit::{
     append, close, copy, copy_at_rest, dead, event, event_in, files, files_named, open, read_all, settings,
     settle, small_segments, try_letters, try_open, try_open_at, until,
 };
-use crate::layer::bad_reads::{fail, failed, heal, refuse_links, refuse_opens};
+use crate::layer::bad_reads::{fail, fail_once, failed, heal, refuse_links, refuse_opens};
 use crate::layer::stalled_syncs::{hanging, let_go, stall};
 
 const LANE: Lane = Lane::Conversations;
@@ -532,4 +532,62 @@ async fn dead_letters_that_a_start_could_not_read_are_counted_once_they_can_be()
     let queue = open(dir.path());
     assert_eq!(try_letters(&queue).unwrap().len(), 3);
     close(queue).await;
+}
+
+#[tokio::test]
+async fn dead_letters_that_a_start_could_read_in_part_are_all_counted_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(1_800_000_000_000);
+    let queue = open_with(dir.path(), &clock);
+    let stored = append(&queue, (0..100).map(|_| event_in(LANE, vec![b'x'; 30_000])).collect()).await;
+    settle(&queue, &stored, dead("no")).await;
+    close(queue).await;
+
+    // Without its file of ids a segment is read for them.
+    refuse_opens(&dir.path().join("queue/dead"), "ids", libc::EIO);
+    fail(&dir.path().join("queue/dead"), 2_000_000..i64::MAX);
+    let queue = open_with(dir.path(), &clock);
+    let before = queue.dead_letters().count(LANE);
+    heal(dir.path());
+    clock.advance(A_LOOK);
+    let letters = try_letters(&queue).unwrap();
+
+    assert_eq!((before, letters.len(), queue.dead_letters().count(LANE)), (0, 100, 100));
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_the_store_cannot_read_is_read_from_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    // More pages than the store keeps in memory.
+    for _ in 0..2_500 {
+        let stored = append(&queue, vec![event_in(LANE, vec![b'x'; 600])]).await;
+        settle(&queue, &stored, dead("no")).await;
+    }
+    let dead_letters = queue.dead_letters();
+
+    fail_once(&dir.path().join("queue/dead"));
+    let (mut looks, mut after) = (0, 0);
+    while failed(dir.path()) == 0 {
+        let letter = dead_letters.next(after).unwrap();
+        after = letter.map_or(0, |letter| letter.number);
+        looks += 1;
+        assert!(looks < 200_000, "the store keeps all pages in memory");
+    }
+
+    heal(dir.path());
+    close(queue).await;
+}
+
+#[tokio::test]
+async fn a_quarantine_that_a_start_cannot_read_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    close(open(dir.path())).await;
+    std::fs::write(dir.path().join("queue/quarantine"), "no directory").unwrap();
+
+    let refused = try_open(&settings(dir.path(), "")).map(drop);
+
+    let Err(OpenError::Storage(fault)) = refused else { panic!("{refused:?}") };
+    assert!(fault.contains("queue/quarantine: "), "{fault}");
 }

@@ -272,6 +272,32 @@ async fn restore_of_what_an_earlier_build_could_not_read_in_part_brings_back_tha
 }
 
 #[tokio::test]
+async fn a_damaged_note_of_what_is_settled_is_told_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    killed(dir.path()).await;
+    let queue_dir = dir.path().join("queue");
+    set_aside(&queue_dir, "lanes/conversations", "conversations");
+    assert!(restore(&queue_dir).1.contains("restored: "));
+    let note = files_named(&queue_dir, "settled").remove(0);
+    let mut raw = std::fs::read(&note).unwrap();
+    *raw.last_mut().unwrap() ^= 1;
+    std::fs::write(&note, &raw).unwrap();
+
+    let verified = trunkline(&["queue", "verify", "--dir", queue_dir.to_str().unwrap()]);
+    for _ in 0..2 {
+        close(open(dir.path())).await;
+    }
+
+    let said = String::from_utf8(verified.stdout).unwrap();
+    assert!(said.contains("damaged: ") && said.contains("its file settled is damaged"), "{said}");
+    let kept = files_named(&queue_dir.join("quarantine"), "settled");
+    assert_eq!(kept.iter().map(|kept| std::fs::read(kept).unwrap() == raw).collect::<Vec<_>>(), [true]);
+    let why = std::fs::read_to_string(kept[0].with_file_name("why.txt")).unwrap();
+    assert_eq!(why.lines().count(), 1, "{why}");
+    assert!(why.starts_with("its file settled is damaged"), "{why}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_told_apart_from_damage() {
     let dir = tempfile::tempdir().unwrap();
     killed(dir.path()).await;

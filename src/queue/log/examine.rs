@@ -32,7 +32,12 @@ pub(crate) fn examine(
     next: Option<&Path>,
     quarantine: &Quarantine,
 ) -> Result<Option<Segment>, OpenError> {
-    match look_at(id, dir, next, OnFault::Stop, is_durable)? {
+    let found = look_at(id, dir, next, OnFault::Stop, is_durable)?;
+    if found.segment().is_some_and(|segment| segment.has_damaged_note) {
+        let kept = quarantine.keep_file(id.name(), &dir.path, settled_file::FILE, settled_file::DAMAGED);
+        kept.map_err(|error| OpenError::reading(&dir.path, &error))?;
+    }
+    match found {
         Found::Closed(segment) => Ok(Some(*segment)),
         Found::Measured(measured) => take_over(id, *measured, quarantine).map(Some),
         Found::Unused => {
@@ -98,7 +103,7 @@ fn take_over(id: LogId, measured: Measured, quarantine: &Quarantine) -> Result<S
 /// Notes that torn numbers within the segment do not wait: nobody was answered for them.
 fn pass_over(id: LogId, segment: &mut Segment, torn: &[std::ops::Range<u64>]) -> io::Result<()> {
     let end = segment.end;
-    let mut noted = settled_file::read(&segment.dir, id, segment.first)?;
+    let mut noted = settled_file::read(&segment.dir, id, segment.first)?.settled;
     let before: Bitmap = noted.clone();
     torn.iter().cloned().flatten().filter(|seq| *seq < end).for_each(|seq| {
         noted.insert(seq);

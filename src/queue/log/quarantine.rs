@@ -19,6 +19,9 @@ pub(crate) const RESERVE: &str = "reserve";
 /// Name of the file that says why, a reason a line.
 pub(crate) const WHY: &str = "why.txt";
 
+/// What is kept of a segment whose chunks are damaged.
+const DATABASE: [&str; 2] = ["db", header::FILE];
+
 /// The directory `quarantine/`.
 #[derive(Debug)]
 pub(crate) struct Quarantine {
@@ -31,6 +34,11 @@ impl Quarantine {
     pub(crate) fn new(dir: PathBuf) -> Self {
         let parts = fs::read_dir(&dir).map_or(0, |entries| entries.flatten().count() as u64);
         Self { dir, parts: AtomicU64::new(parts) }
+    }
+
+    /// Where it is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// How many parts lie there.
@@ -84,7 +92,15 @@ impl Quarantine {
     /// # Errors
     /// If it cannot be kept. Then nothing may be deleted or given up for this reason.
     pub(crate) fn keep(&self, log: &str, segment: &Path, why: &str) -> io::Result<()> {
-        if let Some(kept) = self.link(log, segment, why)? {
+        if let Some(kept) = self.link(log, segment, &DATABASE, why)? {
+            tracing::error!(segment = %segment.display(), quarantine = %kept.display(), why, "part of the queue is damaged");
+        }
+        Ok(())
+    }
+
+    /// As [`Quarantine::keep`], of one file that stands beside the database.
+    pub(crate) fn keep_file(&self, log: &str, segment: &Path, file: &str, why: &str) -> io::Result<()> {
+        if let Some(kept) = self.link(log, segment, &[file], why)? {
             tracing::error!(segment = %segment.display(), quarantine = %kept.display(), why, "part of the queue is damaged");
         }
         Ok(())
@@ -93,26 +109,27 @@ impl Quarantine {
     /// As [`Quarantine::keep`], of what the last append before a crash left in part: most likely it was
     /// never answered for.
     pub(crate) fn keep_torn(&self, log: &str, segment: &Path, why: &str) -> io::Result<()> {
-        if let Some(kept) = self.link(log, segment, why)? {
+        if let Some(kept) = self.link(log, segment, &DATABASE, why)? {
             tracing::warn!(segment = %segment.display(), quarantine = %kept.display(), why, "the last append before a crash is incomplete");
         }
         Ok(())
     }
 
-    /// Gives where the evidence is, if the reason is new. On a full disk the reserve makes room for it.
-    fn link(&self, log: &str, segment: &Path, why: &str) -> io::Result<Option<PathBuf>> {
-        match self.try_link(log, segment, why) {
+    /// Links `files`, of which the first must be there. Gives where they are, if the reason is new. On a full disk
+    /// the reserve makes room.
+    fn link(&self, log: &str, segment: &Path, files: &[&str], why: &str) -> io::Result<Option<PathBuf>> {
+        match self.try_link(log, segment, files, why) {
             Err(error)
                 if is_full(error.kind()) && fs::remove_file(self.dir.with_file_name(RESERVE)).is_ok() =>
             {
                 tracing::warn!(%error, "using the disk reserve to keep evidence of damage");
-                self.try_link(log, segment, why)
+                self.try_link(log, segment, files, why)
             }
             result => result,
         }
     }
 
-    fn try_link(&self, log: &str, segment: &Path, why: &str) -> io::Result<Option<PathBuf>> {
+    fn try_link(&self, log: &str, segment: &Path, files: &[&str], why: &str) -> io::Result<Option<PathBuf>> {
         let name = segment.file_name().and_then(|name| name.to_str()).unwrap_or("part");
         let to = self.dir.join(format!("{log}-{name}"));
         let is_new = !to.exists();
@@ -122,10 +139,11 @@ impl Quarantine {
         if told.lines().any(|line| line == why) {
             return Ok(None);
         }
-        link_file(segment, &to, "db")?;
-        match link_file(segment, &to, header::FILE) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
+        for (at, file) in files.iter().enumerate() {
+            match link_file(segment, &to, file) {
+                Err(error) if at == 0 || error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         told.push_str(why);
         told.push('\n');

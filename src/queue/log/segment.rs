@@ -127,6 +127,8 @@ pub(crate) struct Segment {
     pub(crate) is_unknown: bool,
     /// Why it could not be read when it was last looked at.
     pub(crate) unread: Option<FailedLook>,
+    /// Its file `settled` is there and damaged.
+    pub(crate) has_damaged_note: bool,
     /// Found at the start and not to be synced: what is in it may stand in memory only.
     pub(crate) is_unsynced: bool,
     pub(crate) live: Option<Live>,
@@ -153,6 +155,7 @@ impl Segment {
             beyond: Bitmap::new(first),
             is_unknown: false,
             unread: None,
+            has_damaged_note: false,
             is_unsynced: false,
             live,
             raw: None,

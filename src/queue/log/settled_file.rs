@@ -17,6 +17,18 @@ use crate::queue::types::Seq;
 /// Name of the file.
 pub(crate) const FILE: &str = "settled";
 
+/// Why a damaged one is kept.
+pub(crate) const DAMAGED: &str = "its file settled is damaged: records that it named may be sent again";
+
+/// What the file says.
+#[derive(Debug)]
+pub(crate) struct SettledNote {
+    /// Nothing if there is no file, or none that is whole.
+    pub(crate) settled: Bitmap,
+    /// There is a file, and it does not speak of its segment.
+    pub(crate) is_damaged: bool,
+}
+
 /// Writes the file; durable when it returns.
 pub(crate) fn write(dir: &Path, id: LogId, settled: &Bitmap) -> io::Result<()> {
     let (first, end) = (settled.first(), settled.end());
@@ -25,14 +37,18 @@ pub(crate) fn write(dir: &Path, id: LogId, settled: &Bitmap) -> io::Result<()> {
     files::replace(dir, FILE, &chunk)
 }
 
-/// What the file says of the segment that begins at `first`; nothing if there is none, or none that is
-/// whole.
-pub(crate) fn read(dir: &Path, id: LogId, first: Seq) -> io::Result<Bitmap> {
-    let mut settled = Bitmap::new(first);
-    let raw = files::read_if_there(dir, FILE)?.unwrap_or_default();
+/// What the file says of the segment that begins at `first`.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn read(dir: &Path, id: LogId, first: Seq) -> io::Result<SettledNote> {
+    let mut note = SettledNote { settled: Bitmap::new(first), is_damaged: false };
+    let Some(raw) = files::read_if_there(dir, FILE)? else { return Ok(note) };
     let records = chunk::decode(&raw).and_then(|chunk| snapshot::decode(&chunk)).unwrap_or_default();
+    note.is_damaged = true;
     for record in records.iter().filter(|record| record.log == id.number() && record.first == first) {
-        settled.merge(&record.bitmap, record.end);
+        note.settled.merge(&record.bitmap, record.end);
+        note.is_damaged = false;
     }
-    Ok(settled)
+    Ok(note)
 }

@@ -79,6 +79,17 @@ pub(crate) enum Found {
     Empty(&'static str),
 }
 
+impl Found {
+    /// The segment, if there is one.
+    pub(crate) fn segment(&self) -> Option<&Segment> {
+        match self {
+            Found::Closed(segment) => Some(segment),
+            Found::Measured(measured) => Some(&measured.segment),
+            Found::Unused | Found::Empty(_) => None,
+        }
+    }
+}
+
 /// A segment that was learned from its chunks.
 #[derive(Debug)]
 pub(crate) struct Measured {
@@ -159,7 +170,8 @@ fn settle_as_noted(id: LogId, segment: &mut Segment) -> Result<(), OpenError> {
     let noted = settled_file::read(&segment.dir, id, segment.first);
     let path = segment.dir.join(settled_file::FILE);
     let noted = noted.map_err(|error| OpenError::reading(&path, &error))?;
-    segment.settle_all(&noted);
+    segment.settle_all(&noted.settled);
+    segment.has_damaged_note = noted.is_damaged;
     Ok(())
 }
 

@@ -220,7 +220,7 @@ impl Dead {
         let (mut number, mut looked) = (number, None);
         while let Some(source) = self.log.index.source_for(number) {
             let is_again = looked.replace(source.first) == Some(source.first);
-            let found = if source.is_unread() { None } else { Some(first_in(&source, number)) };
+            let found = if source.is_unread() { None } else { Some(first_letter(&source, number)) };
             let result = match found {
                 Some(Ok(Some(found))) => return Ok(Some(found)),
                 Some(Ok(None)) => {
@@ -281,9 +281,22 @@ fn ids_in(id: LogId, segment: &Segment) -> Option<Vec<NumberedId>> {
     if let Some(file) = ids::read(&segment.dir.join(ids::FILE)).filter(|file| file.first == segment.first) {
         return Some(file.numbered());
     }
-    match &segment.raw {
-        Some(raw) => ids_of(raw).ok(),
-        None => ids_of(&scan(id, segment.first, &segment.dir, OnFault::Stop).ok()??).ok(),
+    let raw = match &segment.raw {
+        Some(raw) => raw.clone(),
+        None => Arc::new(scan(id, segment.first, &segment.dir, OnFault::Stop).ok()??),
+    };
+    // A part of them would be taken for all.
+    if raw.fault().is_some() { None } else { ids_of(&raw).ok() }
+}
+
+/// As [`first_in`]; what the store cannot read of a segment that is being written, its file may give.
+fn first_letter(source: &Source, number: Seq) -> Result<Option<DeadLetter>, StoreError> {
+    match (first_in(source, number), &source.chunks) {
+        (Err(error), Chunks::Live(_)) => {
+            let from_file = source.read_from_file().and_then(|file| first_in(&file, number));
+            from_file.map_err(|_| error)
+        }
+        (result, _) => result,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What deduplication knows after a restart.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::ledger::Ledger;
 use crate::queue::log::append::SegmentedLog;
 use crate::queue::log::ids::{self, MAX_IDS, NumberedId};
 use crate::queue::log::raw::OnFault;
+use crate::queue::log::segment::{LogId, Segment};
 use crate::queue::log::survey::{ids_of, scan};
 
 /// Remembers the ids accepted within `window`: of segments that are here, and of those that were
@@ -45,14 +47,10 @@ pub(crate) fn rebuild_dedupe(
                 // What a power cut may still take is no reason to refuse it when it comes again.
                 _ if segment.is_unsynced => continue,
                 _ => {
-                    let raw = match &segment.raw {
-                        Some(raw) => Some(raw.clone()),
-                        None => scan(log.id, segment.first, &segment.dir, OnFault::Stop)
-                            .ok()
-                            .flatten()
-                            .map(Arc::new),
-                    };
-                    let all = raw.and_then(|raw| ids_of(&raw).ok()).unwrap_or_default();
+                    let (all, fault) = scanned_ids(log.id, segment);
+                    if let Some(fault) = fault {
+                        tracing::warn!(segment = %segment.dir.display(), fault, "cannot read all ids of a segment; repeats of its events may be queued again");
+                    }
                     // What was refused may come again.
                     all.into_iter().filter(|numbered| numbered.number < segment.end).collect()
                 }
@@ -61,9 +59,13 @@ pub(crate) fn rebuild_dedupe(
             found.extend(here.into_iter().filter(|numbered| !segment.lost.contains(numbered.number)));
         }
     }
-    for entry in std::fs::read_dir(ids_dir).into_iter().flatten().flatten() {
-        if let Some(file) = ids::read(&entry.path()) {
-            found.extend(file.numbered());
+    match std::fs::read_dir(ids_dir).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+        Ok(entries) => {
+            let files = entries.iter().filter_map(|entry| ids::read(&entry.path()));
+            found.extend(files.flat_map(|file| file.numbered()));
+        }
+        Err(error) => {
+            tracing::warn!(dir = %ids_dir.display(), %error, "cannot read the ids of delivered events; repeats of them are queued again");
         }
     }
     found.retain(|NumberedId { id, .. }| ages.of(id.at_ms) <= window && dead.find(id.identity).is_none());
@@ -73,5 +75,20 @@ pub(crate) fn rebuild_dedupe(
     found.sort_by_cached_key(|numbered| ages.boot_ms(numbered.id.at_ms));
     for NumberedId { id, .. } in &found[found.len().saturating_sub(MAX_IDS)..] {
         dedupe.remember(id.identity, ages.boot_ms(id.at_ms));
+    }
+}
+
+/// Who is in a segment, as far as its database can be read, and why not all of it.
+fn scanned_ids(id: LogId, segment: &Segment) -> (Vec<NumberedId>, Option<String>) {
+    let raw = match &segment.raw {
+        Some(raw) => Ok(Some(raw.clone())),
+        None => scan(id, segment.first, &segment.dir, OnFault::Stop).map(|raw| raw.map(Arc::new)),
+    };
+    match raw.and_then(|raw| raw.ok_or_else(|| io::ErrorKind::NotFound.into())) {
+        Err(error) => (Vec::new(), Some(error.to_string())),
+        Ok(raw) => match ids_of(&raw) {
+            Err(error) => (Vec::new(), Some(error.to_string())),
+            Ok(found) => (found, raw.fault()),
+        },
     }
 }

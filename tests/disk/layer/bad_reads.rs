@@ -12,6 +12,8 @@ struct Bad {
     dir: PathBuf,
     bytes: Range<i64>,
     failed: usize,
+    /// Reads that still fail.
+    left: usize,
 }
 
 struct Refused {
@@ -46,7 +48,12 @@ fn all() -> MutexGuard<'static, Vec<Bad>> {
 
 /// From now on databases below `dir` fail where `bytes` says.
 pub(crate) fn fail(dir: &Path, bytes: Range<i64>) {
-    all().push(Bad { dir: dir.to_path_buf(), bytes, failed: 0 });
+    all().push(Bad { dir: dir.to_path_buf(), bytes, failed: 0, left: usize::MAX });
+}
+
+/// The next read of a database below `dir` fails.
+pub(crate) fn fail_once(dir: &Path) {
+    all().push(Bad { dir: dir.to_path_buf(), bytes: 0..i64::MAX, failed: 0, left: 1 });
 }
 
 /// How many reads below `dir` have failed.
@@ -94,8 +101,15 @@ pub(super) fn fails(fd: RawFd, at: i64, count: usize) -> bool {
     let path = std::fs::read_link(path_of(fd)).unwrap_or_default();
     let end = at.saturating_add_unsigned(count as u64);
     let is_bad = |bad: &&mut Bad| {
-        at < bad.bytes.end && end > bad.bytes.start && path.ends_with("db") && path.starts_with(&bad.dir)
+        bad.left > 0
+            && at < bad.bytes.end
+            && end > bad.bytes.start
+            && path.ends_with("db")
+            && path.starts_with(&bad.dir)
     };
     let found = all.iter_mut().find(is_bad);
-    found.map(|bad| bad.failed += 1).is_some()
+    let Some(found) = found else { return false };
+    found.failed += 1;
+    found.left -= 1;
+    true
 }
