@@ -29,7 +29,8 @@ pub(crate) fn open_log(
 ) -> Result<SegmentedLog, OpenError> {
     let dir = id.dir(queue);
     make_dir(&dir).map_err(|error| OpenError::from_io(&dir, &error))?;
-    let highest = quarantine.highest(id.name()).map_err(|error| OpenError::reading(queue, &error))?;
+    let highest = quarantine.highest(id.name());
+    let highest = highest.map_err(|error| OpenError::reading(quarantine.dir(), &error))?;
     let mut next = highest.map_or(SLOT, slot_after);
     let mut dirs = Vec::new();
     for entry in list(&dir).map_err(|error| OpenError::reading(&dir, &error))? {
