@@ -248,7 +248,7 @@ mod tests {
             ("its header is missing and no whole chunk is in it\n", Unread::All),
             ("3 unsettled records are damaged: numbers 5 to 7\n", only(&[])),
             ("numbers 8 to 9 are not whole: never answered for, or damaged\n", only(&[])),
-            ("numbers 8 to 9 are incomplete: never answered for, or damaged\n", only(&[])),
+            ("numbers 8 to 9 are incomplete: never acknowledged, or damaged\n", only(&[])),
             (settled_file::DAMAGED, only(&[])),
             ("its header is damaged; the segment goes on with a new one\n", only(&[])),
             ("4 unsettled records cannot be read: numbers 5 to 7, 9 to 9\n", only(&[5..=7, 9..=9])),

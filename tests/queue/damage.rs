@@ -306,7 +306,7 @@ async fn the_part_of_a_torn_last_append_that_is_missing_is_not_reported_as_lost(
         assert!(read == [&before[..], &group[rest..]].concat(), "{} read", read.len());
         let why = files_named(&killed.path().join("queue/quarantine"), "why.txt").remove(0);
         let numbers = format!("numbers {} to {} are incomplete", group[0].seq, group[rest].seq - 1);
-        assert_eq!(fs::read_to_string(why).unwrap(), format!("{numbers}: never answered for, or damaged\n"));
+        assert_eq!(fs::read_to_string(why).unwrap(), format!("{numbers}: never acknowledged, or damaged\n"));
     }
 }
 
