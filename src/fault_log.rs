@@ -15,14 +15,14 @@ pub struct FaultLog {
     is_told: bool,
     told_at: Option<Mono>,
     wait: Duration,
-    /// Since it was last told.
+    /// Since it was last logged.
     times: u64,
 }
 
 /// What to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Telling {
-    /// It has happened so many times since it was last told.
+    /// It has happened so many times since it was last logged.
     Fault {
         /// Times, this one included.
         times: u64,
@@ -63,7 +63,7 @@ impl FaultLog {
         Some(Telling::Fault { times: std::mem::take(&mut self.times) })
     }
 
-    /// Takes note of a try that did not fail. One that came back since it was told is over once its next
+    /// Takes note of a try that did not fail. One that came back since it was logged is over once its next
     /// telling would be due.
     fn went_well(&mut self, now: Mono) -> Option<Telling> {
         self.is_faulty = false;

@@ -280,7 +280,7 @@ impl Metrics {
         text
     }
 
-    /// All metrics in the Prometheus text format 0.0.4, for whoever does not ask for the other one: there
+    /// All metrics in the Prometheus text format 0.0.4, for those who do not ask for the other one: there
     /// a counter's description bears the name of its sample, and units have no line.
     pub fn render_classic(&self) -> String {
         let mut text = String::new();

@@ -45,7 +45,7 @@ pub fn on_panic(end: impl Fn() + Send + Sync + 'static) {
         let trace = Some(Backtrace::capture()).filter(|trace| trace.status() == BacktraceStatus::Captured);
         let backtrace = trace.map(|trace| trace.to_string());
         if FENCED.get() > 0 || thread.starts_with(FENCED_THREADS) {
-            // A disk that fails for hours does so at the same place each time; whoever asked tells the error.
+            // A disk that fails for hours does so at the same place each time; the caller reports the error.
             if is_first_at(place.as_deref()) {
                 tracing::error!(place, thread, backtrace, "the store panicked");
             } else {

@@ -11,7 +11,7 @@ pub fn hangups() -> std::io::Result<tokio::signal::unix::Signal> {
     signal(SignalKind::hangup())
 }
 
-/// A file that reaches the limit which our parent set (`RLIMIT_FSIZE`) is a write that fails from now on, and is told;
+/// A file that reaches the limit which our parent set (`RLIMIT_FSIZE`) is a write that fails from now on, and is reported;
 /// without this one ends the process without a word.
 ///
 /// # Errors

@@ -50,7 +50,7 @@ pub struct Controls {
 }
 
 impl Controls {
-    /// `configuration` is heard by whoever has the configuration in force.
+    /// `configuration` is heard by the task that has the configuration in force.
     pub fn new(
         relay: mpsc::Sender<Command>,
         configuration: mpsc::Sender<AdminRequest>,

@@ -89,7 +89,7 @@ impl FieldValue {
 pub struct LettersRequest {
     /// Which.
     pub filter: Filter,
-    /// Fields that get another value before the event is accepted anew.
+    /// Fields that get another value before the event is accepted again.
     pub set: Vec<FieldValue>,
     /// Only where these fields have these values.
     #[serde(rename = "where")]
@@ -108,7 +108,7 @@ impl LettersRequest {
     /// A line with the event as it is to be accepted, in its array. What is not set keeps its bytes.
     ///
     /// # Errors
-    /// If a field's way leads through something that is no object.
+    /// If a field's way leads through something that is not an object.
     pub(super) fn mended(&self, array: &str, event: &RawObject) -> Result<Vec<u8>, RawObjectError> {
         let mut event = event.clone();
         for mend in &self.set {

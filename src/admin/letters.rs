@@ -1,5 +1,5 @@
 //! Dead letters for the operator: listed, sent again, discarded. One pass over them in order of death; what
-//! is done is told line by line, so that a long pass can be watched and stopped.
+//! is done is reported line by line, so that a long pass can be watched and stopped.
 
 use std::sync::Arc;
 
@@ -77,7 +77,7 @@ pub struct LettersSummary {
     pub stopped: Option<String>,
 }
 
-/// The dead letters, and the doors' rules that a mended event has to pass. Cheap to clone.
+/// The dead letters, and the doors' rules that an edited event has to pass. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LetterStore {
     /// The letters.
@@ -168,7 +168,7 @@ fn fault(result: Result<(), QueueError>, lines: &Lines) {
     }
 }
 
-/// Sends letters again, as they are or mended: each is accepted anew and synced before its letter ends.
+/// Sends letters again, as they are or edited: each is accepted again and synced before its letter ends.
 pub(super) fn replay(
     letters: &DeadLetters,
     doors: &DoorContext<Writer>,

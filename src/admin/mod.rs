@@ -17,6 +17,7 @@
 
 mod change;
 pub mod client;
+mod connection_slots;
 mod context;
 mod filter;
 mod gauges;
@@ -30,7 +31,6 @@ mod report;
 mod report_of;
 mod request;
 mod routes;
-mod seats;
 mod server;
 mod state;
 mod summary;

@@ -8,7 +8,7 @@ use crate::files;
 
 const FILE: &str = "paused";
 
-/// Lanes that are paused, by lane index. What cannot be understood is told and paused: it was meant.
+/// Lanes that are paused, by lane index. What cannot be understood is reported and pauses the lane: that was meant.
 ///
 /// # Errors
 /// If the file is there and cannot be read.

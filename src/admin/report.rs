@@ -41,7 +41,7 @@ pub struct Report {
     pub login_fault: Option<String>,
     /// Region's name, or the API's base URL where that was set.
     pub region: String,
-    /// Organisation's id, once a login told it.
+    /// Organisation's id, once a login has shown it.
     pub organisation: Option<String>,
     /// Its name.
     pub organisation_name: Option<String>,

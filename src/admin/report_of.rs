@@ -21,7 +21,7 @@ const LETTER_READ_WITHIN: Duration = Duration::from_secs(2);
 pub(super) async fn report(overview: &Overview) -> Report {
     let queue = overview.heartbeat.ask_queue().await;
     let dead = overview.dead_letters.clone();
-    // A disk that stalls must not keep the operator from being told so.
+    // A disk that stalls must not keep the operator from hearing of it.
     let oldest = tokio::task::spawn_blocking(move || dead.next(0));
     let died_ms = match tokio::time::timeout(LETTER_READ_WITHIN, oldest).await {
         Ok(Ok(Ok(letter))) => letter.map(|letter| letter.died_at_ms),

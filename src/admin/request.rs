@@ -1,4 +1,4 @@
-//! What is asked of whoever has the configuration in force, and the shape of what comes back.
+//! What is asked of the task that has the configuration in force, and the shape of what comes back.
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -68,7 +68,7 @@ pub struct Adopted {
     pub before: Option<Owner>,
 }
 
-/// What is asked of whoever has the configuration in force: one thing after the other.
+/// What is asked of the task that has the configuration in force: one thing after the other.
 #[derive(Debug)]
 pub enum AdminRequest {
     /// To read the configuration again.

@@ -11,12 +11,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::connection_slots::ConnectionSlots;
 use super::context::AdminContext;
 use super::overview::Overview;
 use super::routes;
-use super::seats::Seats;
 use crate::clock::Clock;
-use crate::socket::{Farewells, Http1, PeerLimits, UnixSocket, Watch, accept_loop};
+use crate::socket::{Http1, PeerLimits, Rejections, UnixSocket, Watch, accept_loop};
 
 /// How an operator is served. A long list may be paged through by hand, so reading it may take minutes.
 const OPERATOR: Http1 = Http1 {
@@ -56,8 +56,8 @@ struct Connections {
     http1: Http1,
     clock: Clock,
     stop: CancellationToken,
-    seats: Seats,
-    farewells: Farewells,
+    slots: ConnectionSlots,
+    rejections: Rejections,
 }
 
 impl Connections {
@@ -66,16 +66,16 @@ impl Connections {
             http1,
             clock: clock.clone(),
             stop: stop.clone(),
-            seats: Seats::default(),
-            farewells: Farewells::default(),
+            slots: ConnectionSlots::default(),
+            rejections: Rejections::default(),
         }
     }
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, routes: Router) {
         let watch = Watch::new(&self.clock);
-        let Some(seat) = self.seats.take(&watch) else {
+        let Some(slot) = self.slots.take(&watch) else {
             let words = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-            return self.farewells.say(stream, Bytes::from_static(words.as_bytes())).await;
+            return self.rejections.say(stream, Bytes::from_static(words.as_bytes())).await;
         };
         let respond = |request: Request| {
             let routes = routes.clone();
@@ -85,7 +85,7 @@ impl Connections {
             }
         };
         let serving = self.http1.serve(stream, &watch, &self.stop, respond);
-        if let Some(Some(why)) = seat.must_leave.run_until_cancelled(serving).await {
+        if let Some(Some(why)) = slot.must_leave.run_until_cancelled(serving).await {
             tracing::debug!(why, "an operator's connection was closed");
         }
     }

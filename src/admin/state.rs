@@ -21,7 +21,7 @@ pub enum Lifecycle {
 /// The account that events are sent to.
 #[derive(Clone, Debug)]
 pub struct Destination {
-    /// As the configuration says; with the organisation once a login told it.
+    /// As the configuration says; with the organisation once a login has shown it.
     pub owner: Owner,
     /// The organisation's name, once known.
     pub organisation_name: Option<String>,

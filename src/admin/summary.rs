@@ -53,10 +53,7 @@ pub(super) fn of(report: &Report, is_stopping: bool) -> Vec<String> {
         if lane.keys_held > 0 && lane.state == "running" {
             words.push(format!(
                 "{name}: {} held, each is tried every minute",
-                count(
-                    lane.keys_held,
-                    if name == Lane::Conversations.name() { "conversation" } else { "user" }
-                )
+                count(lane.keys_held, Lane::from_name(name).map_or("key", Lane::key_noun))
             ));
         }
     }

@@ -61,7 +61,7 @@ impl Systemd {
         self.is_ready_due.store(!is_told, Ordering::SeqCst);
     }
 
-    /// Keeps systemd informed until `end`, also while we stop: a long drain is no hang.
+    /// Keeps systemd informed until `end`, also while we stop: a long drain is not a hang.
     pub async fn run(&self, overview: &Overview, end: CancellationToken) {
         if self.address.is_none() {
             return;
@@ -113,7 +113,7 @@ impl Systemd {
     }
 }
 
-/// A path, or with `@` a name that is no file.
+/// A path, or with `@` a name that is not a file.
 fn address(path: &OsStr) -> io::Result<SocketAddr> {
     match path.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),

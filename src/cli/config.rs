@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::config::{self, ConfigError};
 use crate::daemon;
 
+use super::escape::escaped;
 use super::exit::Exit;
 use super::output::say;
 use super::runtime::async_runtime;
-use super::visible::visible;
 
 /// Validates; says what was checked.
 ///
@@ -19,7 +19,7 @@ pub fn check(path: Option<&Path>) -> anyhow::Result<String> {
     let loaded = config::load(path)?;
     let mut text = String::new();
     for warning in daemon::check(&loaded.config)? {
-        let _ = writeln!(text, "warning: {}", visible(&warning));
+        let _ = writeln!(text, "warning: {}", escaped(&warning));
     }
     text.push_str(&match loaded.file {
         Some(file) => format!("{} is valid\n", file.display()),
@@ -63,7 +63,7 @@ pub(super) fn check_online(path: Option<&Path>) -> anyhow::Result<Exit> {
         if finding.result.is_err() {
             exit = Exit::Failed;
         }
-        say(&format!("{mark} {:<14} {}\n", finding.name, visible(text)))?;
+        say(&format!("{mark} {:<14} {}\n", finding.name, escaped(text)))?;
     }
     Ok(exit)
 }

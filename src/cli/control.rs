@@ -6,19 +6,19 @@ use crate::admin::client::AdminClientError;
 use crate::admin::{ChangeAnswer, LaneChoice, ReloadAnswer, ReloadLogin};
 
 use super::args::LaneArgs;
+use super::escape::escaped;
 use super::exit::Exit;
 use super::locate::{Where, explained};
 use super::output::{complain, say};
 use super::queue;
 use super::runtime::async_runtime;
-use super::visible::visible;
 
 /// Pauses or resumes.
 pub(super) fn lanes(at: Where<'_>, path: &str, args: &LaneArgs) -> anyhow::Result<Exit> {
     let client = at.client()?;
     let choice = LaneChoice { lane: args.lane.map(|lane| lane.name().to_owned()) };
     let answer: ChangeAnswer = async_runtime()?.block_on(client.post(path, &choice)).map_err(explained)?;
-    say(&format!("{}\n", visible(&answer.message)))
+    say(&format!("{}\n", escaped(&answer.message)))
 }
 
 /// Adopts through the running daemon; without one, on its directory.
@@ -26,7 +26,7 @@ pub(super) fn adopt(at: Where<'_>) -> anyhow::Result<Exit> {
     let client = at.client()?;
     let answered = async_runtime()?.block_on(client.post::<ChangeAnswer>("/adopt", &LaneChoice::default()));
     match answered {
-        Ok(answer) => say(&format!("{}\n", visible(&answer.message))),
+        Ok(answer) => say(&format!("{}\n", escaped(&answer.message))),
         Err(AdminClientError::Unreachable { .. }) if at.admin.is_none() => queue::adopt(at.config),
         Err(error) => Err(explained(error)),
     }
@@ -56,12 +56,12 @@ pub(super) fn reload(at: Where<'_>) -> anyhow::Result<Exit> {
     match login {
         ReloadLogin::Succeeded => text.push_str("logged in\n"),
         ReloadLogin::Failed(fault) => {
-            let _ = writeln!(text, "the login failed: {}", visible(&fault));
+            let _ = writeln!(text, "the login failed: {}", escaped(&fault));
         }
         ReloadLogin::NotDue => {}
     }
     if let Some(reason) = withheld {
-        let _ = writeln!(text, "nothing is sent: {}", visible(&reason));
+        let _ = writeln!(text, "nothing is sent: {}", escaped(&reason));
     }
     say(&text)?;
     Ok(if changes.iter().any(|change| change.needs_restart) { Exit::Failed } else { Exit::Done })

@@ -10,12 +10,12 @@ use crate::admin::{FieldValue, Filter, Letter, LetterOutcome, LettersRequest, Le
 use crate::clock::Clock;
 
 use super::args::{FilterArgs, LettersCommand, SelectionArgs};
+use super::escape::escaped;
 use super::exit::Exit;
 use super::format::thousands;
 use super::locate::{Where, explained};
 use super::output::{complain, is_read, say};
 use super::runtime::async_runtime;
-use super::visible::visible;
 
 /// Runs a subcommand.
 pub(super) fn run(at: Where<'_>, command: LettersCommand) -> anyhow::Result<Exit> {
@@ -104,8 +104,8 @@ fn line(letter: &Letter) -> String {
         letter.reason,
         letter.array,
         status,
-        visible(&letter.message),
-        visible(letter.correlation_id.as_deref().unwrap_or("-")),
+        escaped(&letter.message),
+        escaped(letter.correlation_id.as_deref().unwrap_or("-")),
         letter.attempts,
         letter.accepted_at,
         letter.door
@@ -131,7 +131,7 @@ fn group(at: Where<'_>, filter: &Filter) -> anyhow::Result<Exit> {
             text,
             "{:>9}  {reason:<13}  {array}\n           {message}\n           e.g. {example}",
             thousands(*count),
-            message = visible(message),
+            message = escaped(message),
         );
     }
     let total = rows.iter().map(|(_, (count, _))| count).sum();
@@ -202,10 +202,10 @@ fn pass(at: Where<'_>, what: &str, selection: SelectionArgs, set: Vec<FieldValue
     let mut summary = None;
     let mut out = std::io::stdout().lock();
     let mut fault = None;
-    // What the operator asked for is done to its end, also when what is told of it cannot be written.
+    // What the operator asked for is done to its end, also when the report of it cannot be written.
     let take = |line: &[u8]| {
         if let Ok(told) = serde_json::from_slice::<LetterOutcome>(line) {
-            let message = told.message.map_or(String::new(), |message| format!(": {}", visible(&message)));
+            let message = told.message.map_or(String::new(), |message| format!(": {}", escaped(&message)));
             let written = writeln!(out, "{} {}{message}", told.event_id, told.done.replace('_', " "));
             fault = fault.take().or(is_read(written).err());
             return true;

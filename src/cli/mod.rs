@@ -15,6 +15,7 @@ mod control;
 pub mod demo;
 mod demo_calls;
 pub mod emit;
+mod escape;
 mod exit;
 mod exit_code;
 mod format;
@@ -31,7 +32,6 @@ pub mod send;
 mod status;
 mod top;
 mod trace;
-mod visible;
 
 pub use exit::Exit;
 

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::escape::escaped_lines;
 use super::exit::Exit;
-use super::visible::visible_lines;
 
 /// How long stderr may take to have room for a line.
 const STDERR_TAKES_WITHIN_MS: u16 = 1_000;
@@ -18,7 +18,7 @@ pub(super) fn say(text: &str) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Whether somebody still reads what was `written` to stdout. A reader that went away (`| head`) is no fault: what
+/// Whether somebody still reads what was `written` to stdout. A reader that went away (`| head`) is not a fault: what
 /// only prints ends well, and what changes something goes on.
 pub(super) fn is_read(written: std::io::Result<()>) -> std::io::Result<bool> {
     match written {
@@ -37,6 +37,6 @@ pub(super) fn complain(text: &str) {
         poll(&mut asked, PollTimeout::from(STDERR_TAKES_WITHIN_MS)).is_ok_and(|ready| ready > 0)
     };
     if can_write {
-        let _ = writeln!(stderr, "{}", visible_lines(text));
+        let _ = writeln!(stderr, "{}", escaped_lines(text));
     }
 }

@@ -25,11 +25,11 @@ use crate::config::Need;
 
 use super::access::{self, TurnedAway};
 use super::args::SendArgs;
+use super::escape::escaped;
 use super::exit::Exit;
 use super::locate::contact;
 use super::output::{complain, say};
 use super::runtime::async_runtime;
-use super::visible::visible;
 use input::{InputError, Line};
 use session::SessionEnd;
 use tally::{Tally, WINDOW};
@@ -113,10 +113,10 @@ pub(super) fn command(path: Option<&Path>, args: SendArgs) -> anyhow::Result<Exi
         reconnect_for: args.reconnect_for,
         progress: std::io::stderr().is_terminal(),
     };
-    let sent = async_runtime()?.block_on(run(options, |refused| complain(&visible(&refused.to_string()))));
+    let sent = async_runtime()?.block_on(run(options, |refused| complain(&escaped(&refused.to_string()))));
     if let Ok(report) | Err(SendError::Input { report, .. }) = &sent {
         let counts = format!("accepted {} · refused {}", report.accepted, report.refused);
-        // What was sent is sent: the counts are told elsewhere if stdout cannot take them.
+        // What was sent is sent: the counts go elsewhere if stdout cannot take them.
         say(&format!("{counts}\n")).context(counts)?;
     }
     Ok(if sent?.refused == 0 { Exit::Done } else { Exit::Failed })

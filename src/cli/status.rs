@@ -7,12 +7,12 @@ use crate::admin::{LaneReport, Report};
 use crate::event::Lane;
 
 use super::args::StatusArgs;
+use super::escape::{escaped, escaped_lines};
 use super::exit::Exit;
 use super::format::{bytes, events, span};
 use super::locate::{Where, explained};
 use super::output::{complain, say};
 use super::runtime::async_runtime;
-use super::visible::{visible, visible_lines};
 
 /// Asks and prints.
 pub(super) fn run(at: Where<'_>, args: &StatusArgs) -> anyhow::Result<Exit> {
@@ -35,7 +35,7 @@ pub(super) fn run(at: Where<'_>, args: &StatusArgs) -> anyhow::Result<Exit> {
     match runtime.block_on(client.probe(probe)) {
         Ok(ProbeAnswer { status, text }) => {
             if !args.quiet {
-                say(&visible_lines(&text))?;
+                say(&escaped_lines(&text))?;
             }
             Ok(if status == 200 { Exit::Done } else { Exit::Failed })
         }
@@ -57,7 +57,7 @@ pub(super) fn run(at: Where<'_>, args: &StatusArgs) -> anyhow::Result<Exit> {
 pub(super) fn screen(report: &Report) -> String {
     let mut text = String::new();
     for line in &report.words {
-        let _ = writeln!(text, "{}", visible(line));
+        let _ = writeln!(text, "{}", escaped(line));
     }
     let _ = writeln!(text);
     let _ = writeln!(
@@ -72,7 +72,7 @@ pub(super) fn screen(report: &Report) -> String {
     }
     let _ = writeln!(text);
     for Fact { name, value } in facts(report) {
-        let _ = writeln!(text, "{name:<14} {}", visible(&value));
+        let _ = writeln!(text, "{name:<14} {}", escaped(&value));
     }
     text
 }

@@ -15,13 +15,13 @@ use crate::admin::Report;
 use crate::admin::client::AdminClient;
 use crate::event::Lane;
 
+use super::escape::escaped;
 use super::exit::Exit;
 use super::format::span;
 use super::locate::{Where, explained};
 use super::output::complain;
 use super::runtime::async_runtime;
 use super::status::{Fact, facts};
-use super::visible::visible;
 
 /// Points kept for a sparkline: a wide terminal.
 const POINTS: usize = 200;
@@ -34,7 +34,7 @@ pub(super) fn run(at: Where<'_>, interval: Duration) -> anyhow::Result<Exit> {
     }
     let client = at.client()?;
     let runtime = async_runtime()?;
-    // The first look is before the screen is taken: a fault is told as by any other command.
+    // The first look is before the screen is taken: a fault is reported as by any other command.
     let first: Report = runtime.block_on(client.get("/status")).map_err(explained)?;
     let mut view = TopView::new(first, std::env::var_os("NO_COLOR").is_none());
     let mut terminal = ratatui::try_init()?;
@@ -160,11 +160,11 @@ impl TopView {
     fn draw_title(&self, frame: &mut Frame<'_>, area: Rect) {
         let report = &self.report;
         let title = match &self.fault {
-            Some(fault) => format!("no answer: {}", visible(fault)),
+            Some(fault) => format!("no answer: {}", escaped(fault)),
             None => format!(
                 "trunkline {}  {}  up {}  (q quits)",
                 report.version,
-                visible(&report.api_host),
+                escaped(&report.api_host),
                 span(report.uptime_seconds)
             ),
         };
@@ -178,7 +178,7 @@ impl TopView {
         let colour = if self.report.healthy { Color::Green } else { Color::Red };
         let style = self.style(colour).add_modifier(Modifier::BOLD);
         let lines: Vec<Line<'_>> =
-            self.report.words.iter().map(|word| Line::styled(visible(word), style)).collect();
+            self.report.words.iter().map(|word| Line::styled(escaped(word), style)).collect();
         frame.render_widget(Paragraph::new(lines), area);
     }
 
@@ -233,7 +233,7 @@ impl TopView {
         let mut lines: Vec<Line<'_>> = facts(report)
             .into_iter()
             .filter(|fact| wanted.contains(&fact.name))
-            .map(|Fact { name, value }| Line::raw(format!("{name:<13} {}", visible(&value))))
+            .map(|Fact { name, value }| Line::raw(format!("{name:<13} {}", escaped(&value))))
             .collect();
         let budget = format!("{:<13} {:.0} requests a minute", "budget", report.rate_budget);
         lines.insert(0, Line::raw(budget));

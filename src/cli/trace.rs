@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use crate::admin::{Trace, TracePart, TraceState};
 
 use super::args::TraceArgs;
+use super::escape::{escaped, escaped_lines};
 use super::exit::Exit;
 use super::format::{span, time};
 use super::locate::{Where, explained};
 use super::output::{complain, say};
 use super::runtime::async_runtime;
-use super::visible::{visible, visible_lines};
 
 /// Asks and prints. [`Exit::Failed`] if nothing is known of the id.
 pub(super) fn run(at: Where<'_>, args: &TraceArgs) -> anyhow::Result<Exit> {
@@ -22,16 +22,16 @@ pub(super) fn run(at: Where<'_>, args: &TraceArgs) -> anyhow::Result<Exit> {
     if args.json {
         say(&(serde_json::to_string_pretty(&trace)? + "\n"))?;
     } else if !trace.parts.is_empty() {
-        say(&visible_lines(&story(&trace)))?;
+        say(&escaped_lines(&story(&trace)))?;
     }
     for fault in &trace.unread {
-        complain(&format!("trunkline: not searched, since it cannot be read now: {}", visible(fault)));
+        complain(&format!("trunkline: not searched, since it cannot be read now: {}", escaped(fault)));
     }
     if trace.parts.is_empty() {
         complain(&format!(
             "trunkline: nothing is known about {}. Either no event with this id was accepted, or it was settled longer ago \
              than queue.keep_ledger",
-            visible(&args.id)
+            escaped(&args.id)
         ));
         return Ok(Exit::Failed);
     }
@@ -72,7 +72,7 @@ fn way(part: &TracePart) -> Vec<String> {
                 Some(seconds) => format!("; at the earliest in {}", span(*seconds)),
                 None => String::new(),
             };
-            lines.push(format!("queued{attempts}: {}{earliest}", visible(place)));
+            lines.push(format!("queued{attempts}: {}{earliest}", escaped(place)));
         }
         TraceState::Settled { fate, reason, at_ms, status, correlation_id } => {
             let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
@@ -89,7 +89,7 @@ fn way(part: &TracePart) -> Vec<String> {
             };
             lines.push(format!("{} {words}{reason}{attempts}{status}", time(*at_ms)));
             if let Some(id) = correlation_id {
-                lines.push(format!("correlation id {}", visible(id)));
+                lines.push(format!("correlation id {}", escaped(id)));
             }
         }
     }
@@ -100,14 +100,14 @@ fn way(part: &TracePart) -> Vec<String> {
 fn block(trace: &Trace) -> String {
     let mut text = String::from("--- for a support case ---\n");
     let organisation = trace.organisation.as_deref().unwrap_or("not known yet");
-    let _ = writeln!(text, "organisation: {}", visible(organisation));
+    let _ = writeln!(text, "organisation: {}", escaped(organisation));
     let _ = writeln!(text, "region: {} ({})", trace.region, trace.api_host);
     let mut conversations = BTreeSet::new();
     for part in &trace.parts {
         conversations.extend(part.conversation.as_deref());
     }
     for id in conversations {
-        let _ = writeln!(text, "conversation: {}", visible(id));
+        let _ = writeln!(text, "conversation: {}", escaped(id));
     }
     for part in &trace.parts {
         let (state, at, status, correlation) = match &part.state {
@@ -123,7 +123,7 @@ fn block(trace: &Trace) -> String {
             part.array,
             part.event_id,
             time(part.accepted_at_ms),
-            visible(correlation.unwrap_or("-"))
+            escaped(correlation.unwrap_or("-"))
         );
     }
     text.push_str("--- end ---");

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 pub use age::{AgeClock, Ages};
 
-/// A setting of the wall clock that is told: smaller ones are every time sync's.
+/// A setting of the wall clock that is logged: smaller ones are every time sync's.
 const TOLD_FROM_MS: i64 = 60_000;
 /// Both clocks read within this make a pair; a thread may be put aside in between.
 const PAIR_WITHIN: Duration = Duration::from_millis(250);

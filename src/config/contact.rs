@@ -10,7 +10,7 @@ use super::Config;
 use super::error::{ConfigError, ConfigFaults};
 use super::load::{environment, examine, read_file};
 
-/// The keys that a command needs; a fault in one of them is told.
+/// The keys that a command needs; a fault in one of them is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// `admin.listen`

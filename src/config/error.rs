@@ -1,4 +1,4 @@
-//! Why there is no configuration, told so that the operator can repair all of it in one go.
+//! Why there is no configuration: all faults at once, so that the operator can fix them in one go.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -50,7 +50,7 @@ pub struct StreamConfig {
     pub mode: u32,
     /// Group of the socket file, name or number.
     pub group: Option<String>,
-    /// Who may connect, names or numbers; empty: whoever the file mode lets in.
+    /// Who may connect, names or numbers; empty: everybody the file mode lets in.
     pub allow_uids: Vec<String>,
 }
 

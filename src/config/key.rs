@@ -105,7 +105,7 @@ impl ConfigKey {
         self
     }
 
-    /// Section that it stands in, dotted.
+    /// Section that it is in, dotted.
     pub fn section(&self) -> &'static str {
         self.name.rsplit_once('.').map_or("", |(section, _)| section)
     }

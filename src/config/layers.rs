@@ -160,7 +160,7 @@ impl LayerReader<'_> {
                     advice: format!("write [{name}] on its own line and the keys below it"),
                     key: name,
                 }),
-                // An unknown section is told once for each of its keys, so that each gets its neighbour.
+                // An unknown section is reported once for each of its keys, so that each gets its neighbour.
                 toml::Value::Table(inner) if !inner.is_empty() => self.flatten(&name, inner, origin, layer),
                 _ => self.unknown(name, origin),
             }

@@ -6,7 +6,7 @@
 //!   errors, the sample files' test) is made from that declaration.
 //! - Secrets are [`secrecy::SecretString`]s from the moment they are read.
 //!
-//! Not here: reading secret files (`upstream` reads them anew when a login fails).
+//! Not here: reading secret files (`upstream` reads them again when a login fails).
 
 mod admin;
 mod contact;

@@ -1,4 +1,4 @@
-//! The 18 regions of Genesys Cloud and their hosts.
+//! The regions of Genesys Cloud and their hosts.
 //!
 //! Source: the vendor's table of regions (`api.<environment>`, `login.<environment>`). A region newer than this
 //! table is reached with `upstream.api_url` and `upstream.login_url`.

@@ -4,7 +4,7 @@ use config::ValueKind;
 
 use super::key::{ConfigKey, ValueType};
 
-/// What stands in place of a secret.
+/// Printed in place of a secret.
 pub const MASK: &str = "********";
 
 /// A value as `show` and errors print it: TOML, secrets masked.

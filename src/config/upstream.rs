@@ -17,7 +17,7 @@ pub enum Credentials {
     Client {
         /// `upstream.client_id`
         id: String,
-        /// `upstream.client_secret`, if it stands in file or environment.
+        /// `upstream.client_secret`, if it is in file or environment.
         secret: Option<SecretString>,
         /// Where else to look for the secret, in order: `client_secret_file` alone if it is set, else
         /// `$CREDENTIALS_DIRECTORY/client_secret`, `/etc/trunkline/client_secret`.

@@ -44,7 +44,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// For whoever may ask for a reload.
+    /// For those who may ask for a reload.
     pub fn reloads(&self) -> Reloads {
         Reloads(self.requests.clone())
     }

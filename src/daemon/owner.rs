@@ -83,7 +83,7 @@ impl OwnershipGuard {
         Ok(withheld)
     }
 
-    /// What is queued may leave for the account now, whoever it was meant for.
+    /// What is queued may leave for the account now, whichever account it was meant for.
     pub(super) async fn adopt(&self) -> Result<Adopted, String> {
         let AccountInUse { epoch, standing } = self.gate().account();
         let mut owner = self.owner();
@@ -185,7 +185,7 @@ impl OwnershipGuard {
         }
     }
 
-    /// Where no organisation was ever told there is none that events could be meant for.
+    /// Where no organisation was ever known there is none that events could be meant for.
     async fn not_told(&self, why: &str) {
         let AccountInUse { epoch, standing } = self.gate().account();
         if standing != Standing::Pending {
@@ -200,7 +200,7 @@ impl OwnershipGuard {
     }
 
     /// The account may have what is queued. Lanes that waited for that try at once. Cut short in the middle it
-    /// leaves the account as one that is not cleared: whoever learns next does the rest.
+    /// leaves the account as one that is not cleared: the next task that learns of it does the rest.
     async fn let_go(&self, epoch: u64) {
         let account = self.gate().account();
         if account.epoch != epoch || account.standing == Standing::Cleared {

@@ -1,11 +1,11 @@
-//! What holds for the whole process, whoever started it. Set before any thread is started.
+//! What holds for the whole process, however it was started. Set before any thread is started.
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
 
-/// Open files kept for all that is no producer's connection: the queue, requests and logins, operators and probes,
+/// Open files kept for all that is not a producer's connection: the queue, requests and logins, operators and probes,
 /// peers that are being turned away. Where there are few, half of them.
 const KEPT_FILES: u64 = 512;
 

@@ -76,7 +76,7 @@ pub(super) struct Reloader {
     pub(super) systemd: Arc<Systemd>,
     /// A read of the configuration that did not come back in time.
     pub(super) hanging: Option<JoinHandle<Result<ReadAnew, String>>>,
-    /// `None` while it is decided anew whose the events are.
+    /// `None` while it is decided again whose the events are.
     pub(super) learning: Option<JoinHandle<()>>,
 }
 

@@ -67,7 +67,7 @@ struct Opened {
     queue: Queue,
     pacer: relay::Pacer,
     paused: [bool; Lane::ALL.len()],
-    /// The account that events are accepted for; with its organisation if an earlier run was told.
+    /// The account that events are accepted for; with its organisation if an earlier run learned it.
     owner: Owner,
     /// Why events are held back, if they are.
     withheld: Option<String>,

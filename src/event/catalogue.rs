@@ -24,7 +24,7 @@ pub fn by_name(array: &str) -> Option<&'static EventType> {
     TYPES.iter().find(|known| known.array == array)
 }
 
-/// Names the array an event stands in.
+/// Names the array an event is in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Array {
     /// One that this build knows.

@@ -77,7 +77,7 @@ impl Door {
 pub struct Envelope {
     /// Endpoint's lane.
     pub lane: Lane,
-    /// Array of the request body it stands in.
+    /// Array of the request body it is in.
     pub array: Array,
     /// The producer's (or our) id of the event.
     pub event_id: Uuid,

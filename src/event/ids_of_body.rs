@@ -48,7 +48,7 @@ impl<'a> IdFields<'a> {
 }
 
 impl EventIds {
-    /// The ids in an event's body. What is no such text is passed over.
+    /// The ids in an event's body. What is not such a text is passed over.
     pub fn of_body(body: &[u8]) -> EventIds {
         let fields = IdFields::read(body);
         let nested = fields.source_configuration.map(|nested| IdFields::read(nested.get().as_bytes()));

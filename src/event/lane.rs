@@ -60,6 +60,14 @@ impl Lane {
         }
     }
 
+    /// What a key of the lane stands for, in the words of status.
+    pub const fn key_noun(self) -> &'static str {
+        match self {
+            Lane::Conversations => "conversation",
+            Lane::Presence | Lane::RoutingStatus | Lane::CustomKpi => "user",
+        }
+    }
+
     /// The lane called `name`.
     pub fn from_name(name: &str) -> Option<Lane> {
         Lane::ALL.into_iter().find(|lane| lane.name() == name)

@@ -31,7 +31,7 @@ pub enum RawObjectError {
     /// The text is not JSON, not an object, or has a key twice. Quotes no value.
     #[error("{0}")]
     NotObject(String),
-    /// A part of the path is a value that is no object.
+    /// A part of the path is a value that is not an object.
     #[error("{0}: part of this key is not an object")]
     NoObject(String),
 }
@@ -49,7 +49,7 @@ impl RawObject {
     }
 
     /// Text of the value at `path`; dots nest. `None` if there is none, or if the way leads through
-    /// something that is no object.
+    /// something that is not an object.
     pub fn get(&self, path: &str) -> Option<String> {
         let (name, rest) = match path.split_once('.') {
             Some((name, rest)) => (name, Some(rest)),
@@ -67,7 +67,7 @@ impl RawObject {
     /// Sets the value at `path`; dots nest, and objects on the way are made.
     ///
     /// # Errors
-    /// If the way leads through something that is no object.
+    /// If the way leads through something that is not an object.
     pub fn set(&mut self, path: &str, value: Box<RawValue>) -> Result<(), RawObjectError> {
         let mut place = self;
         let mut names = path.split('.').peekable();

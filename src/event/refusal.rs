@@ -66,7 +66,7 @@ pub enum UnknownKind {
 /// Why nothing of a body was taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// Bytes that are no text.
+    /// Bytes that are not text.
     #[error("the body is not UTF-8 at byte {at}")]
     NotUtf8 {
         /// From 1.

@@ -26,13 +26,13 @@ use super::map::{IdMap, IdMapBuilder, MAX_ENTRIES, NameKind, NameRefused};
 const MAX_CSV_BYTES: u64 = 32 * 1024 * 1024;
 /// Longest TOML file.
 const MAX_TOML_BYTES: u64 = 2 * 1024 * 1024;
-/// Faults that are told of one file.
+/// Faults that are reported of one file.
 const MAX_FAULTS: usize = 5;
 /// Columns of a CSV file.
 const COLUMNS: [&str; 3] = ["kind", "name", "id"];
 const BOM: &str = "\u{feff}";
 
-/// Why a file is no map. What it says holds no name: it may stand in a log.
+/// Why a file is not a map. What it says holds no name: it may be logged.
 #[derive(Debug, thiserror::Error)]
 #[error("ids.file {}: {}", .path.display(), .why)]
 pub struct MapError {
@@ -79,7 +79,7 @@ pub struct MapFault {
     pub line: u64,
     /// What is wrong and what is allowed.
     pub why: String,
-    /// What was found there: for whoever may see names.
+    /// What was found there: for those who may see names.
     pub found: String,
 }
 

@@ -55,7 +55,7 @@ struct FileStamp {
 }
 
 impl LiveMap {
-    /// Reads the map and keeps it current. Blocks. A file that cannot be read is told, and looked at again.
+    /// Reads the map and keeps it current. Blocks. A file that cannot be read is reported, and looked at again.
     ///
     /// # Errors
     /// If the system gives no thread.

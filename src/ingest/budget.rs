@@ -33,7 +33,7 @@ impl Budget {
         Self(Mutex::new(BudgetLimit::new(clamp(limit))))
     }
 
-    /// Another limit from now on. What is held counts against the one it was taken from; who waits asks anew.
+    /// Another limit from now on. What is held counts against the one it was taken from; who waits asks again.
     pub(super) fn resize(&self, limit: usize) {
         let limit = clamp(limit);
         let mut now = self.0.lock();

@@ -48,7 +48,7 @@ use crate::config;
 use crate::event::{Catalogue, Envelope, Rules, UnknownRule};
 use crate::metrics::Metrics;
 use crate::queue::{AppendError, Appended, Writer};
-use crate::socket::Farewells;
+use crate::socket::Rejections;
 
 /// Where accepted events go: the queue's writer, or a vector in tests. Cheap to clone.
 pub trait Sink: Clone + Send + Sync + 'static {
@@ -116,7 +116,7 @@ pub struct DoorContext<S> {
     /// Throttled log lines.
     pub log_throttle: RefusalThrottle,
     /// For connections that have no place.
-    pub(crate) farewells: Farewells,
+    pub(crate) rejections: Rejections,
 }
 
 impl<S: Sink> DoorContext<S> {
@@ -125,7 +125,7 @@ impl<S: Sink> DoorContext<S> {
         let admission = Admission::new(settings.config.max_pending, settings.config.max_connections);
         let log_throttle = RefusalThrottle::new(clock.clone());
         let settings = RwLock::new(Arc::new(settings));
-        Self { settings, sink, clock, metrics, admission, log_throttle, farewells: Farewells::default() }
+        Self { settings, sink, clock, metrics, admission, log_throttle, rejections: Rejections::default() }
     }
 
     /// What is in force now. A line that is being taken keeps to what it began with.

@@ -42,7 +42,7 @@ async fn welcome<S: Sink>(
 ) {
     let slot = match admitted {
         Ok(slot) => slot,
-        Err(why) => return context.farewells.say(stream, words(&why)).await,
+        Err(why) => return context.rejections.say(stream, words(&why)).await,
     };
     let open = context.metrics.connections.get_or_create_owned(&DoorLabel { door: Door::Stream.name() });
     open.inc();

@@ -55,7 +55,7 @@ impl Committer {
         let mut worked_at = self.clock.mono();
         let mut looked_after = self.look_after(false);
         loop {
-            // Questions about our health are no work: they neither end the quiet nor put off what is due.
+            // Questions about our health are not work: they neither end the quiet nor put off what is due.
             let (since, pace) =
                 if is_rested { (looked_after, RETENTION_EVERY) } else { (worked_at, REST_AFTER) };
             match jobs.recv_timeout(pace.saturating_sub(self.clock.mono().since(since))) {
@@ -220,7 +220,7 @@ impl Committer {
             }
             return Slot::Refused(refused);
         }
-        // A replay ends its letter itself, once it is told that it was stored.
+        // A replay ends its letter itself, once it knows that it was stored.
         if !is_replay && let Some(number) = self.shared.dead().find(identity) {
             group.superseded.push(KnownLetter { lane, identity, number });
         }
@@ -230,7 +230,7 @@ impl Committer {
         Slot::Nth(lane, events.len() as u64 - 1)
     }
 
-    /// Letters whose events were accepted anew. At worst one stays, and may be replayed in vain.
+    /// Letters whose events were accepted again. At worst one stays, and may be replayed in vain.
     fn supersede(&mut self, superseded: &[KnownLetter]) {
         if superseded.is_empty() {
             return;
@@ -303,11 +303,11 @@ impl Committer {
             Err(_) => self.mark_settled(ready.into_iter().chain(waiting).filter(is_done)),
         }
         if recorded.is_ok() && letters.is_ok() {
-            // A dead letter may come again: mended by its producer, or replayed.
+            // A dead letter may come again: fixed by its producer, or replayed.
             let ids: Vec<Identity> = deaths.iter().map(|death| Identity::of(&death.stored.event)).collect();
             ids.into_iter().for_each(|id| self.dedupe.forget(id));
         }
-        // Dead letters that are full are told by the lane that makes them: nothing is wrong with the disk.
+        // Dead letters that are full are reported by the lane that makes them: nothing is wrong with the disk.
         let is_fault = |error: &&QueueError| !matches!(error, QueueError::DeadLettersFull);
         let fault = letters.as_ref().err().filter(is_fault).or(recorded.as_ref().err());
         self.health.settled(fault, self.clock.mono());
@@ -343,7 +343,7 @@ impl Committer {
         }
     }
 
-    /// Deaths that are not written down yet. One that is settled was told so in vain: its letter may have
+    /// Deaths that are not written down yet. One that is settled was reported in vain: its letter may have
     /// ended since.
     fn new_deaths<'a>(&self, jobs: &'a [Settling]) -> Vec<&'a Settlement> {
         let is_new = |death: &&Settlement| !self.shared.is_settled(death.stored.event.lane, death.stored.seq);

@@ -169,7 +169,7 @@ impl DeadLetters {
     }
 
     /// Accepts a letter's event again, as `event` says, through the normal way, and then ends the
-    /// letter. `event` is the letter's own or a mended one; its door becomes `replay`.
+    /// letter. `event` is the letter's own or an edited one; its door becomes `replay`.
     ///
     /// # Errors
     /// [`ReplayError::Refused`] if it was not accepted: the letter stays, and it is worth trying again

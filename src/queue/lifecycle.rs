@@ -144,7 +144,7 @@ impl Queue {
         Reader { shared: self.shared.clone(), jobs: self.jobs.clone(), reads: self.reads.clone() }
     }
 
-    /// For whoever looks after the queue.
+    /// For those who look after the queue.
     pub fn caretaker(&self) -> Caretaker {
         Caretaker { jobs: self.jobs.clone() }
     }
@@ -212,7 +212,7 @@ impl Ownership {
             OwnerFile::Known(_) | OwnerFile::Absent => {}
         }
         let mut next = current.clone();
-        // The same client is still of the organisation that a login told.
+        // The same client is still of the organisation that a login showed.
         if let Some(before) =
             owner.known().filter(|before| next.organisation.is_none() && before.is_same_client(&next))
         {

@@ -53,7 +53,7 @@ impl Inspection {
     ///
     /// # Errors
     /// If a daemon uses the directory, it cannot be read, or it is of a newer format. Damage is no
-    /// error: it stands in [`Inspection::damaged`].
+    /// error: it is in [`Inspection::damaged`].
     pub fn of(dir: &Path) -> Result<Self, OpenError> {
         if !dir.join("lanes").is_dir() {
             let reason = "is no queue directory of trunkline: it has no `lanes`".to_owned();
@@ -131,7 +131,7 @@ fn is_held(segment: &Segment, seq: Seq) -> bool {
     (segment.first..segment.end).contains(&seq) && !segment.settled.contains(seq)
 }
 
-/// One chunk in memory at a time. What cannot be read was told.
+/// One chunk in memory at a time. What cannot be read was reported.
 fn each_chunk<E>(
     log: &SegmentedLog,
     mut take: impl FnMut(&Segment, Chunk<'_>) -> Result<(), E>,

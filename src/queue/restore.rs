@@ -151,7 +151,7 @@ fn restore_part(
         return Ok(RestoreOutcome::Unread(words.to_owned()));
     }
     settled.extend(&note.settled);
-    // What is missing was told when it was set aside.
+    // What is missing was reported when it was set aside.
     for seq in raw.gaps(first..end).into_iter().flatten() {
         settled.insert(seq);
     }

@@ -25,7 +25,7 @@ pub enum Appended {
     Duplicate,
 }
 
-/// Why an event lies in the dead letters. The text stands in metrics and listings.
+/// Why an event lies in the dead letters. The text is in metrics and listings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum DeadReason {

@@ -12,11 +12,11 @@ use crate::metrics::LaneLabel;
 use crate::queue::Backlog;
 use crate::relay::decide::RoundTrip;
 use crate::relay::decide::backoff::AskedWait;
-use crate::relay::decide::breaker::{Told, Trouble};
+use crate::relay::decide::breaker::{FaultNotice, Outage};
 use crate::relay::decide::item::Item;
 use crate::relay::decide::order::SuspectGroup;
 use crate::relay::decide::plan::{Effect, Plan, plan};
-use crate::relay::decide::size::HalfOf;
+use crate::relay::decide::size::SplitId;
 use crate::upstream::{Answer, Upstream};
 
 /// Wait of a key whose own probe failed: it comes again when the others have had their turn.
@@ -49,7 +49,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         self.apply(lane, plan, half_of, answer, trip);
     }
 
-    fn apply(&mut self, lane: Lane, plan: Plan, half_of: Option<HalfOf>, answer: &Answer, trip: RoundTrip) {
+    fn apply(&mut self, lane: Lane, plan: Plan, half_of: Option<SplitId>, answer: &Answer, trip: RoundTrip) {
         let now = trip.ended;
         let is_held = matches!(plan.effect, Effect::Held(_) | Effect::KeyHeld);
         self.change_state(lane, plan.effect, answer, trip);
@@ -69,7 +69,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             };
             run.order.wait(item, now.plus(wait));
         }
-        // Groups around suspects that the answer names are no halves.
+        // Groups around suspects that the answer names are not halves.
         let half_of = half_of.filter(|_| plan.groups.len() == 2);
         let group = |items| SuspectGroup { items, due: now, half_of };
         run.order.suspect(plan.groups.into_iter().map(group).collect());
@@ -107,30 +107,30 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                 let state = fault.state.name();
                 let reason = fault.reason.clone();
                 match breaker.failed(fault, self.backoff, roll, AskedWait::of(answer), trip) {
-                    Told::Known => {}
-                    Told::News => {
+                    FaultNotice::Suppressed => {}
+                    FaultNotice::New => {
                         tracing::warn!(%lane, state, reason, status, correlation_id, "not delivering");
                     }
-                    Told::Still(trouble) => still(lane, state, &reason, &trouble),
+                    FaultNotice::Ongoing(outage) => still(lane, state, &reason, &outage),
                 }
             }
             Effect::Held(fault) => {
                 let state = fault.state.name();
                 let reason = fault.reason.clone();
                 match breaker.held(fault, trip.ended) {
-                    Told::Known => {}
-                    Told::News => {
+                    FaultNotice::Suppressed => {}
+                    FaultNotice::New => {
                         tracing::warn!(%lane, state, reason, status, correlation_id, "holding the lane");
                     }
-                    Told::Still(trouble) => still(lane, state, &reason, &trouble),
+                    FaultNotice::Ongoing(outage) => still(lane, state, &reason, &outage),
                 }
             }
         }
     }
 }
 
-/// A fault that lasts is told again ever more rarely.
-fn still(lane: Lane, state: &str, reason: &str, trouble: &Trouble) {
-    let (lasts, attempts) = (trouble.lasted_words(), trouble.attempts);
+/// A lasting fault is logged less and less often.
+fn still(lane: Lane, state: &str, reason: &str, outage: &Outage) {
+    let (lasts, attempts) = (outage.lasted_words(), outage.attempts);
     tracing::warn!(%lane, state, reason, lasts, attempts, "still not delivering");
 }

@@ -17,7 +17,7 @@ use crate::relay::decide::item::Item;
 use crate::relay::decide::order::{Order, ReadPlan};
 use crate::relay::decide::plan::GiveUpPolicy;
 use crate::relay::decide::recent::RecentRequests;
-use crate::relay::decide::size::{HalfOf, Size, SizeLimit};
+use crate::relay::decide::size::{Size, SizeLimit, SplitId};
 use crate::upstream::Verdict;
 
 /// Ready events below which more are read. With one read more and the suspects four lanes stay under 20,000.
@@ -74,7 +74,7 @@ pub(super) enum NextAction {
 pub(super) struct Batch {
     pub(super) items: Vec<Item>,
     /// They are half of a request that was too large.
-    pub(super) half_of: Option<HalfOf>,
+    pub(super) half_of: Option<SplitId>,
 }
 
 /// How large a request was.
@@ -82,7 +82,7 @@ pub(super) struct Batch {
 pub(super) struct SentSize {
     pub(super) size: Size,
     /// It was half of one that was too large.
-    pub(super) half_of: Option<HalfOf>,
+    pub(super) half_of: Option<SplitId>,
 }
 
 impl LaneRun {
@@ -273,7 +273,7 @@ impl LaneRun {
     }
 
     /// Learns from an answer how large requests may be. Marks for the halves of a request that was too large.
-    pub(super) fn learn_size(&mut self, verdict: &Verdict, sent: &SentSize, now: Mono) -> Option<HalfOf> {
+    pub(super) fn learn_size(&mut self, verdict: &Verdict, sent: &SentSize, now: Mono) -> Option<SplitId> {
         let lane = self.lane;
         match verdict {
             Verdict::TooLarge { .. } if sent.size.events > 1 => return Some(self.size.split(sent.half_of)),

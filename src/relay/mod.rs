@@ -12,17 +12,17 @@
 //!   with it in one request as `batch` allows.
 //! - No event is dropped because the upstream is unwell.
 //! - A lane's backlog or fault never stops another lane.
-//! - Deciding is pure (`decide/`); `worker` is the only loop, `answers` and `obey` are its hands.
+//! - Deciding is pure (`decide/`); `worker` is the only loop, `answers` and `apply_command` are its hands.
 //!
 //! Not here: how a request is made (`upstream`), how an outcome is stored (`queue`).
 
 mod answers;
+mod apply_command;
 mod command;
 mod decide;
 mod deps;
 mod lane;
 mod log_throttle;
-mod obey;
 mod pacer;
 mod publish;
 mod settling;

@@ -32,7 +32,7 @@ const READ_BYTES: usize = 1024 * 1024;
 /// Wait before the queue is read again after a storage fault.
 const READ_AGAIN: Duration = Duration::from_secs(5);
 
-enum Event {
+enum TaskDone {
     Read { lane: Lane, plan: ReadPlan, page: Result<Page, QueueError> },
     Stored { lane: Lane },
     Answered { lane: Lane, items: Vec<Item>, sent: SentSize, answer: Answer, started: Mono },
@@ -60,7 +60,7 @@ pub(super) struct Worker<B, U> {
     pub(super) backoff: Backoff,
     pub(super) host: HostBreaker,
     log_throttle: LogThrottle,
-    tasks: JoinSet<Event>,
+    tasks: JoinSet<TaskDone>,
 }
 
 impl<B: Backlog, U: Upstream> Worker<B, U> {
@@ -116,7 +116,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
                         self.handle(event);
                     }
                 }
-                Some(command) = self.deps.commands.recv() => self.obey(command),
+                Some(command) = self.deps.commands.recv() => self.apply_command(command),
                 () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => {}
             }
         }
@@ -193,7 +193,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         self.tasks.spawn(async move {
             tokio::time::sleep(pause).await;
             let page = backlog.read(lane, from, READ_EVENTS, READ_BYTES).await;
-            Event::Read { lane, plan, page }
+            TaskDone::Read { lane, plan, page }
         });
     }
 
@@ -209,7 +209,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         self.tasks.spawn(async move {
             pacer.write_down(now).await;
             let answer = upstream.send(Outbound { lane, body }).await;
-            Event::Answered { lane, items, sent, answer, started: now }
+            TaskDone::Answered { lane, items, sent, answer, started: now }
         });
     }
 
@@ -233,19 +233,19 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         true
     }
 
-    fn handle(&mut self, event: Result<Event, tokio::task::JoinError>) {
+    fn handle(&mut self, ended: Result<TaskDone, tokio::task::JoinError>) {
         let now = self.deps.clock.mono();
-        match event {
-            Ok(Event::Read { lane, plan, page }) => self.take_in(lane, plan, page, now),
-            Ok(Event::Stored { lane }) => self.lanes[lane.index()].stored(),
-            Ok(Event::Answered { lane, items, sent, answer, started }) => {
+        match ended {
+            Ok(TaskDone::Read { lane, plan, page }) => self.take_in(lane, plan, page, now),
+            Ok(TaskDone::Stored { lane }) => self.lanes[lane.index()].stored(),
+            Ok(TaskDone::Answered { lane, items, sent, answer, started }) => {
                 self.answered(lane, items, sent, &answer, RoundTrip { started, ended: now });
             }
-            Ok(Event::Settled(done)) => {
+            Ok(TaskDone::Settled(done)) => {
                 self.lanes[done.lane.index()].settled(&done);
                 self.log_throttle.dead_letters(done.lane, &done.settlements, now);
             }
-            Ok(Event::NotSettled(unsettled)) => self.settle_again(*unsettled),
+            Ok(TaskDone::NotSettled(unsettled)) => self.settle_again(*unsettled),
             // What it held is not known any more: only a new start finds it again.
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -268,7 +268,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             let (backlog, from) = (self.deps.backlog.clone(), run.order.frontier());
             self.tasks.spawn(async move {
                 backlog.wait_for(lane, from).await;
-                Event::Stored { lane }
+                TaskDone::Stored { lane }
             });
         }
     }
@@ -303,9 +303,9 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             match settling::settle(&backlog, unsettled).await {
                 Ok(done) => {
                     settling::count(&metrics, done.lane, &done.settlements, done.now_ms);
-                    Event::Settled(Box::new(done))
+                    TaskDone::Settled(Box::new(done))
                 }
-                Err(unsettled) => Event::NotSettled(Box::new(unsettled)),
+                Err(unsettled) => TaskDone::NotSettled(Box::new(unsettled)),
             }
         });
     }

@@ -6,7 +6,7 @@
 //!   by other code than that which sent it.
 //! - Faults come from a seeded generator: the same seed, the same order of requests, the same faults.
 //! - Of what was taken the newest events are kept ([`MAX_KEPT`]); of the others their ids and their keys'
-//!   latest times, from which repeats and order are told.
+//!   latest times, from which repeats and order are recognised.
 //! - Events of a request are taken in the order of their times; within an array they must stand in it.
 //!
 //! Not here: the real API's rules that nobody has written down.

@@ -1,4 +1,4 @@
-//! What was taken, and what can be told from it: repeats, order, keys in two requests at once.
+//! What was accepted, and what follows from it: repeats, order, keys in two requests at once.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 

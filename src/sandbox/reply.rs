@@ -1,4 +1,4 @@
-//! Answers that are no success: the API's error body, and connections that end.
+//! Answers that are not a success: the API's error body, and connections that end.
 
 use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! accept ──> welcome (at once: is there a place?) ──> a task of its own ──> joined
-//!   └─ fails: told, paused, tried again
+//!   └─ fails: logged, paused, tried again
 //! ```
 //!
 //! Invariants
@@ -23,7 +23,7 @@ use crate::panic;
 /// Pause after a failed accept: out of file descriptors, it fails again at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A fault that lasts is told this often.
+/// A lasting fault is logged this often.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// What connections come from.
@@ -85,7 +85,7 @@ pub async fn accept_loop<L: Listener, F: Future<Output = ()> + Send + 'static>(
     }
 }
 
-/// What was told of accepts that fail.
+/// What was logged of accepts that fail.
 #[derive(Debug, Default)]
 struct AcceptFaults {
     told_at: Option<Mono>,

@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::watched::{PeerLimits, Watch, Watched};
+use super::idle_timeout::{PeerLimits, Watch, Watched};
 
 /// What hyper may hold of a head.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -54,7 +54,7 @@ impl Http1 {
             .serve_connection(TokioIo::new(Watched { stream, watch: watch.clone() }), service);
         tokio::pin!(connection);
         tokio::select! {
-            // A peer that goes away in the middle is no fault of ours.
+            // A peer that goes away in the middle is not our fault.
             _ = connection.as_mut() => return None,
             why = watch.ends(&self.limits) => return Some(why),
             () = stop.cancelled() => {}

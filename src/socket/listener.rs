@@ -29,13 +29,13 @@ pub struct UnixSocket {
     left_over: VecDeque<UnixStream>,
 }
 
-/// A file that we made, and make anew when it is gone.
+/// A file that we created, and create again when it is gone.
 #[derive(Debug)]
 struct OwnFile {
     spec: FileSpec,
     made: Arc<Mutex<SocketFile>>,
     look: Interval,
-    /// The fault that was told last.
+    /// The fault that was logged last.
     told: Option<String>,
 }
 
@@ -85,7 +85,7 @@ impl UnixSocket {
         self.file.as_ref().map(OwnFile::state)
     }
 
-    /// Makes the file anew if it is gone.
+    /// Creates the file again if it is gone.
     fn look_after_file(&mut self) {
         let Some(file) = &mut self.file else { return };
         let Some(fault) = file.state().fault() else {

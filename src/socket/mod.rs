@@ -9,22 +9,22 @@
 //! Not here: what is said on a connection (`ingest`, `admin`); which sockets systemd hands over (`activation`).
 
 mod accept;
-mod farewell;
 mod file;
 mod http1;
+mod idle_timeout;
 mod listener;
-mod watched;
+mod reject;
 
 use std::io;
 
 use tokio::net::UnixStream;
 
 pub use accept::{Accepted, Listener, accept_loop};
-pub use farewell::Farewells;
 pub use file::BindError;
 pub use http1::Http1;
+pub use idle_timeout::{PeerLimits, Watch};
 pub use listener::{FileState, UnixSocket, adopt_tcp, bind_tcp};
-pub use watched::{PeerLimits, Watch};
+pub use reject::Rejections;
 
 /// The process that made a connection, as the kernel says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Peer {
     /// Peer of a TCP connection: the kernel does not tell.
     pub const UNKNOWN: Self = Self { uid: u32::MAX, pid: None };
 
-    /// Its uid, if the kernel told it.
+    /// Its uid, if the kernel knows it.
     pub fn known_uid(&self) -> Option<u32> {
         (*self != Self::UNKNOWN).then_some(self.uid)
     }

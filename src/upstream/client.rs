@@ -23,10 +23,10 @@ use crate::config;
 /// The reason for which a new token cannot help.
 const IP_NOT_AUTHORIZED: &str = "ip.not.authorized";
 
-/// What was begun for one account is not sent with another's token; whether it may be is decided anew.
+/// What was begun for one account is not sent with another's token; whether it may be is decided again.
 const ACCOUNT_CHANGED: &str = "the account was changed meanwhile";
 
-/// How long after its start the relay's request may leave without being counted anew. Less than the slack of the pace.
+/// How long after its start the relay's request may leave without being counted again. Less than the slack of the pace.
 const START_HOLDS: Duration = Duration::from_millis(100);
 
 /// Whose token it is.
@@ -153,7 +153,7 @@ impl Client {
 
     /// Gets a token now if there is none, and says how that went; one that ages is renewed meanwhile.
     pub async fn log_in(&self) -> LoginStatus {
-        // The outcome is published either way; what is published is what is told.
+        // The outcome is published either way; what is published is what counts.
         let _outcome = self.0.tokens.token(&self.target().http).await;
         self.login().borrow().clone()
     }

@@ -42,7 +42,7 @@ impl Standing {
         matches!(self, Standing::Unconfirmed | Standing::Foreign)
     }
 
-    /// Whose account it is has been told.
+    /// Whose account it is, is known.
     pub fn is_known(self) -> bool {
         matches!(self, Standing::Cleared | Standing::Foreign)
     }

@@ -73,7 +73,7 @@ pub(super) enum LoginFaultKind {
     NoSecret,
     /// The login host is unwell or not reachable, or wants us to wait.
     Unavailable,
-    /// What answers is no login host.
+    /// What answers is not a login host.
     Misconfigured,
 }
 
@@ -165,7 +165,7 @@ fn granted(body: &Value) -> Result<Grant, LoginFault> {
     Ok(Grant { token: SecretString::from(token.to_owned()), life: Some(life) })
 }
 
-/// Some write the number as a text. Zero, or what is no number, says nothing: hosts send it that hand out a cached
+/// Some write the number as a text. Zero, or what is not a number, says nothing: hosts send it that hand out a cached
 /// token in its last second, or that mean "without an end".
 fn life(expires_in: &Value) -> Duration {
     let seconds = expires_in.as_f64().or_else(|| expires_in.as_str()?.trim().parse().ok());

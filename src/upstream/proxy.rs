@@ -1,7 +1,7 @@
 //! Which proxy requests take: `upstream.proxy` for all, else the environment's, by the rules of curl. Pure.
 //!
 //! The HTTP client reads the environment by itself and passes over what it does not understand. Here the same rules
-//! are applied beforehand, so that a fault is told and the proxy named.
+//! are applied beforehand, so that a fault is reported and the proxy named.
 
 use std::fmt;
 

@@ -11,7 +11,7 @@ const MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// The API rounds `Retry-After` to whole seconds, so an obedient client may be up to this early.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// A number from here on is no wait but a point in time, in seconds since 1970: ten years are no wait.
+/// A number from here on is not a wait but a point in time, in seconds since 1970: nobody waits ten years.
 const UNIX_TIME_MIN: f64 = 10.0 * 365.0 * 86_400.0;
 
 /// The wait that the headers ask for, from now on; `None` if they ask for none, or in words that nobody can read. The

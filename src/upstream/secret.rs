@@ -78,7 +78,7 @@ async fn read(reader: &mut FileReader, path: &Path) -> Result<SecretString, Unre
         .map_err(|words| Unreadable::Other(format!("{} {words}", path.display())))
 }
 
-/// What of the file's content is wrong is told as the end of a sentence that begins with its path.
+/// What is wrong with the file's content is the end of a sentence that begins with its path.
 fn secret(bytes: &[u8], is_copy: bool) -> Result<SecretString, String> {
     if bytes.len() > SECRET_MAX {
         return Err("is over 64 KiB; it should hold the secret alone".to_owned());

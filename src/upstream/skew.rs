@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 /// Skew above which telephony reports break. Source: `docs/answers.md`, "Clocks".
 pub const SKEW_MAX_SECONDS: u64 = 30;
 
-/// No response has told the server's time yet.
+/// No response has had the server's time yet.
 const UNKNOWN: i64 = i64::MIN;
 
 /// Our wall clock's lead over the server's, by its last `Date`.

@@ -128,7 +128,7 @@ pub struct LoginStatus {
     pub fault: Option<String>,
 }
 
-/// Says when a request may start: all requests of a process keep to one pace, whoever makes them.
+/// Says when a request may start: all requests of a process keep to one pace.
 pub trait RateLimiter: fmt::Debug + Send + Sync {
     /// Returns when one may start, and counts it.
     fn acquire(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;

@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backlog_day;
 mod basics;
 mod bisect;
-mod day;
 mod holds;
 mod kit;
 mod limits;
-mod sick;
+mod unhealthy_api;

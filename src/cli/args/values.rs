@@ -64,7 +64,7 @@ pub(super) fn demo_time(text: &str) -> Result<Duration, String> {
     at_least(Duration::from_millis(1), text)
 }
 
-/// Time between two looks at the daemon: each is a request, and the screen drawn anew.
+/// Time between two looks at the daemon: each is a request, and a redrawn screen.
 pub(super) fn look_interval(text: &str) -> Result<Duration, String> {
     at_least(Duration::from_millis(100), text)
 }

@@ -46,7 +46,7 @@ pub struct Built {
     pub replaced: Vec<String>,
 }
 
-/// Makes the event. What stands in `--from-json` keeps its bytes.
+/// Makes the event. What is in `--from-json` keeps its bytes.
 ///
 /// # Errors
 /// See [`BuildError`].

@@ -38,16 +38,16 @@ pub enum BuildError {
     /// An id without a value.
     #[error("{0}: the id is empty; is a variable empty?")]
     NoId(String),
-    /// Bytes that are no UTF-8 where the value is no free text.
+    /// Bytes that are not UTF-8 where the value is not free text.
     #[error("{0}: the value is not UTF-8; invalid bytes are replaced only in free text")]
     NotUtf8(String),
     /// A word whose key is no UTF-8.
     #[error("{0:?}: the key is not UTF-8")]
     KeyNotUtf8(String),
-    /// The key leads through something that is no object.
+    /// The key leads through something that is not an object.
     #[error(transparent)]
     NoObject(RawObjectError),
-    /// `--from-json` is no object.
+    /// `--from-json` is not an object.
     #[error("--from-json: not a JSON object: {0}")]
     BadJson(String),
     /// A name of a kind that the field does not take.

@@ -9,9 +9,9 @@ pub mod build;
 pub mod build_error;
 pub mod describe;
 mod error;
-mod handover;
 mod lossy;
 pub mod names;
+mod submit;
 mod value;
 
 pub use error::EmitError;
@@ -181,7 +181,7 @@ fn hand_over(
     .map_err(EmitError::Words)?;
     let socket = args.socket.as_deref().unwrap_or(&contact.stream);
     *stage.lock() = Stage::Place(socket.to_owned());
-    handover::hand_over(&built.line, socket, || *stage.lock() = Stage::Answer(socket.to_owned()))?;
+    submit::submit(&built.line, socket, || *stage.lock() = Stage::Answer(socket.to_owned()))?;
     Ok(built)
 }
 

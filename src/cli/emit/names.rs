@@ -29,7 +29,7 @@ pub(super) fn may_be_in(words: &[OsString]) -> bool {
     values.into_iter().flat_map(|value| value.split(',')).any(|value| NameKind::split(value.trim()).is_some())
 }
 
-/// The id that `value` names; `None` if `value` is no name or its field takes none.
+/// The id that `value` names; `None` if `value` is not a name or its field takes none.
 ///
 /// # Errors
 /// The map does not have the name, there is no map, or the field takes names of another kind.

@@ -35,7 +35,7 @@ pub(super) struct LogQueue {
 struct LogCounts {
     taken: AtomicU64,
     handled: AtomicU64,
-    /// Dropped, and not told of yet.
+    /// Dropped, and not reported yet.
     untold: AtomicU64,
     dropped: Counter,
 }
@@ -90,7 +90,7 @@ impl LogCounts {
             while let Ok(line) = waiting.try_recv() {
                 is_written = self.write_one(&line, &mut sink);
             }
-            // The queue is empty: what is told now has room. A reader that is gone is told nothing.
+            // The queue is empty: what is reported now has room. To a reader that is gone nothing is reported.
             if is_written {
                 match self.untold.swap(0, Ordering::SeqCst) {
                     0 => {}
@@ -134,7 +134,7 @@ impl<'a> MakeWriter<'a> for LogQueue {
     }
 }
 
-/// Standard error, without the lock of [`std::io::stderr`]: whoever waits here must not hold up others.
+/// Standard error, without the lock of [`std::io::stderr`]: a thread that waits here must not hold up others.
 pub(super) struct Stderr(File);
 
 impl Stderr {

@@ -3,8 +3,8 @@
 //! `lines` takes them to their reader without ever waiting for it; `journal` is the journal's own form.
 //!
 //! Invariants
-//! - Nobody who logs waits for whoever reads the log.
-//! - What is not written is counted, and told once the reader goes on.
+//! - Nobody who logs waits for a reader of the log.
+//! - What is not written is counted, and reported once the reader goes on.
 
 mod journal;
 mod lines;

@@ -23,7 +23,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct FilledLine {
     pub(super) bytes: Vec<u8>,
-    /// How many it has; 0 if it is no body.
+    /// How many it has; 0 if it is not a body.
     pub(super) events: usize,
 }
 
@@ -33,7 +33,7 @@ struct Insertion {
     text: String,
 }
 
-/// The line with ids, all else untouched. What is no body stays as it is: the daemon says what is wrong with it.
+/// The line with ids, all else untouched. What is not a body stays as it is: the daemon says what is wrong with it.
 pub(super) fn fill_ids(line: Vec<u8>) -> FilledLine {
     let arrays = std::str::from_utf8(&line).ok().and_then(|text| {
         Some((text, serde_json::from_str::<HashMap<Cow<'_, str>, Vec<&RawValue>>>(text).ok()?))

@@ -17,7 +17,7 @@ const MAX_LINE: u64 = 64 * 1024 * 1024;
 pub(super) struct Line {
     /// With ids and a line feed.
     pub(super) bytes: Bytes,
-    /// Events in it; 0 if it is no body.
+    /// Events in it; 0 if it is not a body.
     pub(super) events: usize,
     /// File and line number for people.
     pub(super) place: String,
@@ -30,7 +30,7 @@ pub(super) struct InputError {
     pub(super) source: io::Error,
 }
 
-/// Opens each file once and closes it, so that a missing one is told before anything is sent. A pipe is left
+/// Opens each file once and closes it, so that a missing one is reported before anything is sent. A pipe is left
 /// alone: opening it may wait for its writer, and closing it ends it.
 pub(super) fn look_at(files: &[PathBuf]) -> Result<(), InputError> {
     let look = |file: &PathBuf| {

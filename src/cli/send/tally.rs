@@ -36,7 +36,7 @@ type OnRefused<'a> = &'a mut (dyn FnMut(&RefusedLine<'_>) + Send);
 pub struct SendReport {
     /// Events accepted.
     pub accepted: u64,
-    /// Events refused; a line that is no body counts as one.
+    /// Events refused; a line that is not a body counts as one.
     pub refused: u64,
 }
 

@@ -21,7 +21,7 @@ const EXPIRES_IN: u32 = 86_400;
 /// What anonymous clients get: a bearer must be something.
 const ANONYMOUS: &str = "anonymous";
 
-/// Knows who gets in: whoever has the token of `ingest.http.token_file`, or anybody.
+/// Knows who gets in: those who have the token of `ingest.http.token_file`, or anybody.
 #[derive(Debug)]
 pub(super) struct Authenticator {
     /// `None`: anybody may.

@@ -154,7 +154,7 @@ async fn welcome<S: Sink>(
 
 async fn turn_away<S: Sink>(stream: HttpStream, peer: Peer, context: &DoorContext<S>, why: String) {
     context.refuse(Door::Http, peer, "too_many_connections");
-    context.farewells.say(stream, HttpRefusal::Unavailable(why).to_raw()).await;
+    context.rejections.say(stream, HttpRefusal::Unavailable(why).to_raw()).await;
 }
 
 /// False if a peer has sent nothing when its place is needed.

@@ -1,4 +1,4 @@
-//! The answers that are no success, in the API's shape.
+//! The answers that are not a success, in the API's shape.
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};

@@ -1,4 +1,4 @@
-//! The paths: four of the Events API, and the login host's.
+//! The paths: the lanes' of the Events API, and the login host's.
 
 use std::sync::Arc;
 

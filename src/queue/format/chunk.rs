@@ -3,8 +3,9 @@
 //! ```text
 //! magic 8 · kind 1 · version 1 · into_append u16 · count u32 · first u64 · length u32 · crc32c u32 · records
 //! ```
-//! Numbers are little-endian. `into_append` counts the records that the same append wrote before this chunk. The checksum covers everything before it and the records. Magic and
-//! checksum let a chunk be found in any file, whole or damaged: that is how closed segments are read.
+//! Numbers are little-endian. `into_append` counts the records that the same append wrote before this chunk. The
+//! checksum covers everything before it and the records. Magic and checksum let a chunk be found in any file, whole or
+//! damaged: that is how closed segments are read.
 
 use std::ops::Range;
 
@@ -59,7 +60,7 @@ impl Kind {
     }
 }
 
-/// Why bytes are no chunk.
+/// Why bytes are not a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ChunkError {
     #[error("chunk is cut short")]

@@ -28,7 +28,7 @@ pub enum Fate {
     Dead(DeadReason),
     /// An operator discarded the dead letter.
     Discarded,
-    /// An operator sent the dead letter again: it was accepted anew.
+    /// An operator sent the dead letter again: it was accepted again.
     Replayed,
     /// The event came again while it lay in the dead letters.
     Superseded,

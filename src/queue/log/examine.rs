@@ -113,7 +113,7 @@ fn pass_over(id: LogId, segment: &mut Segment, torn: &[std::ops::Range<u64>]) ->
 }
 
 /// A kill may have come between a write and its sync. What is found from here on counts as accepted, and
-/// a producer that repeats it is told so: it must be on the disk first.
+/// a producer that repeats it hears that: it must be on the disk first.
 fn is_durable(dir: &Path) -> bool {
     let result = make_durable(dir);
     if let Err(error) = &result {

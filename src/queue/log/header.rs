@@ -26,7 +26,7 @@ pub(crate) const VERSION: u32 = 1;
 const SIZE: usize = 1024;
 const CLOSING_AT: usize = 512;
 
-/// `previous_end` of a header that was written anew, or after a segment that could not be read whole: the
+/// `previous_end` of a header that was written again, or after a segment that could not be read whole: the
 /// segment before counts as far as it reaches.
 pub(crate) const UNKNOWN_END: Seq = Seq::MAX;
 
@@ -138,7 +138,7 @@ fn checked<'a>(raw: &'a [u8], magic: &[u8; 8]) -> Option<Cursor<'a>> {
 }
 
 fn read_header(raw: &[u8], log: u8) -> Header {
-    // Damage is looked for first: a flipped bit is no newer version. Later formats keep these fields.
+    // Damage is looked for first: a flipped bit is not a newer version. Later formats keep these fields.
     let parsed = checked(raw, &MAGIC).and_then(|mut cursor| {
         let version = u32::from_le_bytes(cursor.array().ok()?);
         let [found, ..]: [u8; 4] = cursor.array().ok()?;

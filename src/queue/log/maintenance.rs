@@ -31,7 +31,7 @@ pub(crate) struct Spare {
 enum SpareState {
     #[default]
     Empty,
-    /// Asked for; whoever needs it first may still make it itself.
+    /// Asked for; who needs it first may still make it.
     Asked(Seq),
     Making,
     Ready(Spare),

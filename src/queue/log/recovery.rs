@@ -57,7 +57,7 @@ pub(crate) fn open_log(
         let after = dirs.get(at + 1).map(|after| after.path.as_path());
         match examine(id, segment, after, quarantine) {
             Ok(found) => segments.extend(found),
-            // Of the ledger, whoever reads it decides whether it can do without.
+            // Of the ledger, the reader decides whether it can do without.
             Err(OpenError::Storage(fault)) => {
                 if id != LogId::Ledger {
                     tracing::error!(segment = %segment.path.display(), fault, "a segment cannot be read; it is tried again, and later records wait behind it");

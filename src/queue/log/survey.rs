@@ -207,7 +207,7 @@ impl Measured {
 /// Finds the chunks of a segment that begins at `first`.
 pub(crate) fn scan(id: LogId, first: Seq, dir: &Path, on_fault: OnFault) -> io::Result<Option<RawFile>> {
     RawFile::scan(dir, on_fault, |chunk: &Chunk<'_>| {
-        // Records that this build cannot understand are as good as missing: told and kept, not tried for
+        // Records that this build cannot understand are as good as missing: reported and kept, not tried for
         // ever. Of a torn chunk only the head is known.
         let is_understood = || match id {
             _ if chunk.records.is_empty() => true,

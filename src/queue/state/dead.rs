@@ -122,7 +122,7 @@ impl Dead {
         }
     }
 
-    /// How many there are, for whoever must not wait for a sync.
+    /// How many there are, for callers that must not wait for a sync.
     pub(crate) fn counts(&self) -> Counts {
         self.counts.clone()
     }

@@ -20,7 +20,7 @@ pub struct Owner {
     pub region: String,
     /// OAuth client id; `None` with an access token from a file.
     pub client_id: Option<String>,
-    /// Organisation's id, once a login told it.
+    /// Organisation's id, once a login has shown it.
     pub organisation: Option<String>,
 }
 

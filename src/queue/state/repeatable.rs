@@ -13,7 +13,7 @@ use crate::queue::format::snapshot::SegmentSnapshot;
 use crate::queue::log::segment::SLOT;
 use crate::queue::types::Seq;
 
-/// Numbers of events whose ids are no repeats.
+/// Numbers of events whose ids are not repeats.
 #[derive(Debug, Default)]
 pub(crate) struct Repeatable {
     /// By lane and first number of the segment.

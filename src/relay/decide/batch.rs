@@ -21,7 +21,7 @@ pub(crate) struct BatchLimits {
 /// What became of an event offered to a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Offer {
-    /// It stands in the batch.
+    /// It is in the batch.
     Added,
     /// It may not stand with an earlier one; nor may later ones of its key.
     Waits,
@@ -60,7 +60,7 @@ impl Filling {
         if self.shut.contains(&event.key) {
             return Offer::Waits;
         }
-        // An answer names events by id alone: two of one id in a request could not be told apart.
+        // An answer names events by id alone: two of one id in a request could not be distinguished.
         if !self.may_follow(event) || self.ids.contains(&event.event_id) {
             self.shut.insert(event.key);
             return Offer::Waits;

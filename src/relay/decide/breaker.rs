@@ -46,12 +46,12 @@ pub(crate) struct LaneBreaker {
 
 /// A fault that lasts, or that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct Outage {
     pub(crate) lasted: Duration,
     pub(crate) attempts: u32,
 }
 
-impl Trouble {
+impl Outage {
     pub(crate) fn lasted_words(&self) -> String {
         humantime::format_duration(Duration::from_secs(self.lasted.as_secs())).to_string()
     }
@@ -59,16 +59,16 @@ impl Trouble {
 
 /// What the log is to hear of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// Nothing: it was told.
-    Known,
+pub(crate) enum FaultNotice {
+    /// Nothing: it was logged.
+    Suppressed,
     /// The lane's state has changed.
-    News,
+    New,
     /// It lasts.
-    Still(Trouble),
+    Ongoing(Outage),
 }
 
-/// A fault that lasts is told again when it is this old, and then as often as the last.
+/// A lasting fault is logged again when it is this old, and then as often as the last.
 const TELL_AGAIN: [Duration; 3] =
     [Duration::from_secs(60), Duration::from_secs(10 * 60), Duration::from_secs(60 * 60)];
 
@@ -106,17 +106,17 @@ impl LaneBreaker {
     }
 
     /// The API spoke about events: it is there and lets us in. What is over thereby, if anything.
-    pub(crate) fn served(&mut self, trip: RoundTrip) -> Option<Trouble> {
+    pub(crate) fn served(&mut self, trip: RoundTrip) -> Option<Outage> {
         if self.since.is_some_and(|since| trip.started < since) {
             return None;
         }
-        let over = (self.state != LaneState::Running).then(|| self.trouble(trip.ended));
+        let over = (self.state != LaneState::Running).then(|| self.outage(trip.ended));
         *self = Self::default();
         over
     }
 
-    fn trouble(&self, now: Mono) -> Trouble {
-        Trouble {
+    fn outage(&self, now: Mono) -> Outage {
+        Outage {
             lasted: self.began.map_or(Duration::ZERO, |began| now.since(began)),
             attempts: self.attempts,
         }
@@ -130,7 +130,7 @@ impl LaneBreaker {
         roll: f64,
         asked: Option<AskedWait>,
         trip: RoundTrip,
-    ) -> Told {
+    ) -> FaultNotice {
         // Requests that left together fail together: that is one fault, not many.
         if self.since.is_none_or(|since| trip.started >= since) {
             self.failures += 1;
@@ -155,7 +155,7 @@ impl LaneBreaker {
         }
     }
 
-    /// Somebody has mended something: what the one before said does not bind the next attempt.
+    /// Somebody has fixed something: what the one before said does not bind the next attempt.
     pub(crate) fn try_now(&mut self) {
         self.until = None;
         self.floor = None;
@@ -171,22 +171,22 @@ impl LaneBreaker {
     }
 
     /// A fault that somebody must mend: probes until it is.
-    pub(crate) fn held(&mut self, fault: Fault, now: Mono) -> Told {
+    pub(crate) fn held(&mut self, fault: Fault, now: Mono) -> FaultNotice {
         self.failures += 1;
         self.enter(fault, now.plus(PROBE_EVERY), now)
     }
 
-    fn enter(&mut self, fault: Fault, until: Mono, now: Mono) -> Told {
+    fn enter(&mut self, fault: Fault, until: Mono, now: Mono) -> FaultNotice {
         let began = *self.began.get_or_insert(now);
         self.attempts = self.attempts.saturating_add(1);
         let told = if self.state != fault.state {
-            Told::News
+            FaultNotice::New
         } else if now >= self.tell_at {
-            Told::Still(self.trouble(now))
+            FaultNotice::Ongoing(self.outage(now))
         } else {
-            Told::Known
+            FaultNotice::Suppressed
         };
-        if told != Told::Known {
+        if told != FaultNotice::Suppressed {
             let age = now.since(began);
             let every = TELL_AGAIN.into_iter().find(|again| *again > age).unwrap_or(TELL_AGAIN[2]);
             self.tell_at = now.plus(every);
@@ -217,7 +217,7 @@ mod tests {
         RoundTrip { started: at(started), ended: at(ended) }
     }
 
-    fn fail(breaker: &mut LaneBreaker, started: u64, now: u64) -> Told {
+    fn fail(breaker: &mut LaneBreaker, started: u64, now: u64) -> FaultNotice {
         let why = Fault { state: LaneState::BackingOff, reason: "503".to_owned() };
         breaker.failed(why, BACKOFF, 1.0, None, trip(started, now))
     }
@@ -226,8 +226,8 @@ mod tests {
     fn faults_of_requests_that_left_together_count_once() {
         let mut breaker = LaneBreaker::default();
 
-        assert_eq!(fail(&mut breaker, 0, 10), Told::News);
-        assert_eq!(fail(&mut breaker, 0, 11), Told::Known);
+        assert_eq!(fail(&mut breaker, 0, 10), FaultNotice::New);
+        assert_eq!(fail(&mut breaker, 0, 11), FaultNotice::Suppressed);
 
         assert_eq!(breaker.permit(at(11)), SendPermit::NotBefore(at(111)));
         assert_eq!(breaker.permit(at(200)), SendPermit::Free);
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(breaker.served(trip(0, 1000)), None, "an old request's answer");
         let over = breaker.served(trip(1000, 1010));
 
-        assert_eq!(over, Some(Trouble { lasted: Duration::from_secs(1), attempts: 2 }));
+        assert_eq!(over, Some(Outage { lasted: Duration::from_secs(1), attempts: 2 }));
         assert_eq!(breaker.permit(at(1000)), SendPermit::Free);
     }
 
@@ -252,7 +252,7 @@ mod tests {
         let mut breaker = LaneBreaker::default();
 
         let fault = Fault { state: LaneState::Forbidden, reason: "missing permission a:b:c".to_owned() };
-        assert_eq!(breaker.held(fault, at(0)), Told::News);
+        assert_eq!(breaker.held(fault, at(0)), FaultNotice::New);
 
         assert_eq!(breaker.permit(at(59_999)), SendPermit::NotBefore(at(60_000)));
         assert_eq!(breaker.permit(at(60_000)), SendPermit::OneEvent);
@@ -263,7 +263,7 @@ mod tests {
         let mut breaker = LaneBreaker::default();
         let told: Vec<u64> = (0..=4 * 3_600)
             .step_by(10)
-            .filter(|second| fail(&mut breaker, second * 1000, second * 1000) != Told::Known)
+            .filter(|second| fail(&mut breaker, second * 1000, second * 1000) != FaultNotice::Suppressed)
             .collect();
 
         assert_eq!(told, [0, 60, 660, 4_260, 7_860, 11_460]);

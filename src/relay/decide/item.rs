@@ -21,18 +21,18 @@ pub(crate) struct Item {
     /// Its own probe failed: it goes alone, and holds its key and not its lane.
     pub(crate) held: bool,
     /// Its place in the line of probes.
-    pub(crate) turn: Turn,
+    pub(crate) turn: ProbeTurn,
 }
 
 /// A place in the line of probes, the first of which is the least. Keys line up as their events were accepted; one that
 /// was probed goes to the end, behind all that was known then and before all that comes later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Turn {
+pub(crate) struct ProbeTurn {
     behind: Seq,
     probe: u64,
 }
 
-impl Turn {
+impl ProbeTurn {
     /// Of an event that was not probed yet.
     pub(crate) fn first(seq: Seq) -> Self {
         Self { behind: seq, probe: u64::MAX }
@@ -47,7 +47,7 @@ impl Turn {
 impl Item {
     /// An event that just came into memory.
     pub(crate) fn new(stored: Stored, since: Mono) -> Self {
-        let turn = Turn::first(stored.seq);
+        let turn = ProbeTurn::first(stored.seq);
         Self { stored, attempts: 0, asked: 0, refusals: 0, refused_since: None, since, held: false, turn }
     }
 }

@@ -27,7 +27,7 @@ pub use self::place::Place;
 use self::ready::Ready;
 pub(crate) use self::suspects::SuspectGroup;
 use super::batch::{BatchLimits, Filling, Offer};
-use super::item::{Item, Turn};
+use super::item::{Item, ProbeTurn};
 use crate::clock::Mono;
 use crate::event::Key;
 use crate::queue::{Page, Seq, Stored};
@@ -249,7 +249,7 @@ impl Order {
             None => self.take(&[seq]).pop()?,
         };
         self.probes += 1;
-        item.turn = Turn::after_probe(self.next, self.probes);
+        item.turn = ProbeTurn::after_probe(self.next, self.probes);
         Some(item)
     }
 

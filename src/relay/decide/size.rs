@@ -18,7 +18,7 @@ const SPLITS_MAX: usize = 512;
 
 /// Which request a group of suspects is half of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct HalfOf(u64);
+pub(crate) struct SplitId(u64);
 
 /// Events and bytes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) struct Size {
 /// A request that was too large, sent again in halves.
 #[derive(Debug)]
 struct HalvedRequest {
-    id: HalfOf,
+    id: SplitId,
     passed: usize,
     largest: usize,
 }
@@ -56,7 +56,7 @@ impl SizeLimit {
         }
     }
 
-    /// What the API taught is learnt anew where the operator changes it.
+    /// What the API taught is learnt again where the operator changes it.
     pub(crate) fn configure(&mut self, configured: Size) {
         if configured.events != self.configured.events {
             self.current.events = configured.events;
@@ -78,9 +78,9 @@ impl SizeLimit {
 
     /// A request was too large and goes again in halves, which are to be marked with the result. What it was half of
     /// itself tells nothing any more.
-    pub(crate) fn split(&mut self, half_of: Option<HalfOf>) -> HalfOf {
+    pub(crate) fn split(&mut self, half_of: Option<SplitId>) -> SplitId {
         self.forget(half_of);
-        let id = HalfOf(self.next_id);
+        let id = SplitId(self.next_id);
         self.next_id += 1;
         self.splits.push_back(HalvedRequest { id, passed: 0, largest: 0 });
         if self.splits.len() > SPLITS_MAX {
@@ -90,13 +90,13 @@ impl SizeLimit {
     }
 
     /// A half is neither taken nor too large: what it was half of tells nothing.
-    pub(crate) fn forget(&mut self, half_of: Option<HalfOf>) {
+    pub(crate) fn forget(&mut self, half_of: Option<SplitId>) {
         self.splits.retain(|split| Some(split.id) != half_of);
     }
 
     /// A half was taken. If it is the second, no event was to blame: requests are that small from now on. `true` if
     /// they were larger before.
-    pub(crate) fn passed(&mut self, half_of: Option<HalfOf>, bytes: usize, now: Mono) -> bool {
+    pub(crate) fn passed(&mut self, half_of: Option<SplitId>, bytes: usize, now: Mono) -> bool {
         let Some(at) = self.splits.iter().position(|split| Some(split.id) == half_of) else { return false };
         let split = &mut self.splits[at];
         split.passed += 1;

@@ -1,4 +1,4 @@
-//! The token: fetched once for all who wait, renewed ahead, fetched anew when the API refuses it.
+//! The token: fetched once for all who wait, renewed ahead, fetched again when the API refuses it.
 //!
 //! none ──login──> fresh ──age──> ageing ──login──> fresh
 //!   ^               └──401────────┴──> none
@@ -7,7 +7,7 @@
 //! Invariants
 //! - One login at a time; who waited for it gets its outcome, good or bad.
 //! - A valid token stays in use while renewal fails; nobody waits for the renewal.
-//! - After a failed login, and after a fresh token that the API refuses, there is a pause, whoever asks.
+//! - After a failed login, and after a fresh token that the API refuses, there is a pause for every caller.
 //! - A token from a file that is not the one before counts as another account's, until somebody clears it.
 //!
 //! `state` decides and is pure; `cache` logs in.

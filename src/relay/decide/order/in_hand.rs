@@ -1,6 +1,6 @@
 //! Events in flight, suspected or waiting. Their keys are busy.
 //!
-//! Invariant: what `keys` counts of flying events and suspects is what was taken and what stands in the queue.
+//! Invariant: what `keys` counts of flying events and suspects is what was taken and what is in the queue.
 
 use std::collections::HashSet;
 

@@ -1,7 +1,7 @@
 //! What is known of each key that is more than ready: one map from key to state, changed only by `Keys::change`.
 //!
 //! Invariants
-//! - A key stands in the map only while it is busy or has unread events.
+//! - A key is in the map only while it is busy or has unread events.
 //! - `due` has exactly the keys that wait, `parked` counts exactly the parked ones, `rescans` has exactly
 //!   those that are looked for again.
 

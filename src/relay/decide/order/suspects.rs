@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use crate::clock::Mono;
 use crate::event::Key;
 use crate::relay::decide::item::Item;
-use crate::relay::decide::size::HalfOf;
+use crate::relay::decide::size::SplitId;
 
 /// Events that stand in one request, and no others with them.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub(crate) struct SuspectGroup {
     /// Not before.
     pub(crate) due: Mono,
     /// It is half of a request that was too large.
-    pub(crate) half_of: Option<HalfOf>,
+    pub(crate) half_of: Option<SplitId>,
 }
 
 impl SuspectGroup {

@@ -18,7 +18,7 @@ const FLOOR_PART: f64 = 0.1;
 /// Wait after a 429 that brings no `Retry-After`.
 const LIMITED_WAIT: Duration = Duration::from_secs(3);
 
-/// Longest time until the API's count begins anew that is believed. Its window is a minute; an instant in place of a
+/// Longest time until the API's count begins again that is believed. Its window is a minute; an instant in place of a
 /// length would stop all lanes for decades.
 const RESET_MAX: Duration = Duration::from_secs(3 * 60);
 
@@ -38,7 +38,7 @@ struct Spacing {
     until: Mono,
 }
 
-/// The API's limits, as far as it told of them.
+/// The API's limits, as far as it named them.
 #[derive(Debug)]
 pub(super) struct ServerLimit {
     /// The configured rate, requests a minute.

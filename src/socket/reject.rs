@@ -19,15 +19,15 @@ const MAX_DISCARDED: usize = 64 * 1024;
 
 /// Turns connections away. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Farewells(Arc<Semaphore>);
+pub struct Rejections(Arc<Semaphore>);
 
-impl Default for Farewells {
+impl Default for Rejections {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(AT_ONCE)))
     }
 }
 
-impl Farewells {
+impl Rejections {
     /// Writes `words` and closes. If too many are turned away at once it does not wait until they are read.
     pub async fn say(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, words: Bytes) {
         let time_to_read = self.0.try_acquire();

@@ -7,16 +7,16 @@ use std::borrow::Cow;
 
 /// Shows control characters, line breaks and marks of the reading direction as escapes. For people only: JSON stays
 /// as it is.
-pub(super) fn visible(text: &str) -> Cow<'_, str> {
-    escaped(text, is_hidden)
+pub(super) fn escaped(text: &str) -> Cow<'_, str> {
+    escaped_where(text, is_hidden)
 }
 
 /// The same for a text of several lines.
-pub(super) fn visible_lines(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| c != '\n' && is_hidden(c))
+pub(super) fn escaped_lines(text: &str) -> Cow<'_, str> {
+    escaped_where(text, |c| c != '\n' && is_hidden(c))
 }
 
-fn escaped(text: &str, is_hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
+fn escaped_where(text: &str, is_hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&is_hidden) {
         return Cow::Borrowed(text);
     }
@@ -40,9 +40,9 @@ mod tests {
 
     #[test]
     fn what_acts_on_a_terminal_is_shown_as_an_escape_and_letters_stay() {
-        assert_eq!(visible("Zoë 井 \u{1f600}"), "Zoë 井 \u{1f600}");
-        assert_eq!(visible("a\u{1b}[31m\u{7}\0\r\n"), r"a\u{1b}[31m\u{7}\u{0}\r\n");
-        assert_eq!(visible("\u{9b}31m \u{202e}evil\u{2066}"), r"\u{9b}31m \u{202e}evil\u{2066}");
-        assert_eq!(visible_lines("two\nlines\u{1b}"), "two\nlines\\u{1b}");
+        assert_eq!(escaped("Zoë 井 \u{1f600}"), "Zoë 井 \u{1f600}");
+        assert_eq!(escaped("a\u{1b}[31m\u{7}\0\r\n"), r"a\u{1b}[31m\u{7}\u{0}\r\n");
+        assert_eq!(escaped("\u{9b}31m \u{202e}evil\u{2066}"), r"\u{9b}31m \u{202e}evil\u{2066}");
+        assert_eq!(escaped_lines("two\nlines\u{1b}"), "two\nlines\\u{1b}");
     }
 }

@@ -9,7 +9,7 @@ use crate::relay::decide::host_breaker::HostBreaker;
 use crate::upstream::Upstream;
 
 impl<B: Backlog, U: Upstream> Worker<B, U> {
-    pub(super) fn obey(&mut self, command: Command) {
+    pub(super) fn apply_command(&mut self, command: Command) {
         match command {
             Command::Pause(lane) => self.pause(lane, true),
             Command::Resume(lane) => {

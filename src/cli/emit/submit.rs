@@ -13,7 +13,7 @@ const MAX_ANSWER: u64 = 64 * 1024;
 
 /// Hands a line to the daemon and waits for its answer. The event is on stable storage when it returns `Ok`. Where many
 /// wait to be accepted it waits, too, for a place among them; `connected` is called once it has one.
-pub(super) fn hand_over(line: &[u8], socket: &Path, connected: impl FnOnce()) -> Result<(), EmitError> {
+pub(super) fn submit(line: &[u8], socket: &Path, connected: impl FnOnce()) -> Result<(), EmitError> {
     match exchange(line, socket, connected) {
         Ok(answer) => judge(&answer, socket),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

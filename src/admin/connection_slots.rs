@@ -13,44 +13,44 @@ const CONNECTIONS_MAX: usize = 64;
 
 /// All places of a listener. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seats(Arc<Mutex<Vec<Seated>>>);
+pub(super) struct ConnectionSlots(Arc<Mutex<Vec<OpenConnection>>>);
 
 #[derive(Debug)]
-struct Seated {
+struct OpenConnection {
     watch: Watch,
     must_leave: CancellationToken,
 }
 
 /// A place until this is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
-    seats: Seats,
+pub(super) struct ConnectionSlot {
+    slots: ConnectionSlots,
     /// Fires when another needs the place.
     pub(super) must_leave: CancellationToken,
 }
 
-impl Seats {
+impl ConnectionSlots {
     /// A place for a connection. `None` if we are at work for all others.
-    pub(super) fn take(&self, watch: &Watch) -> Option<Seat> {
+    pub(super) fn take(&self, watch: &Watch) -> Option<ConnectionSlot> {
         let must_leave = CancellationToken::new();
-        let mut seated = self.0.lock();
-        if seated.len() >= CONNECTIONS_MAX {
-            let waiting = seated.iter().enumerate();
-            let waiting = waiting.filter_map(|(at, seated)| Some((seated.watch.waits_since()?, at)));
+        let mut open = self.0.lock();
+        if open.len() >= CONNECTIONS_MAX {
+            let waiting = open.iter().enumerate();
+            let waiting = waiting.filter_map(|(at, open)| Some((open.watch.waits_since()?, at)));
             let (_, longest) = waiting.min()?;
-            seated.swap_remove(longest).must_leave.cancel();
+            open.swap_remove(longest).must_leave.cancel();
         }
-        seated.push(Seated { watch: watch.clone(), must_leave: must_leave.clone() });
-        drop(seated);
-        Some(Seat { seats: self.clone(), must_leave })
+        open.push(OpenConnection { watch: watch.clone(), must_leave: must_leave.clone() });
+        drop(open);
+        Some(ConnectionSlot { slots: self.clone(), must_leave })
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        // Also so that its own entry can be told from others.
+        // Also tells its own entry from others.
         self.must_leave.cancel();
-        self.seats.0.lock().retain(|seated| !seated.must_leave.is_cancelled());
+        self.slots.0.lock().retain(|open| !open.must_leave.is_cancelled());
     }
 }
 
@@ -63,32 +63,32 @@ mod tests {
 
     #[test]
     fn when_all_places_are_taken_the_one_that_keeps_us_waiting_for_longest_makes_room() {
-        let (seats, clock) = (Seats::default(), Clock::manual(1_000));
+        let (slots, clock) = (ConnectionSlots::default(), Clock::manual(1_000));
         let mut taken = Vec::new();
         for _ in 0..CONNECTIONS_MAX {
             clock.advance(Duration::from_secs(1));
-            taken.push(seats.take(&Watch::new(&clock)).unwrap());
+            taken.push(slots.take(&Watch::new(&clock)).unwrap());
         }
 
-        let more = seats.take(&Watch::new(&clock));
+        let more = slots.take(&Watch::new(&clock));
 
-        let left = |taken: &[Seat]| taken.iter().position(|seat| seat.must_leave.is_cancelled());
+        let left = |taken: &[ConnectionSlot]| taken.iter().position(|slot| slot.must_leave.is_cancelled());
         assert_eq!((more.is_some(), left(&taken)), (true, Some(0)));
         taken.remove(0);
         drop(more);
-        assert!(seats.take(&Watch::new(&clock)).is_some());
+        assert!(slots.take(&Watch::new(&clock)).is_some());
         assert_eq!(left(&taken), None, "there was a place");
     }
 
     #[test]
     fn what_we_are_at_work_for_makes_no_room() {
-        let (seats, clock) = (Seats::default(), Clock::manual(1_000));
+        let (slots, clock) = (ConnectionSlots::default(), Clock::manual(1_000));
         let watch = Watch::new(&clock);
         watch.request_came();
 
-        let taken: Vec<_> = (0..CONNECTIONS_MAX).map(|_| seats.take(&watch).unwrap()).collect();
+        let taken: Vec<_> = (0..CONNECTIONS_MAX).map(|_| slots.take(&watch).unwrap()).collect();
 
-        assert!(seats.take(&watch).is_none());
+        assert!(slots.take(&watch).is_none());
         drop(taken);
     }
 }
