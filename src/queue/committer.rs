@@ -113,9 +113,7 @@ impl Committer {
         let metrics = &self.metrics;
         let now_ms = self.clock.ages().now_boot_ms();
         metrics.dedupe_effective_seconds.set(self.dedupe.effective(now_ms).as_secs_f64());
-        let (used, free) = self.limits.known();
-        metrics.queue_disk_bytes.set(used.cast_signed());
-        metrics.disk_free_bytes.set(free.map_or(f64::NAN, |free| free as f64));
+        self.limits.publish(metrics);
         for lane in Lane::ALL {
             let count = self.shared.dead().len(lane);
             metrics.dead_letters.get_or_create(&LaneLabel { lane: lane.name() }).set(count.cast_signed());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Mono};
 use crate::config;
 use crate::event::{Envelope, Lane};
+use crate::metrics::Metrics;
 
 use super::shared::{RESERVE_BYTES, Shared};
 use crate::queue::dir_lock::DirLock;
@@ -146,9 +147,10 @@ impl QueueLimits {
         self.shared.dead().log.index.disk() >= self.dead_bytes
     }
 
-    /// Bytes under the directory and free on its file system, at the last look.
-    pub(crate) fn known(&self) -> (u64, Option<u64>) {
-        (self.used, self.free)
+    /// Shows what the last look found.
+    pub(crate) fn publish(&self, metrics: &Metrics) {
+        metrics.queue_disk_bytes.set(self.used.cast_signed());
+        metrics.disk_free_bytes.set(self.free.map_or(f64::NAN, |free| free as f64));
     }
 
     /// Looks at the disk if the last look is stale. Before a group, not within: what was admitted and is
