@@ -21,9 +21,6 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bin
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Gid, Group, fchownat, geteuid};
 
-/// Connections that may wait to be accepted. The kernel lowers it to `net.core.somaxconn`.
-const BACKLOG: i32 = 1_024;
-
 /// Why there is no socket. [`BindError::exit_code`] has the command's exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -165,8 +162,8 @@ pub(super) fn bind_file(spec: &FileSpec) -> Result<Bound, BindError> {
         fchownat(&made, "", None, Some(gid), AtFlags::AT_EMPTY_PATH).map_err(system)?;
     }
     set_mode(&made, spec.mode).map_err(fault)?;
-    let backlog = Backlog::new(BACKLOG).map_err(system)?;
-    listen(&listener, backlog).map_err(system)?;
+    // As many waiting connections as the host allows (net.core.somaxconn).
+    listen(&listener, Backlog::MAXALLOWABLE).map_err(system)?;
     Ok(Bound { listener: UnixListener::from(listener), file })
 }
 
