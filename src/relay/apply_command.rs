@@ -46,6 +46,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
         let now = self.deps.clock.mono();
         // It opens again if the host does not answer.
         self.host = HostBreaker::default();
+        self.deps.upstream.try_now();
         for run in self.lanes.iter_mut().filter(|run| lane.is_none_or(|lane| lane == run.lane)) {
             run.try_now(now);
         }

@@ -272,6 +272,10 @@ impl fmt::Debug for Client {
 }
 
 impl Upstream for Client {
+    fn try_now(&self) {
+        self.0.tokens.try_now();
+    }
+
     async fn send(&self, request: Outbound) -> Answer {
         let (tokens, target) = (&self.0.tokens, self.target());
         let started = self.0.clock.mono();

@@ -5,6 +5,7 @@ use std::io::Read;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use hyper::HeaderMap;
 use hyper::header::CONTENT_ENCODING;
+use serde::de::IgnoredAny;
 
 /// Codings that are undone at most: one by the server, one by a proxy on the way.
 const CODINGS_MAX: usize = 2;
@@ -18,21 +19,30 @@ pub(super) enum DecodeError {
     TooLong,
 }
 
-/// The body as the server meant it, at most `limit` bytes.
+/// The body as the server meant it, at most `limit` bytes. One that is JSON as it came was not encoded, whatever its
+/// header says: a coding that a proxy undid, or a word that is none.
 pub(super) fn decoded(headers: &HeaderMap, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, DecodeError> {
-    let codings = codings(headers);
+    // Some mark an empty body as compressed, too.
+    if body.is_empty() {
+        return Ok(body);
+    }
+    match undo_all(&codings(headers), &body, limit) {
+        Ok(Some(decoded)) => Ok(decoded),
+        Ok(None) => Ok(body),
+        Err(DecodeError::Undecodable(_)) if serde_json::from_slice::<IgnoredAny>(&body).is_ok() => Ok(body),
+        Err(error) => Err(error),
+    }
+}
+
+/// `None` if there is nothing to undo.
+fn undo_all(codings: &[String], body: &[u8], limit: usize) -> Result<Option<Vec<u8>>, DecodeError> {
     if codings.len() > CODINGS_MAX {
         return Err(DecodeError::Undecodable("it has too many content codings".to_owned()));
     }
-    let mut body = body;
     // The last one named was applied last.
-    for coding in codings.iter().rev() {
-        // Some mark an empty body as compressed, too.
-        if !body.is_empty() {
-            body = undo(coding, &body, limit)?;
-        }
-    }
-    Ok(body)
+    codings.iter().rev().try_fold(None, |decoded: Option<Vec<u8>>, coding| {
+        undo(coding, decoded.as_deref().unwrap_or(body), limit).map(Some)
+    })
 }
 
 fn codings(headers: &HeaderMap) -> Vec<String> {
@@ -77,6 +87,7 @@ mod tests {
     use super::*;
 
     const BODY: &[u8] = br#"{"errors":[]}"#;
+    const PAGE: &[u8] = b"<html>";
 
     fn headers(values: &[&'static str]) -> HeaderMap {
         values.iter().map(|value| (CONTENT_ENCODING, value.parse().unwrap())).collect()
@@ -121,6 +132,13 @@ mod tests {
     }
 
     #[test]
+    fn json_that_came_as_it_is_was_not_encoded_whatever_its_header_says() {
+        for coding in ["none", "utf-8", "aws-chunked", "gzip", "deflate", "br", "gzip, gzip, gzip"] {
+            assert_eq!(decoded(&headers(&[coding]), BODY.to_vec(), 100).as_deref(), Ok(BODY), "{coding}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_is_told_and_nothing_is_read_beyond_the_limit() {
         let bomb = gzip(&vec![b' '; 10 * 1024 * 1024]);
         let cut = gzip(BODY)[..20].to_vec();
@@ -129,15 +147,15 @@ mod tests {
         assert_eq!(decoded(&headers(&["gzip"]), bomb, 100), Err(DecodeError::TooLong));
         assert_eq!(decoded(&headers(&["gzip"]), cut, 100), undecodable("it is not valid gzip"));
         assert_eq!(
-            decoded(&headers(&["br"]), BODY.to_vec(), 100),
+            decoded(&headers(&["br"]), PAGE.to_vec(), 100),
             undecodable("unrequested Content-Encoding br")
         );
         assert_eq!(
-            decoded(&headers(&["token-1"]), BODY.to_vec(), 100),
+            decoded(&headers(&["token-1"]), PAGE.to_vec(), 100),
             undecodable("unrequested and unknown Content-Encoding")
         );
         assert_eq!(
-            decoded(&headers(&["gzip, gzip, gzip"]), BODY.to_vec(), 100),
+            decoded(&headers(&["gzip, gzip, gzip"]), PAGE.to_vec(), 100),
             undecodable("it has too many content codings")
         );
     }

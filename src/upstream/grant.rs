@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::fault;
-use super::response::date_ms;
+use super::response::{CORRELATION_ID, date_ms, without_bom};
 use super::retry_after::retry_after;
 use super::types::{Answer, Verdict};
 
@@ -29,6 +29,8 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 
 /// Longest pause between logins that are refused.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Longest `Retry-After` that is believed of an answer without the vendor's correlation id.
+const FOREIGN_WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// The codes of OAuth (RFC 6749, 4.1.2.1 and 5.2). Others are not repeated: a host that echoes the
 /// request must not bring a secret into a log.
@@ -62,6 +64,8 @@ pub(super) struct LoginFault {
     pub(super) reason: String,
     /// The login host's `Retry-After`.
     pub(super) retry_after: Option<Duration>,
+    /// Its answer has the vendor's correlation id.
+    pub(super) by_api: bool,
 }
 
 /// Kinds of login fault, by the verdict that follows.
@@ -80,7 +84,7 @@ pub(super) enum LoginFaultKind {
 impl LoginFault {
     /// A fault without `Retry-After`.
     pub(super) fn new(kind: LoginFaultKind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), retry_after: None }
+        Self { kind, reason: reason.into(), retry_after: None, by_api: false }
     }
 
     /// The verdict on a request that had to stay here for want of a token.
@@ -91,7 +95,7 @@ impl LoginFault {
             LoginFaultKind::Unavailable => Verdict::Unavailable { reason, maybe_taken: false },
             LoginFaultKind::Misconfigured => Verdict::Misconfigured { reason },
         };
-        Answer { retry_after: self.retry_after, ..Answer::without_response(verdict) }
+        Answer { retry_after: self.retry_after, by_api: self.by_api, ..Answer::without_response(verdict) }
     }
 
     /// How long the next login waits after this fault, the `failures`th in a row.
@@ -101,7 +105,9 @@ impl LoginFault {
     /// and a proxy that may lock the account whose password it refused.
     pub(super) fn pause(&self, failures: u32) -> Duration {
         let pause = match (self.kind, self.retry_after) {
-            (_, Some(wait)) => return wait.max(PAUSE_MIN),
+            (_, Some(wait)) if self.by_api => return wait.max(PAUSE_MIN),
+            // Anybody on the way there may have said so.
+            (_, Some(wait)) => return wait.clamp(PAUSE_MIN, FOREIGN_WAIT_MAX),
             (LoginFaultKind::NoSecret, None) => PAUSE_MIN,
             (LoginFaultKind::Unavailable, None) if !self.is_refusal() => PAUSE_MIN,
             _ => PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(6)),
@@ -122,7 +128,7 @@ pub(super) fn grant(
     now_ms: i64,
     client_id: &str,
 ) -> Result<Grant, LoginFault> {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let body: Value = serde_json::from_slice(without_bom(body)).unwrap_or_default();
     let code = body.get("error").and_then(Value::as_str).unwrap_or_default();
     let code = OAUTH_CODES.iter().find(|known| **known == code).copied();
     let told = code.map_or_else(|| status.to_string(), str::to_owned);
@@ -130,6 +136,7 @@ pub(super) fn grant(
         kind: LoginFaultKind::Unavailable,
         reason,
         retry_after: retry_after(headers, date_ms(headers), now_ms),
+        by_api: headers.contains_key(CORRELATION_ID),
     };
     match status {
         200..=299 => granted(&body),

@@ -38,14 +38,22 @@ pub(super) enum Body<'a> {
     Undecodable(&'a str),
 }
 
+/// The vendor's mark on each of its answers.
+pub(super) const CORRELATION_ID: &str = "inin-correlation-id";
+
+/// JSON has no byte order mark, but some gateways write one.
+pub(super) fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
+}
+
 /// What this response means at the wall time `now_ms`.
 pub(super) fn answer(status: u16, headers: &HeaderMap, body: Body<'_>, now_ms: i64) -> Answer {
-    let correlation_id = text(headers, "inin-correlation-id").map(Arc::from);
+    let correlation_id = text(headers, CORRELATION_ID).map(Arc::from);
     let error = match body {
         Body::Whole(bytes) => ApiErrorBody::parse(bytes),
         Body::TooLong | Body::Broken(_) | Body::Undecodable(_) => ApiErrorBody::default(),
     };
-    let by_api = correlation_id.is_some() || error.is_apis();
+    let by_api = correlation_id.is_some() || error.is_apis(status);
     Answer {
         verdict: verdict(status, correlation_id.is_some(), error, body),
         status: Some(status),
@@ -83,7 +91,7 @@ fn verdict(status: u16, correlated: bool, error: ApiErrorBody, body: Body<'_>) -
             Verdict::Unavailable { reason: error.reason(status), maybe_taken: true }
         }
         // Whoever wrote it, it was not the API: a gateway's answer must not condemn events.
-        400 | 409 | 422 if !correlated && !error.is_apis() => Verdict::NotTheApi,
+        400 | 409 | 422 if !correlated && !error.is_apis(status) => Verdict::NotTheApi,
         400 | 422 => Verdict::Invalid { message: error.words(status), code: error.code, hints: error.hints },
         401 => Verdict::Unauthorized { reason: error.code_or(status) },
         403 => Verdict::Forbidden { reason: missing(&error).unwrap_or_else(|| error.code_or(status)) },
@@ -107,6 +115,7 @@ fn taken(correlated: bool, body: Body<'_>) -> Verdict {
     let Body::Whole(bytes) = body else {
         return Verdict::NotTheApi;
     };
+    let bytes = without_bom(bytes);
     if bytes.trim_ascii().is_empty() {
         return if correlated { Verdict::Taken { errors: Vec::new() } } else { Verdict::NotTheApi };
     }
@@ -135,12 +144,12 @@ struct ApiErrorBody {
     code: String,
     message: String,
     hints: Vec<String>,
-    has_status: bool,
+    status: Option<u64>,
 }
 
 impl ApiErrorBody {
     fn parse(bytes: &[u8]) -> Self {
-        let Ok(Value::Object(object)) = serde_json::from_slice(bytes) else {
+        let Ok(Value::Object(object)) = serde_json::from_slice(without_bom(bytes)) else {
             return Self::default();
         };
         let field = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -150,13 +159,14 @@ impl ApiErrorBody {
                 collect_texts(value, &mut hints);
             }
         }
-        let has_status = object.get("status").is_some_and(Value::is_number);
-        Self { code: field("code"), message: field("message"), hints, has_status }
+        let status = object.get("status").and_then(Value::as_u64);
+        Self { code: field("code"), message: field("message"), hints, status }
     }
 
-    /// It has what the API's errors have and a gateway's have not: `{"message":"Bad Request"}` is anybody's.
-    fn is_apis(&self) -> bool {
-        !self.code.is_empty() && self.has_status
+    /// It has what the API's errors have and a gateway's have not: `{"message":"Bad Request"}` is anybody's. One that
+    /// is about another status is passed on by somebody.
+    fn is_apis(&self, status: u16) -> bool {
+        !self.code.is_empty() && self.status == Some(u64::from(status))
     }
 
     /// For the dead letter: the API's words, else its code, else the status.

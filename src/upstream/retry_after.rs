@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use hyper::HeaderMap;
-use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 /// Longest wait that `Retry-After` can ask for.
 const MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -24,16 +26,38 @@ pub(super) fn retry_after(headers: &HeaderMap, date_ms: Option<i64>, now_ms: i64
     Some(wait.saturating_add(SLACK).min(MAX))
 }
 
+/// A proxy may have joined several into one, as RFC 9110, 5.3 allows.
 fn wait(value: &str, now_ms: i64) -> Option<Duration> {
+    one_wait(value, now_ms)
+        .or_else(|| value.split([',', ';']).filter_map(|part| one_wait(part, now_ms)).max())
+}
+
+fn one_wait(value: &str, now_ms: i64) -> Option<Duration> {
     let value = value.trim().trim_matches(['"', '\'']).trim();
     match seconds(value) {
         Some(seconds) if seconds >= UNIX_TIME_MIN => {
-            let until_ms = if seconds >= UNIX_TIME_MIN * 1000.0 { seconds } else { seconds * 1000.0 };
+            // Some count in thousandths of a second, some in millionths, some in billionths.
+            let scale = [1e6, 1e3, 1.0].into_iter().find(|scale| seconds >= UNIX_TIME_MIN * 1e3 * scale);
+            let until_ms = scale.map_or(seconds * 1e3, |scale| seconds / scale);
             #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, and the wait is capped")]
             Some(until(until_ms as i64, now_ms))
         }
         Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-        None => date(value).map(|until_ms| until(until_ms, now_ms)),
+        None => span(value).or_else(|| date(value).map(|until_ms| until(until_ms, now_ms))),
+    }
+}
+
+/// ISO 8601 (`PT2M`), or hours, minutes and seconds (`00:02:00`).
+fn span(value: &str) -> Option<Duration> {
+    if value.starts_with(['P', 'p']) {
+        return Duration::try_from(value.parse::<SignedDuration>().ok()?).ok();
+    }
+    let parts: Vec<u64> = value.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    match parts[..] {
+        [hours, minutes @ ..60, seconds @ ..60] if hours < 10_000 => {
+            Some(Duration::from_secs((hours * 60 + minutes) * 60 + seconds))
+        }
+        _ => None,
     }
 }
 
@@ -47,8 +71,10 @@ fn seconds(value: &str) -> Option<f64> {
     let unit = value[number.len()..].to_ascii_lowercase();
     let unit = match unit.as_str() {
         "" | "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
-        "ms" => 0.001,
+        "ms" | "msec" | "msecs" | "millisecond" | "milliseconds" => 0.001,
         "m" | "min" | "mins" | "minute" | "minutes" => 60.0,
+        "h" | "hr" | "hrs" | "hour" | "hours" => 3_600.0,
+        "d" | "day" | "days" => 86_400.0,
         _ => return None,
     };
     let number = number.trim_end();
@@ -59,13 +85,15 @@ fn seconds(value: &str) -> Option<f64> {
     Some(number * unit)
 }
 
-/// The three forms of RFC 9110, 5.6.7, and those of mail and RFC 3339.
+/// The three forms of RFC 9110, 5.6.7, and those of mail and RFC 3339; in UTC if it has no zone.
 fn date(value: &str) -> Option<i64> {
     if let Ok(time) = httpdate::parse_http_date(value) {
         return Timestamp::try_from(time).ok().map(Timestamp::as_millisecond);
     }
     let mail = jiff::fmt::rfc2822::parse(value).map(|time| time.timestamp());
-    mail.or_else(|_| value.parse::<Timestamp>()).ok().map(Timestamp::as_millisecond)
+    let time = mail.or_else(|_| value.parse::<Timestamp>());
+    let time = time.or_else(|_| TimeZone::UTC.to_timestamp(value.parse::<DateTime>()?));
+    time.ok().map(Timestamp::as_millisecond)
 }
 
 #[cfg(test)]
@@ -95,17 +123,32 @@ mod tests {
             ("7 seconds", Some(8.0)),
             ("1500ms", Some(2.5)),
             ("2 min", Some(121.0)),
+            ("30 msec", Some(1.03)),
+            ("1 hour", Some(3_601.0)),
+            ("2h", Some(7_201.0)),
+            ("1d", Some(day)),
+            ("PT2M", Some(121.0)),
+            ("pt1h30m", Some(5_401.0)),
+            ("00:02:00", Some(121.0)),
+            ("120, 120", Some(121.0)),
+            ("30; 60", Some(61.0)),
+            ("120;", Some(121.0)),
+            ("soon, 7", Some(8.0)),
             ("86399", Some(day)),
             ("86400", Some(day)),
             ("99999999999999999999999", Some(day)),
             ("1795521630", Some(31.0)),
             ("1795521630000", Some(31.0)),
+            ("1795521630000000", Some(31.0)),
+            ("1795521630000000000", Some(31.0)),
             ("1795521000", Some(1.0)),
             ("Tue, 24 Nov 2026 12:00:30 GMT", Some(31.0)),
             ("Tuesday, 24-Nov-26 12:00:30 GMT", Some(31.0)),
             ("Tue Nov 24 12:00:30 2026", Some(31.0)),
             ("Tue, 24 Nov 2026 13:00:30 +0100", Some(31.0)),
             ("2026-11-24T12:00:30Z", Some(31.0)),
+            ("2026-11-24 12:00:30", Some(31.0)),
+            ("2026-11-24T12:00:30", Some(31.0)),
             ("2026-11-24T13:00:30.000+01:00", Some(31.0)),
             ("Tue, 24 Nov 2026 11:00:00 GMT", Some(1.0)),
             ("Tue, 24 Nov 2099 12:00:00 GMT", Some(day)),

@@ -323,14 +323,22 @@ fn pauses_between_refused_logins_grow_to_a_minute() {
     }
     assert_eq!(unreachable.pause(9).as_secs(), 1);
     assert_eq!(told.pause(1).as_secs(), 90);
+    let a_day = LoginFault { retry_after: Some(Duration::from_secs(86_400)), ..unreachable.clone() };
+    let by_api = LoginFault { by_api: true, ..a_day.clone() };
+    assert_eq!((a_day.pause(1).as_secs(), by_api.pause(1).as_secs()), (300, 86_400));
 }
 
 #[test]
 fn a_400_that_the_api_did_not_write_condemns_nothing() {
     let headers = HeaderMap::new();
 
-    let foreign =
-        ["<html>Bad Request</html>", "", r#"{"message":"Bad Request"}"#, r#"{"code":"x","message":"y"}"#];
+    let foreign = [
+        "<html>Bad Request</html>",
+        "",
+        r#"{"message":"Bad Request"}"#,
+        r#"{"code":"x","message":"y"}"#,
+        r#"{"code":"x.y","message":"y","status":500}"#,
+    ];
     let ours = r#"{"message":"no","code":"bad.request","status":400}"#;
 
     let of = |status, body: &str| response::answer(status, &headers, Body::Whole(body.as_bytes()), 0);
@@ -342,6 +350,8 @@ fn a_400_that_the_api_did_not_write_condemns_nothing() {
         }
         assert!(!of(413, body).by_api && !of(429, body).by_api, "{body}");
     }
+    let marked = format!("\u{feff}{ours}");
+    assert!(of(400, &marked).by_api, "a byte order mark before it");
     let found = of(400, ours);
     assert!(matches!(found.verdict, Verdict::Invalid { .. }) && found.by_api, "{found:?}");
 }

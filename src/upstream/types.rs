@@ -139,4 +139,7 @@ pub trait Upstream: Clone + Send + Sync + 'static {
     /// Sends one request and waits for its answer, at most `connect_timeout` and `request_timeout`.
     /// Never fails: a failure is a verdict.
     fn send(&self, request: Outbound) -> impl Future<Output = Answer> + Send;
+
+    /// An operator wants it tried now: nothing is waited out before the next login.
+    fn try_now(&self) {}
 }

@@ -1,7 +1,7 @@
 //! The relay between a backlog in memory and an API that answers as a closure says. Time is paused.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -58,6 +58,7 @@ struct World {
     dead_letters_full: AtomicBool,
     sent: watch::Sender<Vec<Sent>>,
     log: Mutex<Vec<Entry>>,
+    tried_now: AtomicUsize,
     script: Script,
 }
 
@@ -129,6 +130,10 @@ impl Backlog for FakeBacklog {
 }
 
 impl Upstream for FakeUpstream {
+    fn try_now(&self) {
+        self.0.tried_now.fetch_add(1, Ordering::SeqCst);
+    }
+
     async fn send(&self, request: Outbound) -> Answer {
         let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&request.body).unwrap();
         let events = body.values().flat_map(|array| array.as_array().unwrap());
@@ -264,6 +269,7 @@ impl Harness {
             dead_letters_full: AtomicBool::default(),
             sent: watch::Sender::default(),
             log: Mutex::default(),
+            tried_now: AtomicUsize::default(),
             script: Arc::new(script),
         });
         let (alive, dead) = channel::<()>();
@@ -351,6 +357,11 @@ impl Harness {
     /// Ids of each request.
     pub(crate) fn sent_ids(&self) -> Vec<Vec<u128>> {
         self.sent().into_iter().map(|sent| sent.ids).collect()
+    }
+
+    /// How often the API client was told to wait for nothing.
+    pub(crate) fn tried_now(&self) -> usize {
+        self.world.tried_now.load(Ordering::SeqCst)
     }
 
     pub(crate) fn starts(&self) -> Vec<Duration> {

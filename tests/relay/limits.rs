@@ -116,6 +116,7 @@ async fn resume_tries_at_once_whatever_is_waited_for() {
 
         assert_eq!(before, 1);
         assert!(harness.starts()[1] < 31 * SECOND, "{:?}", harness.starts());
+        assert_eq!(harness.tried_now(), 1, "the next login waits for nothing");
     }
 }
 

@@ -107,8 +107,8 @@ async fn an_answer_that_is_compressed_unasked_is_read() {
 #[tokio::test]
 async fn an_answer_that_cannot_be_decoded_delivers_nothing_and_is_told_as_that() {
     let server = Server::start().await.on_api([
-        Reply::Bytes(200, "content-encoding", "br", OK.into()),
-        Reply::Bytes(200, "content-encoding", "gzip", OK.into()),
+        Reply::Bytes(200, "content-encoding", "br", b"\x0b\x06\x80".into()),
+        Reply::Bytes(200, "content-encoding", "gzip", b"no gzip".into()),
         Reply::Bytes(200, "content-encoding", "gzip", gzip(&" ".repeat(2 * 1024 * 1024))),
     ]);
     let client = client(&server.settings());

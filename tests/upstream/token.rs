@@ -237,6 +237,22 @@ async fn the_login_shows_in_the_status() {
 }
 
 #[tokio::test]
+async fn an_operator_ends_the_wait_before_the_next_login() {
+    let server = Server::start().await;
+    let server = server.on_login([Reply::With(429, "retry-after", "3600".into(), String::new())]);
+    let client = client(&server.settings());
+
+    let first = verdict(&client).await;
+    let waiting = verdict(&client).await;
+    client.try_now();
+    let after = verdict(&client).await;
+
+    assert!(matches!(first, Verdict::Unavailable { .. }), "{first:?}");
+    assert_eq!((waiting, after), (first, taken()));
+    assert_eq!(server.book.lock().unwrap().login_asked.len(), 2);
+}
+
+#[tokio::test]
 async fn the_login_hosts_rate_limit_is_waited_for() {
     let body = r#"{"error":"invalid_request","error_description":"rate limit exceeded"}"#;
     let server = Server::start().await.on_login([Reply::With(400, "retry-after", "7".into(), body.into())]);

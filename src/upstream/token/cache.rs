@@ -113,6 +113,11 @@ impl TokenCache {
         had_failed || secret.as_ref().map(ExposeSecret::expose_secret) != proven
     }
 
+    /// The next login waits for nothing.
+    pub(in crate::upstream) fn try_now(&self) {
+        self.state.lock().retry_at_once();
+    }
+
     /// Which account is in use, and whether it may send.
     pub(in crate::upstream) fn gate(&self) -> &SendGate {
         &self.gate
