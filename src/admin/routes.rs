@@ -28,7 +28,7 @@ use super::{gauges, health, report_of};
 use crate::socket::Peer;
 
 /// Longest request body: a filter with its fields.
-const BODY_MAX: usize = 256 * 1024;
+pub(super) const BODY_MAX: usize = 256 * 1024;
 /// Lines of an answer that wait for a slow reader.
 const LINES_WAITING: usize = 64;
 

@@ -26,6 +26,7 @@ const OPERATOR: Http1 = Http1 {
         unread: Duration::from_secs(600),
     },
     stop_limit: Duration::from_secs(2),
+    body_with_head: Some(routes::BODY_MAX),
 };
 
 /// How a probe or a scraper is served.

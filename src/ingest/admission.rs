@@ -65,9 +65,6 @@ pub enum Crowded {
     /// TCP has half of them.
     #[error("the HTTP door has {0} connections, half of ingest.max_connections")]
     Tcp(usize),
-    /// A quarter of those have shown no good token.
-    #[error("{0} connections without a valid token, a quarter of the HTTP door's share")]
-    Unproven(usize),
 }
 
 #[derive(Debug, Default)]
@@ -100,7 +97,7 @@ impl Shares {
     fn of(all: usize) -> Self {
         let uid = (all / 2).max(1);
         let without_token = (uid / 4).max(1);
-        let hurried = without_token / 4;
+        let hurried = (without_token / 4).max(1);
         Self { all, uid, unproven: without_token - hurried, hurried }
     }
 }
@@ -154,6 +151,9 @@ impl Admission {
         let configured = self.max_connections.load(Ordering::SeqCst);
         let shares = Shares::of(configured.min(self.most_connections.load(Ordering::SeqCst)));
         let mut open = self.open.lock();
+        if uid.is_none() {
+            open.make_place_without_token(shares);
+        }
         if open.total >= shares.all {
             return Err(Crowded::All(shares.all));
         }
@@ -163,7 +163,7 @@ impl Admission {
         let must_leave = CancellationToken::new();
         let standing = match uid {
             Some(_) => SlotStanding::HasUid,
-            None => open.seat_without_token(shares, &must_leave)?,
+            None => open.seat_without_token(shares, &must_leave),
         };
         open.total += 1;
         *open.by_uid.entry(uid).or_default() += 1;
@@ -173,29 +173,31 @@ impl Admission {
 }
 
 impl OpenConnections {
-    fn seat_without_token(
-        &mut self,
-        shares: Shares,
-        must_leave: &CancellationToken,
-    ) -> Result<SlotStanding, Crowded> {
-        if self.unproven < shares.unproven {
-            self.unproven += 1;
-            return Ok(SlotStanding::Unproven);
-        }
-        if shares.hurried == 0 {
-            return Err(Crowded::Unproven(shares.unproven));
-        }
-        // What must leave counts no more: who comes now has its place at once.
-        while self.hurried.len() >= shares.hurried
+    /// Those in a hurry leave, the oldest first, if all of their places are in use, or all that TCP may have. What
+    /// must leave counts no more: who comes now has its place at once.
+    fn make_place_without_token(&mut self, shares: Shares) {
+        let is_full = |open: &Self| {
+            let is_last = open.unproven >= shares.unproven && open.hurried.len() >= shares.hurried;
+            let tcp = open.by_uid.get(&None).copied().unwrap_or_default();
+            is_last || tcp >= shares.uid || open.total >= shares.all
+        };
+        while is_full(self)
             && let Some(oldest) = self.hurried.pop_front()
         {
             oldest.must_leave.cancel();
             self.leave(None);
         }
+    }
+
+    fn seat_without_token(&mut self, shares: Shares, must_leave: &CancellationToken) -> SlotStanding {
+        if self.unproven < shares.unproven {
+            self.unproven += 1;
+            return SlotStanding::Unproven;
+        }
         self.hurried_before += 1;
         let number = self.hurried_before;
         self.hurried.push_back(Hurried { number, must_leave: must_leave.clone() });
-        Ok(SlotStanding::Hurried { number })
+        SlotStanding::Hurried { number }
     }
 
     /// Takes a connection out of the share that its standing gave it. False if it had to leave before.
@@ -305,6 +307,24 @@ mod tests {
         assert!(admission.connect(Some(1)).is_ok(), "a uid has its own");
         drop(slots);
         assert_eq!(admission.open.lock().total, 0);
+    }
+
+    #[test]
+    fn whoever_comes_by_tcp_gets_a_place_however_few_there_are_and_however_many_idle() {
+        for all in [1, 2, 3, 4, 8, 16, 24, 31, 32] {
+            let admission = Admission::new(100, all);
+
+            let mut idle = Vec::new();
+            for nth in 0..100 {
+                let slot = admission.connect(None);
+                assert!(slot.is_ok(), "{all}, the {nth}th: {slot:?}");
+                idle.push(slot);
+            }
+
+            assert!(admission.open.lock().total <= (all / 2).max(1), "{all}");
+            drop(idle);
+            assert_eq!(admission.open.lock().total, 0, "{all}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

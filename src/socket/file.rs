@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -201,16 +201,20 @@ fn gid_of(group: &str) -> Result<Gid, BindError> {
 }
 
 fn make_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() && !parent.exists() => {
-            std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
-            // The daemon's umask is 0077; producers have to get through.
-            let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let made = std::fs::File::from(open(parent, flags, Mode::empty())?);
-            made.set_permissions(std::fs::Permissions::from_mode(0o755))
+    let above = path.ancestors().skip(1);
+    let missing: Vec<&Path> = above.take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    for dir in missing.into_iter().rev() {
+        match std::fs::create_dir(dir) {
+            // Somebody else has just made it, and decides who may pass.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => continue,
+            made => made?,
         }
-        _ => Ok(()),
+        // The daemon's umask is 0077; producers have to get through.
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let made = std::fs::File::from(open(dir, flags, Mode::empty())?);
+        made.set_permissions(std::fs::Permissions::from_mode(0o755))?;
     }
+    Ok(())
 }
 
 /// Removes a socket file that nobody listens on.

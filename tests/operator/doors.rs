@@ -58,6 +58,40 @@ fn peers_that_do_not_read_shut_out_no_probe() {
 }
 
 #[test]
+fn operators_that_never_finish_a_body_shut_out_no_probe() {
+    let home = Home::new("127.0.0.1:1", "");
+    let _daemon = home.run();
+    let mut unfinished = Vec::new();
+    let part = "POST /dead-letters/list HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{";
+    for _ in 0..100 {
+        let mut stream = UnixStream::connect(home.path().join("admin.sock")).unwrap();
+        // The places are all in use: some are closed before they have written it.
+        let _ = stream.write_all(part.as_bytes());
+        unfinished.push(stream);
+    }
+
+    let live = home.cli(&["status", "--quiet", "--live"]);
+
+    assert_eq!(live.status.code(), Some(0), "{live:?}");
+}
+
+#[test]
+fn directories_on_the_way_to_a_socket_let_others_through() {
+    let home = Home::new("127.0.0.1:1", "");
+    let config = std::fs::read_to_string(home.config()).unwrap();
+    let listen = config.lines().find(|line| line.starts_with("listen = \"unix:")).unwrap();
+    home.reconfigure(listen, "listen = \"unix:one/two/admin.sock\"");
+
+    let _daemon = home.run();
+    eventually("the socket is there", || home.path().join("one/two/admin.sock").exists());
+
+    for dir in ["one", "one/two"] {
+        let mode = std::fs::metadata(home.path().join(dir)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755, "{dir}");
+    }
+}
+
+#[test]
 fn a_second_signal_ends_a_body_that_is_under_way() {
     let address = free_address();
     let more = format!("[ingest.http]\nlisten = \"{address}\"\nallow_anonymous = true\n");

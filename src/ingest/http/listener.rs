@@ -25,14 +25,15 @@ use super::auth::Authenticator;
 use super::reply::HttpRefusal;
 use super::routes::{HttpState, router};
 
-/// How long peers and requests may take. The stop is above the 40 s that a body and its wait for room may take.
+/// How long peers and requests may take. A body that has not come ten seconds after a stop was not answered for.
 const HTTP1: Http1 = Http1 {
     limits: PeerLimits {
         head: Duration::from_secs(10),
         idle: Duration::from_secs(60),
         unread: Duration::from_secs(60),
     },
-    stop_limit: Duration::from_secs(45),
+    stop_limit: Duration::from_secs(10),
+    body_with_head: None,
 };
 
 /// Permission bits of a unix socket: those of the stream socket by default.
