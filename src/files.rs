@@ -107,13 +107,24 @@ pub fn make_dir(dir: &Path) -> io::Result<()> {
 /// # Errors
 /// [`ErrorKind::TimedOut`] after `limit`, [`ErrorKind::FileTooLarge`] above 8 MiB, else what the system says.
 pub fn read_within(path: &Path, limit: Duration) -> io::Result<Vec<u8>> {
-    let (done, waited) = sync_channel(1);
     let path = path.to_owned();
+    within(limit, move || read(&path))?
+}
+
+/// What `reading` gives, but gives up after `limit`, as [`read_within`] does.
+///
+/// # Errors
+/// [`ErrorKind::TimedOut`] after `limit`, or if no thread can be started.
+pub fn within<T: Send + 'static>(
+    limit: Duration,
+    reading: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let (done, waited) = sync_channel(1);
     std::thread::Builder::new().name("file".to_owned()).spawn(move || {
         // Whoever waited may have given up.
-        let _ = done.send(read(&path));
+        let _ = done.send(reading());
     })?;
-    waited.recv_timeout(limit).unwrap_or_else(|_| Err(not_read_within(limit)))
+    waited.recv_timeout(limit).map_err(|_| not_read_within(limit))
 }
 
 /// Reads files for one who asks again and again: while a read hangs, no other thread is begun for the same file.

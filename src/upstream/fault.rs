@@ -52,6 +52,14 @@ pub enum ClientError {
         /// The first certificate in it: position and reason.
         found: String,
     },
+    /// The system's roots can't be read.
+    #[error("{from} can't be read")]
+    SystemRoots {
+        /// The variables that name them and their values, or the system's own place.
+        from: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// TLS can't be set up: the system has no roots.
     #[error("the system has no CA certificates; install them (ca-certificates), or set upstream.ca_file")]
     Tls,

@@ -10,6 +10,10 @@ use rustls::{CertificateError, ClientConfig, RootCertStore, crypto};
 use super::fault::ClientError;
 use crate::files;
 
+const DASHES: &str = "-----";
+const DASHES_BEGIN: &str = "-----BEGIN ";
+const DASHES_END: &str = "-----END ";
+
 /// TLS as every connection uses it, and what of `ca_file` could not be used.
 pub(super) struct Tls {
     pub(super) config: ClientConfig,
@@ -24,7 +28,9 @@ impl Tls {
         let mut skipped = Vec::new();
         if !is_plain || ca_file.is_some() {
             // What of them cannot be used is the system's to mend; what matters is whether there is one.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            let loaded = files::within(files::READ_WITHIN, rustls_native_certs::load_native_certs)
+                .map_err(|source| ClientError::SystemRoots { from: place_of_system_roots(), source })?;
+            roots.add_parsable_certificates(loaded.certs);
         }
         if let Some(path) = ca_file {
             let bytes = files::read_within(path, files::READ_WITHIN)
@@ -55,6 +61,16 @@ impl Tls {
     }
 }
 
+/// `SSL_CERT_FILE=/path`, where the environment names the roots.
+fn place_of_system_roots() -> String {
+    let set = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(|name| {
+        let value = std::env::var_os(name)?;
+        Some(format!("{name}={}", Path::new(&value).display()))
+    });
+    let set: Vec<String> = set.collect();
+    if set.is_empty() { "the system's CA certificates".to_owned() } else { set.join(", ") }
+}
+
 /// The certificates of a PEM file.
 struct Bundle {
     usable: RootCertStore,
@@ -65,11 +81,11 @@ struct Bundle {
 impl Bundle {
     fn read(bytes: &[u8]) -> Self {
         let mut bundle = Self { usable: RootCertStore::empty(), unusable: Vec::new() };
-        let text = String::from_utf8_lossy(bytes);
-        let text = text.trim_start_matches('\u{feff}');
+        let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n").replace('\r', "\n");
         let mut section: Option<(usize, String)> = None;
         let mut count = 0;
-        for (line, text) in text.lines().map(str::trim).enumerate().map(|(at, text)| (at + 1, text)) {
+        let lines = text.lines().enumerate().filter(|(_, text)| !text.starts_with('#'));
+        for (line, text) in lines.flat_map(|(at, text)| pieces(text).map(move |piece| (at + 1, piece))) {
             if let Some(label) = label(text, "BEGIN") {
                 if let Some((begun, _)) = section.take() {
                     bundle.unusable.push(format!("certificate {count} (line {begun}) has no END line"));
@@ -111,6 +127,24 @@ impl Bundle {
             error => format!("cannot be a root: {error}"),
         })
     }
+}
+
+/// A line, cut around each BEGIN and END in it: files that are joined without a line break between them share a line.
+/// Each of them may begin with a byte order mark.
+fn pieces(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        let begins = [DASHES_BEGIN, DASHES_END].into_iter().filter_map(|edge| rest.find(edge)).min();
+        let length = match begins {
+            _ if rest.is_empty() => return None,
+            Some(0) => rest[DASHES.len()..].find(DASHES).map_or(rest.len(), |at| at + 2 * DASHES.len()),
+            Some(at) => at,
+            None => rest.len(),
+        };
+        let (piece, after) = rest.split_at(length);
+        rest = after;
+        Some(piece.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}'))
+    })
 }
 
 /// `X` of `-----BEGIN X-----`.
@@ -167,6 +201,7 @@ mod tests {
         let rows = [
             format!("\u{feff}{pem}"),
             pem.replace('\n', "\r\n"),
+            pem.replace('\n', "\r"),
             format!("subject=one\n{key}{pem}"),
             pem.lines().map(|line| format!("  {line} \n")).collect(),
         ];
@@ -174,6 +209,22 @@ mod tests {
         for text in rows {
             assert_eq!(read(&text), (1, Vec::new()), "{text}");
         }
+    }
+
+    #[test]
+    fn files_that_were_joined_without_a_line_break_or_begin_with_a_bom_all_count() {
+        let (one, two) = (pem("one"), pem("two"));
+        let damaged = "-----BEGIN CERTIFICATE-----\nMIIBAAAA\n-----END CERTIFICATE-----\n";
+        let commented: String = two.lines().map(|line| format!("# {line}\n")).collect();
+
+        let glued = read(&format!("{}{}{damaged}", one.trim_end(), two.trim_end()));
+        let with_boms = read(&format!("\u{feff}{one}\u{feff}{two}"));
+        let without_one = read(&format!("{one}{commented}"));
+
+        let line = one.lines().count() + two.lines().count() - 1;
+        let told = format!("certificate 3 (line {line}) is not a certificate in DER, or a damaged one");
+        assert_eq!(glued, (2, vec![told]));
+        assert_eq!((with_boms, without_one), ((2, Vec::new()), (1, Vec::new())));
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -20,14 +23,21 @@ type Agreed = Arc<Mutex<Vec<Option<Vec<u8>>>>>;
 /// A server on loopback with a certificate of its own, which is written to `ca`. It answers HTTP/1.1
 /// requests as login host and API do.
 async fn server(ca: &Path, protocols: &[&[u8]]) -> (u16, Agreed) {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    std::fs::write(ca, made.cert.pem()).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    server_that_is(IsCa::NoCa, ca, protocols).await
+}
+
+async fn server_that_is(is_ca: IsCa, ca: &Path, protocols: &[&[u8]]) -> (u16, Agreed) {
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = is_ca;
+    let key = KeyPair::generate().unwrap();
+    let cert = params.self_signed(&key).unwrap();
+    std::fs::write(ca, cert.pem()).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let mut tls = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
+        .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
     tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     let (acceptor, listener) =
@@ -79,6 +89,45 @@ async fn a_private_ca_is_trusted_if_the_operator_says_so_and_only_then() {
         matches!(&unknown, Verdict::Unavailable { reason, .. } if reason.to_lowercase().contains("certificate")),
         "{unknown:?}"
     );
+}
+
+#[tokio::test]
+async fn a_ca_certificate_that_a_server_uses_as_its_own_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = dir.path().join("ca.pem");
+    let is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let (port, _) = server_that_is(is_ca, &ca, &[b"http/1.1"]).await;
+
+    let verdict = verdict(&client(port, Some(&ca))).await;
+
+    assert!(
+        matches!(&verdict, Verdict::Unavailable { reason, .. } if reason.contains("CA:TRUE")),
+        "{verdict:?}"
+    );
+}
+
+#[test]
+fn roots_of_the_system_on_a_mount_that_hangs_end_check_and_run_with_their_name() {
+    let home = crate::common::Home::new("127.0.0.1:1", "");
+    let pipe = home.path().join("roots");
+    mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let empty = home.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    home.reconfigure("[upstream]\n", "[upstream]\nca_file = \"empty.pem\"\n");
+    let config = home.config();
+
+    let check = crate::common::trunkline()
+        .args(["config", "check", "--config"])
+        .arg(&config)
+        .env("SSL_CERT_FILE", &pipe)
+        .output()
+        .unwrap();
+    let run = home.spawn_with(&[("SSL_CERT_FILE", pipe.to_str().unwrap())]).wait();
+
+    let said = String::from_utf8(check.stderr).unwrap();
+    let found = format!("SSL_CERT_FILE={} can't be read: not read within 5s", pipe.display());
+    assert!(said.contains(&found) && home.log().contains(&found), "{said}{}", home.log());
+    assert_eq!((check.status.code(), run.code()), (Some(78), Some(78)));
 }
 
 #[tokio::test]
