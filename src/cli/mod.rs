@@ -37,21 +37,31 @@ pub use exit::Exit;
 
 use std::process::ExitCode;
 
-use output::{complain, say};
+use output::{STDERR_TAKES_WITHIN, complain, complain_within, say};
 use runtime::async_runtime;
 
 /// Runs the command line and gives the process's exit code.
 pub fn main() -> ExitCode {
     crate::memory::keep_small();
+    if let Err(error) = crate::shutdown::hear_signals() {
+        complain(&format!("trunkline: cannot set the mask of signals: {error}"));
+        return Exit::Failed.into();
+    }
     let parsed = match args::parse() {
         Ok(parsed) => parsed,
         Err(exit) => return exit.into(),
+    };
+    // A call must not wait for `emit`.
+    let stderr_takes_within = if matches!(parsed.command, args::CliCommand::Emit(_)) {
+        emit::LAST_WORDS
+    } else {
+        STDERR_TAKES_WITHIN
     };
     match dispatch(parsed) {
         Ok(exit) => exit.into(),
         Err(error) => {
             let exit = exit_code::of(&error);
-            complain(&format!("trunkline: {error:#}"));
+            complain_within(stderr_takes_within, &format!("trunkline: {error:#}"));
             exit.into()
         }
     }

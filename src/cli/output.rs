@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -9,7 +10,9 @@ use super::escape::escaped_lines;
 use super::exit::Exit;
 
 /// How long stderr may take to have room for a line.
-const STDERR_TAKES_WITHIN_MS: u16 = 1_000;
+pub(super) const STDERR_TAKES_WITHIN: Duration = Duration::from_secs(1);
+/// Bytes that a pipe with room takes without blocking. Source: pipe(7), `PIPE_BUF`.
+const PIECE: usize = 4_096;
 
 /// Writes to stdout.
 pub(super) fn say(text: &str) -> anyhow::Result<Exit> {
@@ -31,12 +34,21 @@ pub(super) fn is_read(written: std::io::Result<()>) -> std::io::Result<bool> {
 /// Writes a line to stderr, fit for a terminal; there is nowhere to report that this failed. A reader of stderr that
 /// is stuck does not block us: a command ends all the same.
 pub(super) fn complain(text: &str) {
+    complain_within(STDERR_TAKES_WITHIN, text);
+}
+
+/// The same, if stderr has room `within` that time.
+pub(super) fn complain_within(within: Duration, text: &str) {
     let mut stderr = std::io::stderr();
-    let can_write = {
-        let mut asked = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-        poll(&mut asked, PollTimeout::from(STDERR_TAKES_WITHIN_MS)).is_ok_and(|ready| ready > 0)
-    };
-    if can_write {
-        let _ = writeln!(stderr, "{}", escaped_lines(text));
+    let timeout = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
+    let line = format!("{}\n", escaped_lines(text));
+    for piece in line.as_bytes().chunks(PIECE) {
+        let can_write = {
+            let mut asked = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+            poll(&mut asked, timeout).is_ok_and(|ready| ready > 0)
+        };
+        if !can_write || stderr.write_all(piece).is_err() {
+            return;
+        }
     }
 }

@@ -28,7 +28,7 @@ const CRASH_ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The daemon, in the foreground, until a stop signal.
 pub(super) fn run(path: Option<&Path>) -> anyhow::Result<Exit> {
-    daemon::harden().context("cannot set umask, limits and signals")?;
+    daemon::harden().context("cannot set umask and limits")?;
     let loaded = config::load(path)?;
     let metrics = Arc::new(Metrics::new());
     let log = logging::start(&loaded.config.log, metrics.log_lines_dropped.clone()).context("no log")?;
@@ -56,7 +56,6 @@ async fn serve(start: impl FnOnce(Shutdown) -> Start, grace: Duration) -> anyhow
         crashed.cancel();
         stop.cancel();
     });
-    shutdown::survive_file_size_limit()?;
     let signals = tokio::spawn(leave.shutdown.clone().listen());
     // Before the start: a reload that comes early must not end us.
     let mut hangups = shutdown::hangups()?;

@@ -2,7 +2,6 @@
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
 
 /// Open files kept for all that is not a producer's connection: the queue, requests and logins, operators and probes,
@@ -10,8 +9,7 @@ use nix::sys::stat::{Mode, umask};
 const KEPT_FILES: u64 = 512;
 
 /// Files that we make are ours alone; a crash leaves no image of the calls in memory on a disk, and no other process of
-/// our user reads them there; a parent that blocked signals does not keep us from hearing them; the host's limit of open
-/// files is used whole.
+/// our user reads them there; the host's limits of open files, file size and processor time are used whole.
 ///
 /// # Errors
 /// If the system refuses one of these.
@@ -19,10 +17,12 @@ pub fn harden() -> std::io::Result<()> {
     umask(Mode::from_bits_truncate(0o077));
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     prctl::set_dumpable(false)?;
-    SigSet::empty().thread_set_mask()?;
-    // The lower limit is for programs that use `select`.
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    // The lower limit of open files is for programs that use `select`; those of the file size and the processor time
+    // are meant for a command, and would end us or fail our writes.
+    for limit in [Resource::RLIMIT_NOFILE, Resource::RLIMIT_FSIZE, Resource::RLIMIT_CPU] {
+        let (_, hard) = getrlimit(limit)?;
+        setrlimit(limit, hard, hard)?;
+    }
     Ok(())
 }
 

@@ -194,6 +194,66 @@ fn a_file_size_limit_of_the_parent_refuses_events_and_ends_nothing() {
 }
 
 #[test]
+fn a_file_size_limit_that_may_be_raised_is_raised() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            "ulimit -S -f 1; exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_trunkline"),
+            "run",
+            "--config",
+        ])
+        .arg(home.config())
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin");
+    let _daemon = Started::by(&mut command, &home);
+
+    assert_works(&home, &sandbox);
+}
+
+#[test]
+fn an_export_that_meets_a_file_size_limit_says_so() {
+    let home = Home::new("127.0.0.1:1", "");
+    let daemon = home.run();
+    let mut producer = home.producer();
+    for nth in 0..20 {
+        assert_eq!(producer.ask(&hold_event(Uuid::new_v4(), nth).1), accepted());
+    }
+    daemon.sigkill();
+
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -f 1; exec \"$0\" queue export --config \"$1\" >\"$2\""])
+        .arg(env!("CARGO_BIN_EXE_trunkline"))
+        .args([home.config(), home.path().join("export")])
+        .output()
+        .unwrap();
+
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot write the export: cannot write to stdout: File too large"), "{said}");
+}
+
+#[test]
+fn a_sandbox_hears_signals_that_the_parent_blocked() {
+    let mut child = Command::new("env")
+        .args(["-i", "--block-signal=TERM", env!("CARGO_BIN_EXE_trunkline")])
+        .args(["sandbox", "--listen", "127.0.0.1:0"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0];
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    let mut sandbox = Started(child);
+
+    sandbox.signal(Signal::SIGTERM);
+
+    assert_eq!(sandbox.ended().code(), Some(0));
+}
+
+#[test]
 fn the_second_signal_waits_for_no_body_that_is_on_its_way() {
     let sandbox = Sandbox::start(&[]);
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

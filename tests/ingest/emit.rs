@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Output, Stdio};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use trunkline::event::catalogue;
 use uuid::Uuid;
 
@@ -248,6 +249,36 @@ fn names_become_the_ids_that_the_map_has_for_them() {
         assert_eq!(output.status.code(), Some(code), "{output:?}");
         assert!(said(&output).1.contains(says), "{output:?}");
     }
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_keeps_no_call_waiting() {
+    let home = Home::new("127.0.0.1:1", "");
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    let exit_of = |words: &[&str]| {
+        let mut command = trunkline();
+        command
+            .arg("emit")
+            .args(words)
+            .arg("--config")
+            .arg(home.config())
+            .stderr(writer.try_clone().unwrap());
+        let mut child = command.spawn().unwrap();
+        let mut status = None;
+        eventually("emit ends", || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    };
+
+    let usage = exit_of(&["--bogus"]);
+    let unknown = exit_of(&["noSuchEvents"]);
+
+    assert_eq!((usage, unknown), (Some(64), Some(64)));
 }
 
 /// A line that no socket's buffer holds: writing it fails once the daemon has refused the connection.

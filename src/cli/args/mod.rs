@@ -17,6 +17,7 @@ pub(in crate::cli) use operator::{
 pub(in crate::cli) use sandbox::SandboxArgs;
 
 use super::Exit;
+use super::output::complain;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -219,10 +220,14 @@ pub(in crate::cli) struct Parsed {
 pub(in crate::cli) fn parse() -> Result<Parsed, Exit> {
     match Cli::try_parse() {
         Ok(Cli { config, admin, command }) => Ok(Parsed { config, admin, command }),
-        Err(error) => {
-            // Neither stream being there leaves only the exit code to tell.
-            let _ = error.print();
-            Err(if error.use_stderr() { Exit::Usage } else { Exit::Done })
+        Err(error) if error.use_stderr() => {
+            complain(error.to_string().trim_end());
+            Err(Exit::Usage)
+        }
+        Err(help) => {
+            // Without a stdout there is only the exit code to tell.
+            let _ = help.print();
+            Err(Exit::Done)
         }
     }
 }

@@ -40,7 +40,7 @@ use build::Built;
 use names::Names;
 
 /// Time for printing, if `--timeout` is over by then.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What is being waited for.
 #[derive(Clone, Debug)]
