@@ -235,6 +235,10 @@ fn extra_array(
         Some(_) => Err(format!("{field} must be a non-empty string")),
     };
     let name = text("name")?.ok_or("add `name`: the name of the array in a request body")?;
+    if !is_array_name(name) {
+        let allowed = "a letter, then letters, digits and _";
+        return Err(format!("name {name:?} cannot be the name of an array; write {allowed}"));
+    }
     let endpoint = text("endpoint")?.ok_or_else(|| format!("add `endpoint`: one of {}", lane_names()))?;
     let lane = Lane::from_name(endpoint).ok_or_else(|| {
         let near = nearest(endpoint, Lane::ALL.map(Lane::name));
@@ -248,6 +252,12 @@ fn extra_array(
         return Err(format!("remove the second {name}: each array is declared once"));
     }
     Ok(ExtraArray { name: name.into(), lane, key: text("key")?.map(str::to_owned) })
+}
+
+/// Names are sent as they are, so none may end the string that it stands in.
+fn is_array_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 fn lane_names() -> String {

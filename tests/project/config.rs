@@ -151,6 +151,8 @@ fn each_wrong_value_names_its_key() {
             "ingest.extra_arrays",
         ),
         ("[[ingest.extra_arrays]]\nname = \"n\"\nendpoint = \"presense\"\n", "ingest.extra_arrays"),
+        ("[[ingest.extra_arrays]]\nname = \"a\\\"b\"\nendpoint = \"presence\"\n", "ingest.extra_arrays"),
+        ("[[ingest.extra_arrays]]\nname = \"1st\"\nendpoint = \"presence\"\n", "ingest.extra_arrays"),
     ];
 
     for (text, key) in cases {
