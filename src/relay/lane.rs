@@ -35,6 +35,9 @@ const BATCH_TOO_LARGE: &str = "max.batch.size.surpassed";
 /// How long no two events of a key share a request after the API broke their order.
 const APART_FOR: Duration = Duration::from_secs(600);
 
+/// Wait of a key from which on the status tells it: a delivery that lasts that long is missed.
+const TOLD_WAIT: Duration = Duration::from_secs(60);
+
 /// One lane of the worker.
 #[derive(Debug)]
 pub(super) struct LaneRun {
@@ -343,12 +346,18 @@ impl LaneRun {
             let reason = self.breaker.reason().map(str::to_owned);
             (self.breaker.state(), reason.or_else(|| self.restriction()))
         };
+        let until = self.breaker.until(now);
+        let waits = self.order.asked_waits().filter(|(_, due)| due.since(now) > TOLD_WAIT);
+        let (reason, until) = match waits.filter(|_| reason.is_none() && state == LaneState::Running) {
+            Some((keys, due)) => (Some(asked_again(self.lane, keys)), Some(due)),
+            None => (reason, until),
+        };
         LaneStatus {
             state,
             reason,
             in_flight: self.traffic.events_in_flight(),
             last_status: self.traffic.last_status(),
-            next_attempt: self.breaker.until(now).map(|until| until.since(now)),
+            next_attempt: until.map(|until| until.since(now)),
             last_delivered_ms: self.last_delivered_ms,
             keys_held: self.order.keys_held(),
             since_ms: None,
@@ -365,6 +374,11 @@ impl LaneRun {
         let Size { events, bytes } = self.size.lowered()?;
         Some(format!("requests limited to {events} events and {bytes} bytes: the API rejected larger ones"))
     }
+}
+
+fn asked_again(lane: Lane, keys: usize) -> String {
+    let (noun, plural) = (lane.key_noun(), if keys == 1 { "" } else { "s" });
+    format!("the API asked to send events of {keys} {noun}{plural} again later")
 }
 
 fn configured_size(config: &config::RelayConfig) -> Size {

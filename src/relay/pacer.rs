@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::start_log::{Earlier, OpenedLog, StartLog};
+use super::start_log::{Earlier, FILE, OpenedLog, StartLog};
 use crate::clock::{Clock, Mono};
 use crate::config;
+use crate::relay::decide::MINUTE;
 use crate::relay::decide::pace::Pace;
 use crate::upstream::RateLimiter;
 
@@ -24,6 +25,8 @@ pub struct Pacer(Arc<PacerState>);
 struct PacerState {
     pace: Mutex<Pace>,
     log: Option<StartLog>,
+    /// Until then the last minute counts as used up, since nobody knows what started in it.
+    unknown_until: Option<Mono>,
     clock: Clock,
 }
 
@@ -31,7 +34,7 @@ impl Pacer {
     /// Counts from now on, and remembers nothing over a restart.
     pub fn new(config: &config::RelayConfig, clock: Clock) -> Self {
         let pace = Pace::new(config.requests_per_minute, config.burst, clock.mono());
-        Self(Arc::new(PacerState { pace: Mutex::new(pace), log: None, clock }))
+        Self(Arc::new(PacerState { pace: Mutex::new(pace), log: None, unknown_until: None, clock }))
     }
 
     /// Counts what earlier processes started, too: they wrote it to a file in `dir`. Blocks. If the file cannot be
@@ -40,17 +43,35 @@ impl Pacer {
         let now = clock.mono();
         let mut pace = Pace::new(config.requests_per_minute, config.burst, now);
         let (log, earlier) = match StartLog::open(dir, clock.clone()) {
-            Ok(OpenedLog { log, earlier }) => (Some(log), earlier),
+            Ok(OpenedLog { log, earlier }) => {
+                if earlier == Earlier::Unknown {
+                    tracing::warn!(
+                        "{FILE} in queue.dir does not tell how many requests started recently (it is damaged, or the host was restarted just now); sending none for one minute"
+                    );
+                }
+                (Some(log), earlier)
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot tell how many requests started recently; sending none for one minute");
                 (None, Earlier::Unknown)
             }
         };
-        match earlier {
-            Earlier::Starts(starts) => pace.restore(&starts),
-            Earlier::Unknown => pace.restore(&vec![now; config.requests_per_minute as usize]),
-        }
-        Self(Arc::new(PacerState { pace: Mutex::new(pace), log, clock }))
+        let unknown_until = match earlier {
+            Earlier::Starts(starts) => {
+                pace.restore(&starts);
+                None
+            }
+            Earlier::Unknown => {
+                pace.restore(&vec![now; config.requests_per_minute as usize]);
+                Some(now.plus(MINUTE))
+            }
+        };
+        Self(Arc::new(PacerState { pace: Mutex::new(pace), log, unknown_until, clock }))
+    }
+
+    /// How long nothing may start because nobody knows what started in the last minute.
+    pub(super) fn unknown_for(&self, now: Mono) -> Option<Duration> {
+        self.0.unknown_until.map(|until| until.since(now)).filter(|wait| !wait.is_zero())
     }
 
     /// For a decision or a look.

@@ -10,6 +10,10 @@ use crate::clock::Clock;
 use crate::event::Lane;
 use crate::metrics::{LaneLabel, Metrics};
 
+const RATE_LIMITED: &str = "the API's rate limit is used up: all lanes wait";
+const STARTS_UNKNOWN: &str =
+    "nobody knows how many requests started before the restart: all lanes wait for a minute";
+
 /// Shows what the lanes do now.
 pub(super) fn publish(
     metrics: &Metrics,
@@ -23,13 +27,16 @@ pub(super) fn publish(
         let pace = pacer.pace();
         (pace.budget(now), pace.limited_for(now))
     };
+    // The limit is the client's, and it ends by itself.
+    let all_wait = limited_for.map(|wait| (RATE_LIMITED, wait));
+    let all_wait = all_wait.or_else(|| Some((STARTS_UNKNOWN, pacer.unknown_for(now)?)));
     metrics.rate_budget.set(budget);
     let mut next = RelayStatus { lanes: Lane::ALL.map(|lane| lanes[lane.index()].status(now)), budget };
-    if let Some(wait) = limited_for {
+    if let Some((reason, wait)) = all_wait {
         for (run, status) in lanes.iter().zip(&mut next.lanes) {
-            // It runs as far as it goes: the limit is the client's and ends by itself.
+            // It runs as far as it goes.
             if status.state == LaneState::Running && !run.is_empty() {
-                status.reason = Some("the API's rate limit is used up: all lanes wait".to_owned());
+                status.reason = Some(reason.to_owned());
                 status.next_attempt = Some(wait);
             }
         }

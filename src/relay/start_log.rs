@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Mono};
 
-const FILE: &str = "starts";
+pub(super) const FILE: &str = "starts";
 const MAGIC: &[u8; 8] = b"TLSTART1";
 const HEADER: usize = 32;
 const RECORD: usize = 16;

@@ -466,3 +466,21 @@ fn answer_with(mut stream: TcpStream, evil: &str) {
         read.drain(..head_end + length);
     }
 }
+
+#[test]
+fn a_record_of_starts_that_is_damaged_is_told_as_the_reason_for_the_wait() {
+    let sandbox = Sandbox::start(&[]);
+    let home = Home::new(&sandbox.addr, "");
+    home.run().sigkill();
+    std::fs::write(home.path().join("queue/starts"), "cut").unwrap();
+
+    let _daemon = home.run();
+    assert_eq!(home.producer().ask(&hold_event(Uuid::new_v4(), 1).1), accepted());
+
+    eventually("status says why", || {
+        let lane = &home.status()["lanes"]["conversations"];
+        lane["reason"].as_str().is_some_and(|reason| reason.contains("before the restart"))
+            && lane["next_attempt_seconds"].as_u64().is_some_and(|wait| wait > 0)
+    });
+    assert!(home.log().contains("starts in queue.dir does not tell"), "{}", home.log());
+}

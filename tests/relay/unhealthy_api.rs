@@ -270,3 +270,23 @@ async fn a_wait_that_the_limit_asks_of_all_lanes_is_told_and_ends_with_another_a
     assert_eq!(before, 1);
     assert!(harness.starts()[2] < 75 * SECOND, "{:?}", harness.starts());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_the_api_wants_again_much_later_is_told() {
+    let harness = Harness::start(config(), [event(1, 1)], |sent| {
+        let later =
+            Answer { retry_after: Some(HOUR), ..answer(409, Verdict::Conflict { message: "busy".into() }) };
+        soon(if sent.number == 0 { later } else { taken(&[]) })
+    });
+    harness.started(1).await;
+
+    let status = harness.status(Lane::Conversations, |lane| lane.reason.is_some()).await;
+    harness.commands.send(Command::TryNow).await.unwrap();
+    harness.settled(1).await;
+    let after = harness.status(Lane::Conversations, |lane| lane.reason.is_none()).await;
+
+    assert_eq!(status.state, LaneState::Running);
+    assert_eq!(status.reason.unwrap(), "the API asked to send events of 1 conversation again later");
+    assert!(status.next_attempt.is_some_and(|wait| wait > 3_590 * SECOND && wait <= HOUR));
+    assert_eq!(after.next_attempt, None);
+}

@@ -353,6 +353,11 @@ impl Order {
         self.hand.keys_held()
     }
 
+    /// Keys that the API wants again later, and when the last of them is due; without those that are held.
+    pub(crate) fn asked_waits(&self) -> Option<(usize, Mono)> {
+        self.hand.asked_waits()
+    }
+
     /// When the next key or suspect is due.
     pub(crate) fn next_due(&self, now: Mono) -> Option<Mono> {
         self.hand.next_due(now)

@@ -169,6 +169,15 @@ impl InHand {
         self.keys.waiting().filter(|(_, waiting)| waiting.items.iter().any(|item| item.held)).count()
     }
 
+    /// Keys that the API wants again later, and when the last of them is due; without those whose own probe failed.
+    pub(super) fn asked_waits(&self) -> Option<(usize, Mono)> {
+        let asked = self.keys.waiting().filter(|(_, waiting)| !waiting.items.iter().any(|item| item.held));
+        asked.fold(None, |last, (_, waiting)| {
+            let (count, due) = last.unwrap_or((0, waiting.due));
+            Some((count + 1, waiting.due.max(due)))
+        })
+    }
+
     /// When the next key or suspect is due.
     pub(super) fn next_due(&self, now: Mono) -> Option<Mono> {
         self.keys.next_due().into_iter().chain(self.suspects.next_due(now)).min()
