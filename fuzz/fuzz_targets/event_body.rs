@@ -62,7 +62,7 @@ fn parse(body: &Bytes, rules: &Rules, now_ms: i64) -> Result<ParsedBody, BodyErr
 }
 
 fn check_error(body: &[u8], error: &BodyError) {
-    assert_eq!(matches!(error, BodyError::NotUtf8 { .. }), std::str::from_utf8(body).is_err());
+    assert_eq!(matches!(error, BodyError::NotUtf8 { .. } | BodyError::Utf16), std::str::from_utf8(body).is_err());
     check_line(&error.error_body().to_bytes());
 }
 

@@ -10,6 +10,7 @@ use super::show::{self, Shown};
 use super::table::keys;
 use super::values::Values;
 use super::{Config, admin, daemon, emit, ids, ingest, layers, log, queue, relay, upstream};
+use crate::event::is_utf16;
 use crate::files;
 
 /// Read where no other file is named.
@@ -87,6 +88,9 @@ fn absolute(path: &Path) -> PathBuf {
 /// Text of a file, or `None` if there is no such file.
 fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     let text = files::read_within(path, files::READ_WITHIN).and_then(|bytes| {
+        if is_utf16(&bytes) {
+            return Err(io::Error::new(ErrorKind::InvalidData, "it is UTF-16; save it as UTF-8"));
+        }
         String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
     });
     match text {

@@ -42,7 +42,7 @@ pub use load::{Loaded, from_toml_str, load, load_with};
 pub use log::{LogConfig, LogFormat};
 pub use nearest::nearest;
 pub(crate) use parse::is_proxy;
-pub use parse::{credential, is_socket_path, parse_duration};
+pub use parse::{credential, is_socket_path, parse_duration, trimmed};
 pub use queue::QueueConfig;
 pub use regions::Endpoints;
 pub use relay::RelayConfig;

@@ -115,12 +115,17 @@ pub(super) fn is_loopback_listen(text: &str) -> bool {
         || text.parse().is_ok_and(|address: std::net::SocketAddr| address.ip().is_loopback())
 }
 
+/// `text` without white space and byte order marks at its ends.
+pub fn trimmed(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
+}
+
 /// A credential as it is sent: without white space and byte order marks at its ends.
 ///
 /// # Errors
 /// What kind of character it has that no credential can have (RFC 6749, A.1 and A.2: `%x20-7E`).
 pub fn credential(text: &str) -> Result<&str, &'static str> {
-    let trimmed = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    let trimmed = trimmed(text);
     for c in trimmed.chars() {
         match c {
             ' '..='~' => {}

@@ -37,6 +37,7 @@ pub use lane::Lane;
 pub use raw_object::{RawObject, RawObjectError, raw_text};
 pub use refusal::{BodyError, ErrorBody, Refusal, Rules, Unknown, UnknownKind, UnknownRule};
 pub use splice::one_line;
+pub use split::is_utf16;
 pub use types::{EventType, Field, FieldKind};
 
 /// Most events in one request to the API. Source: the vendor's API description.

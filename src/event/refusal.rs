@@ -72,6 +72,9 @@ pub enum BodyError {
         /// From 1.
         at: usize,
     },
+    /// Another encoding: what some programs on Windows call Unicode.
+    #[error("the body is UTF-16; send UTF-8")]
+    Utf16,
     /// What editors on Windows put before a text.
     #[error("the body begins with a byte order mark; remove it")]
     ByteOrderMark,
@@ -102,6 +105,7 @@ impl BodyError {
     pub fn error_body(&self) -> ErrorBody {
         let (code, status) = match self {
             BodyError::NotUtf8 { .. }
+            | BodyError::Utf16
             | BodyError::ByteOrderMark
             | BodyError::NotJson { .. }
             | BodyError::NotArrays => ("bad.request", 400),

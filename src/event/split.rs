@@ -18,6 +18,9 @@ pub(super) struct RawArray<'a> {
 
 /// The arrays of `body` in the order that they came.
 pub(super) fn split(body: &[u8]) -> Result<Vec<RawArray<'_>>, BodyError> {
+    if is_utf16(body) {
+        return Err(BodyError::Utf16);
+    }
     let text =
         std::str::from_utf8(body).map_err(|error| BodyError::NotUtf8 { at: error.valid_up_to() + 1 })?;
     if text.starts_with('\u{feff}') {
@@ -41,6 +44,11 @@ pub(super) fn split(body: &[u8]) -> Result<Vec<RawArray<'_>>, BodyError> {
         return Err(BodyError::NoEvents);
     }
     Ok(arrays)
+}
+
+/// Whether `text` begins with the byte order mark of UTF-16, which nothing in UTF-8 can.
+pub fn is_utf16(text: &[u8]) -> bool {
+    matches!(text, [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
 }
 
 struct Split<'a> {

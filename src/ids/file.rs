@@ -14,6 +14,7 @@
 
 use std::fmt::{self, Display};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use csv::{ReaderBuilder, StringRecord, WriterBuilder};
@@ -61,6 +62,9 @@ pub enum MapProblem {
         /// What to do, or nothing.
         advice: &'static str,
     },
+    /// Another encoding.
+    #[error("is UTF-16; save it as UTF-8")]
+    Utf16,
     /// No TOML.
     #[error("is not TOML: {0}")]
     Toml(String),
@@ -116,6 +120,12 @@ fn open(path: &Path, max: u64, advice: &'static str) -> Result<impl Read, MapPro
     let found = file.metadata()?.len();
     if found > max {
         return Err(MapProblem::TooLong { found, max, advice });
+    }
+    let mut mark = [0; 2];
+    // A pipe has no places to read at; what is wrong with it is found when it is read.
+    let _ = file.read_at(&mut mark, 0);
+    if matches!(mark, [0xff, 0xfe] | [0xfe, 0xff]) {
+        return Err(MapProblem::Utf16);
     }
     // A file that grows meanwhile ends at its bound all the same.
     Ok(file.take(max))

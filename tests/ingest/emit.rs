@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixListener;
 use std::process::{Output, Stdio};
 
@@ -121,8 +121,9 @@ fn an_id_of_nothing_is_64_and_names_its_key() {
         trunkline().args(words).output().unwrap()
     };
 
-    for word in ["conversationId=uuid:", "conversationId=uuid: "] {
-        let output = run(word);
+    let words = ["uuid:", "uuid: ", "uuid:\"\"", "uuid:\u{200b}", "uuid:\u{feff}", "uuid:\u{7f}"];
+    for word in words.map(|value| format!("conversationId={value}")) {
+        let output = run(&word);
 
         assert_eq!(output.status.code(), Some(64), "{output:?}");
         assert!(said(&output).1.contains("conversationId: uuid: needs a text"), "{output:?}");
@@ -420,5 +421,49 @@ fn help_and_list_come_from_the_table() {
         for field in known.fields {
             assert!(help.contains(field.name), "{}: {} is not told", known.array, field.name);
         }
+    }
+}
+
+#[test]
+fn an_array_that_is_written_wrong_gets_a_suggestion() {
+    let home = Home::new("127.0.0.1:1", "");
+
+    let wrong_case = emit(&home, &["userpresenceevents"]);
+    let other = emit(&home, &["zzz"]);
+
+    assert_eq!((wrong_case.status.code(), other.status.code()), (Some(64), Some(64)));
+    assert!(said(&wrong_case).1.contains("did you mean userPresenceEvents?"), "{wrong_case:?}");
+    assert!(said(&other).1.contains("unknown array \"zzz\"; see"), "{other:?}");
+}
+
+#[test]
+fn utf_16_is_named() {
+    let home = Home::new("127.0.0.1:1", "");
+    let _daemon = home.run();
+    let utf16 = |text: &str| -> Vec<u8> {
+        std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+    };
+    let ids = home.path().join("ids.csv");
+    std::fs::write(&ids, utf16("kind,name,id\n")).unwrap();
+    let json = OsString::from_vec(utf16("{}").into_iter().filter(|byte| *byte != 0).collect());
+
+    let mut producer = home.producer();
+    producer.write(&[&utf16("{}")[..], b"\n"].concat()).unwrap();
+    let door = producer.answer().unwrap().unwrap();
+    let from_json = trunkline()
+        .args(["emit", "userPresenceEvents", "--from-json"])
+        .arg(json)
+        .arg("--config")
+        .arg(home.config())
+        .output()
+        .unwrap();
+    home.reconfigure("[upstream]\n", "[ids]\nfile = \"ids.csv\"\n[upstream]\n");
+    let map = emit(&home, &["userRoutingStatusEvents", "agentId=user:1", "status=Idle"]);
+    std::fs::write(home.config(), utf16("[upstream]\n")).unwrap();
+    let config = home.cli(&["config", "check"]);
+
+    assert!(door["message"].as_str().unwrap().contains("UTF-16"), "{door}");
+    for output in [from_json, map, config] {
+        assert!(said(&output).1.contains("is UTF-16; save it as UTF-8"), "{output:?}");
     }
 }

@@ -12,7 +12,7 @@ use super::lossy;
 use super::names::Names;
 use super::value::typed;
 use crate::config::nearest;
-use crate::event::{EventType, Field, FieldKind, RawObject, RawObjectError, one_line, raw_text};
+use crate::event::{EventType, Field, FieldKind, RawObject, RawObjectError, is_utf16, one_line, raw_text};
 
 /// What an event is made of.
 #[derive(Clone, Debug)]
@@ -95,6 +95,9 @@ fn start_from(
     known: Option<&'static EventType>,
     replaced: &mut Vec<String>,
 ) -> Result<RawObject, BuildError> {
+    if is_utf16(json) {
+        return Err(BuildError::Utf16);
+    }
     let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
     let text = String::from_utf8_lossy(json);
     let event = RawObject::parse(&text).map_err(|error| BuildError::BadJson(error.to_string()))?;

@@ -32,8 +32,8 @@ pub enum BuildError {
         /// In words.
         allowed: String,
     },
-    /// `uuid:` with nothing after it: all such events would get the same id.
-    #[error("{0}: uuid: needs a text after it; is a variable empty?")]
+    /// `uuid:` without a letter or digit after it: all such events would get the same id.
+    #[error("{0}: uuid: needs a text with a letter or digit after it; is a variable empty?")]
     EmptyId(String),
     /// An id without a value.
     #[error("{0}: the id is empty; is a variable empty?")]
@@ -47,6 +47,9 @@ pub enum BuildError {
     /// The key leads through something that is not an object.
     #[error(transparent)]
     NoObject(RawObjectError),
+    /// `--from-json` is in another encoding.
+    #[error("--from-json: the text is UTF-16; save it as UTF-8")]
+    Utf16,
     /// `--from-json` is not an object.
     #[error("--from-json: not a JSON object: {0}")]
     BadJson(String),

@@ -15,8 +15,13 @@ pub enum EmitError {
     #[error(transparent)]
     Words(#[from] BuildError),
     /// Neither the table nor the configuration has such an array.
-    #[error("unknown array {0:?}; see `trunkline emit --list`")]
-    UnknownArray(String),
+    #[error("unknown array {found:?}; {}see `trunkline emit --list`", .near.as_ref().map_or_else(String::new, |near| format!("did you mean {near}? Or ")))]
+    UnknownArray {
+        /// As it was given.
+        found: String,
+        /// The nearest array.
+        near: Option<String>,
+    },
     /// The map of names cannot be used.
     #[error(transparent)]
     Names(#[from] MapError),
@@ -54,7 +59,7 @@ impl EmitError {
     /// 64 usage, 69 not reachable or not in time, 77 permission, 1 refused or unreadable.
     pub(in crate::cli) const fn exit(&self) -> Exit {
         match self {
-            EmitError::Words(_) | EmitError::UnknownArray(_) => Exit::Usage,
+            EmitError::Words(_) | EmitError::UnknownArray { .. } => Exit::Usage,
             EmitError::Unreachable { .. } | EmitError::Crowded(_) | EmitError::Late { .. } => {
                 Exit::Unreachable
             }

@@ -27,8 +27,8 @@ use anyhow::Context;
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, Mono};
-use crate::config::Need;
-use crate::event::catalogue;
+use crate::config::{Need, nearest};
+use crate::event::{Catalogue, catalogue};
 use crate::ids;
 
 use super::access;
@@ -157,7 +157,9 @@ fn hand_over(
     }
     let contact = contact(path, &needs)?;
     if known.is_none() && !contact.extra_arrays.iter().any(|extra| &*extra.name == array) {
-        return Err(EmitError::UnknownArray(array.to_owned()).into());
+        let arrays = Catalogue::new(&contact.extra_arrays);
+        let near = nearest(array, arrays.names()).map(str::to_owned);
+        return Err(EmitError::UnknownArray { found: array.to_owned(), near }.into());
     }
     *stage.lock() = Stage::Names;
     let ids_file = contact.ids_file.as_deref().filter(|_| has_names);

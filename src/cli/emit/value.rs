@@ -58,7 +58,7 @@ fn resolved<'v>(
     names: Option<Names<'_>>,
 ) -> Result<Cow<'v, str>, BuildError> {
     match value.strip_prefix("uuid:") {
-        Some(text) if text.trim().is_empty() => Err(BuildError::EmptyId(key.to_owned())),
+        Some(text) if !text.chars().any(char::is_alphanumeric) => Err(BuildError::EmptyId(key.to_owned())),
         Some(text) => Ok(stable_id(text).to_string().into()),
         None if value.trim().is_empty() && lossy::is_id(key) => Err(BuildError::NoId(key.to_owned())),
         None => Ok(names::find(key, value, kind, names)?.map_or(value.into(), Cow::Owned)),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::Sender;
 
 use super::fill::{FilledLine, fill_ids};
+use crate::event::is_utf16;
 
 /// Longest line that is read. Far above any `max_line`; the daemon gives the right answer to less.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
@@ -70,7 +71,7 @@ fn take_byte_order_mark(line: &mut Vec<u8>) -> io::Result<()> {
     if line.starts_with(b"\xef\xbb\xbf") {
         line.drain(..3);
     }
-    if line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff") {
+    if is_utf16(line) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is UTF-16; save it as UTF-8"));
     }
     Ok(())

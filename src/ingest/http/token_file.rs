@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
+use crate::config::trimmed;
+use crate::event::is_utf16;
 use crate::panic;
 
 /// How long a request waits for the file.
@@ -22,8 +24,6 @@ const READ_LIMIT: Duration = Duration::from_secs(1);
 
 /// Most bytes of the file. Hyper takes no longer header anyway.
 const MAX_BYTES: u64 = 16 * 1024;
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 #[derive(Debug)]
 pub(super) struct TokenFile {
@@ -148,9 +148,11 @@ fn read_text(raw: &[u8]) -> TokenRead {
     if raw.len() as u64 > MAX_BYTES {
         return TokenRead::NoToken(format!("is over {MAX_BYTES} bytes"));
     }
-    let raw = raw.strip_prefix(BYTE_ORDER_MARK).unwrap_or(raw);
+    if is_utf16(raw) {
+        return TokenRead::NoToken("is UTF-16; save it as UTF-8".to_owned());
+    }
     let text = match std::str::from_utf8(raw) {
-        Ok(text) => text.trim(),
+        Ok(text) => trimmed(text),
         Err(error) => return TokenRead::NoToken(format!("is not UTF-8: byte {}", error.valid_up_to() + 1)),
     };
     if text.is_empty() {
@@ -178,11 +180,13 @@ mod tests {
     fn a_byte_order_mark_and_blanks_around_the_token_are_taken_off() {
         assert_eq!(is_token(b"\xef\xbb\xbfgood\r\n", "good"), (true, String::new()));
         assert_eq!(is_token(b"  good \n\n", "good"), (true, String::new()));
+        assert_eq!(is_token("\u{feff}\u{feff}good\u{feff}\n".as_bytes(), "good"), (true, String::new()));
     }
 
     #[test]
     fn what_is_no_token_lets_nobody_in_and_is_named() {
-        let cases: [(&[u8], &str); 4] = [
+        let cases: [(&[u8], &str); 5] = [
+            (b"\xff\xfeg\0o\0", "is UTF-16; save it as UTF-8; all requests are refused"),
             (b"", "is empty; all requests are refused"),
             (b"\xef\xbb\xbf \n", "is empty; all requests are refused"),
             (b"go\xffod", "is not UTF-8: byte 3; all requests are refused"),
