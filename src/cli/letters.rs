@@ -10,7 +10,7 @@ use crate::admin::{FieldValue, Filter, Letter, LetterOutcome, LettersRequest, Le
 use crate::clock::Clock;
 
 use super::args::{FilterArgs, LettersCommand, SelectionArgs};
-use super::escape::escaped;
+use super::escape::{escaped, escaped_json};
 use super::exit::Exit;
 use super::format::thousands;
 use super::locate::{Where, explained};
@@ -78,7 +78,7 @@ fn list(at: Where<'_>, filter: &Filter, as_json: bool) -> anyhow::Result<Exit> {
         count += 1;
         let text = if as_json {
             let before = if count == 1 { "[\n" } else { ",\n" };
-            format!("{before}{}", serde_json::to_string(&letter)?)
+            format!("{before}{}", escaped_json(&serde_json::to_string(&letter)?))
         } else {
             line(&letter) + "\n"
         };
@@ -157,7 +157,7 @@ fn show(at: Where<'_>, id: String) -> anyhow::Result<Exit> {
     let filter = Filter { id: Some(id), ..Filter::default() };
     each(at, &filter, true, |letter| {
         count += 1;
-        Ok(is_read(writeln!(out, "{}", serde_json::to_string_pretty(&letter)?))?)
+        Ok(is_read(writeln!(out, "{}", escaped_json(&serde_json::to_string_pretty(&letter)?)))?)
     })?;
     if count == 0 {
         complain("trunkline: no dead letter has this id; `trunkline trace ID` shows what happened to it");

@@ -7,7 +7,7 @@ use crate::admin::{LaneReport, Report};
 use crate::event::Lane;
 
 use super::args::StatusArgs;
-use super::escape::{escaped, escaped_lines};
+use super::escape::{escaped, escaped_json, escaped_lines};
 use super::exit::Exit;
 use super::format::{bytes, events, span};
 use super::locate::{Where, explained};
@@ -27,7 +27,7 @@ pub(super) fn run(at: Where<'_>, args: &StatusArgs) -> anyhow::Result<Exit> {
     let Some(probe) = probe else {
         let report: Report = runtime.block_on(client.get("/status")).map_err(explained)?;
         let text = match args.json {
-            true => serde_json::to_string_pretty(&report)? + "\n",
+            true => escaped_json(&serde_json::to_string_pretty(&report)?).into_owned() + "\n",
             false => screen(&report),
         };
         return say(&text);

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::admin::{Trace, TracePart, TraceState};
 
 use super::args::TraceArgs;
-use super::escape::{escaped, escaped_lines};
+use super::escape::{escaped, escaped_json, escaped_lines};
 use super::exit::Exit;
 use super::format::{span, time};
 use super::locate::{Where, explained};
@@ -20,7 +20,7 @@ pub(super) fn run(at: Where<'_>, args: &TraceArgs) -> anyhow::Result<Exit> {
     let trace: Trace =
         async_runtime()?.block_on(client.get(&format!("/trace?id={id}"))).map_err(explained)?;
     if args.json {
-        say(&(serde_json::to_string_pretty(&trace)? + "\n"))?;
+        say(&(escaped_json(&serde_json::to_string_pretty(&trace)?).into_owned() + "\n"))?;
     } else if !trace.parts.is_empty() {
         say(&escaped_lines(&story(&trace)))?;
     }

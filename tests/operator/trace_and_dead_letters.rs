@@ -271,6 +271,26 @@ fn a_reader_that_went_away_ends_a_list_without_a_fault_and_stops_no_replay() {
 }
 
 #[test]
+fn json_on_a_terminal_has_escapes_for_what_would_act_on_it_and_the_same_values() {
+    let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
+    sandbox.set_faults(&json!({"reject_event_rate": 1.0}));
+    let home = Home::new(&sandbox.addr, "");
+    let _daemon = home.run();
+    let message = "\u{9b}31m\u{202e}\u{200b}\u{e0041} Zoë";
+    let id = Uuid::new_v4();
+    let mut line: Value = serde_json::from_str(&presence(id, &Uuid::new_v4().to_string())).unwrap();
+    line["userPresenceEvents"][0]["message"] = json!(message);
+    assert_eq!(home.producer().ask(&line.to_string()), accepted());
+    eventually("it is dead", || home.status()["dead_letters"] == 1);
+
+    let shown = home.say(&["dead-letters", "show", &id.to_string()]);
+
+    let letter: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(letter["event"]["message"], message, "{shown}");
+    assert!(shown.contains("\\u009b31m\\u202e\\u200b\\udb40\\udc41 Zoë"), "{shown}");
+}
+
+#[test]
 fn digits_mean_a_text_where_the_field_holds_one() {
     let sandbox = Sandbox::start(&["--requests-per-minute", "1000000"]);
     sandbox.set_faults(&json!({"reject_event_rate": 1.0}));
