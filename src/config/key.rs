@@ -209,6 +209,9 @@ impl ValueType {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => "change it to one of these values".to_owned(),
             },
+            (ValueType::Proxy, Some(text)) if !text.contains("://") => {
+                "write http:// before host and port, e.g. \"http://proxy.example:3128\"".to_owned()
+            }
             (ValueType::Choice(_), None) => "write one of these values in quotes".to_owned(),
             _ => "change it to an allowed value".to_owned(),
         }

@@ -372,7 +372,9 @@ impl LaneRun {
             );
         }
         let Size { events, bytes } = self.size.lowered()?;
-        Some(format!("requests limited to {events} events and {bytes} bytes: the API rejected larger ones"))
+        Some(format!(
+            "requests limited to {events} events and {bytes} bytes: larger ones were rejected as too large"
+        ))
     }
 }
 

@@ -81,6 +81,8 @@ const TUNNEL_REFUSALS: [(&str, &str); 4] = [
 /// Source: hyper 1, `proto/h2/ping.rs`.
 const PING_UNANSWERED: &str = "keep-alive timed out";
 
+const NOT_HTTP: &str = "the answer is not valid HTTP";
+
 /// What the HTTP client knows of an error by itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Traits {
@@ -121,6 +123,8 @@ pub(super) fn words(
     let told = kind.and_then(|kind| io_words(kind, connect_timeout));
     match told {
         Some(words) => words,
+        // A body's chunks cannot be read. Source: hyper 1, `proto/h1/decode.rs`.
+        None if is_bad_chunk(kind) && !traits.connect => NOT_HTTP.to_owned(),
         None if traits.connect => "connection failed".to_owned(),
         None => "connection lost".to_owned(),
     }
@@ -145,11 +149,15 @@ fn is_ca_as_server(other: &rustls::OtherError) -> bool {
     format!("{other:?}").contains("CaUsedAsEndEntity")
 }
 
+fn is_bad_chunk(kind: Option<io::ErrorKind>) -> bool {
+    matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
+}
+
 fn http_words(error: &hyper::Error) -> Option<&'static str> {
     match error {
         error if error.is_parse_version_h2() => Some("the answer is HTTP/2, and HTTP/1.1 was agreed upon"),
         error if error.is_parse_too_large() => Some("the answer is not valid HTTP: its head is too large"),
-        error if error.is_parse() => Some("the answer is not valid HTTP"),
+        error if error.is_parse() => Some(NOT_HTTP),
         error if error.is_incomplete_message() => Some("connection closed early"),
         _ => None,
     }

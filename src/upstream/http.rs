@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::decode::{DecodeError, decoded};
 use super::fault::{self, ClientError, Traits};
-use super::proxy::Proxies;
+use super::proxy::{Environment, Proxies};
 use super::response;
 use super::roots::Tls;
 use crate::config;
@@ -65,16 +65,9 @@ pub(super) struct HttpClient {
 /// What a pool of connections is made of.
 struct PoolSettings {
     tls: rustls::ClientConfig,
-    proxy: PoolProxy,
+    proxies: Vec<reqwest::Proxy>,
     connect_timeout: Duration,
     request_timeout: Duration,
-}
-
-enum PoolProxy {
-    /// Also not the environment's.
-    None,
-    Environment,
-    Configured(Box<reqwest::Proxy>),
 }
 
 impl PoolSettings {
@@ -95,11 +88,8 @@ impl PoolSettings {
             .http1_ignore_invalid_headers_in_responses(true)
             .tls_backend_preconfigured(self.tls.clone())
             .user_agent(concat!("trunkline/", env!("CARGO_PKG_VERSION")));
-        let builder = match &self.proxy {
-            PoolProxy::None => builder.no_proxy(),
-            PoolProxy::Environment => builder,
-            PoolProxy::Configured(proxy) => builder.proxy(reqwest::Proxy::clone(proxy)),
-        };
+        // Also not the environment's: the client would pass over what it does not understand.
+        let builder = self.proxies.iter().cloned().fold(builder.no_proxy(), reqwest::ClientBuilder::proxy);
         builder.build().map(Arc::new).map_err(|_| ClientError::Tls)
     }
 }
@@ -115,16 +105,15 @@ pub(super) struct Transport {
 impl Transport {
     /// Reads the roots; blocks. `is_plain`: both hosts are http on loopback.
     pub(super) fn new(settings: &config::UpstreamConfig, is_plain: bool) -> Result<Self, ClientError> {
-        let proxies = Proxies::new(settings, is_plain, |name| std::env::var(name).ok())?;
+        let variable = |name: &str| std::env::var(name).ok();
+        let proxies = Proxies::new(settings, is_plain, variable)?;
         let tls = Tls::new(settings.ca_file.as_deref(), is_plain)?;
         let settings = PoolSettings {
             tls: tls.config,
-            proxy: match &settings.proxy {
-                Some(url) => {
-                    PoolProxy::Configured(Box::new(reqwest::Proxy::all(url).map_err(|_| ClientError::Proxy)?))
-                }
-                None if is_plain => PoolProxy::None,
-                None => PoolProxy::Environment,
+            proxies: match &settings.proxy {
+                Some(url) => vec![reqwest::Proxy::all(url).map_err(|_| ClientError::Proxy)?],
+                None if is_plain => Vec::new(),
+                None => from_environment(&Environment::read(variable)),
             },
             connect_timeout: settings.connect_timeout,
             request_timeout: settings.request_timeout,
@@ -132,6 +121,15 @@ impl Transport {
         let pool = RwLock::new(settings.pool()?);
         Ok(Self { http: HttpClient { pool, settings }, proxies, skipped: tls.skipped })
     }
+}
+
+fn from_environment(environment: &Environment) -> Vec<reqwest::Proxy> {
+    let https = environment.https().map(reqwest::Proxy::https);
+    let http = environment.http().map(reqwest::Proxy::http);
+    let no_proxy = reqwest::NoProxy::from_string(&environment.no_proxy);
+    // What is no proxy's URL was reported before, where it counts.
+    let proxies = https.into_iter().chain(http).flatten();
+    proxies.map(|proxy| proxy.no_proxy(no_proxy.clone())).collect()
 }
 
 impl HttpClient {

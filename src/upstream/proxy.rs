@@ -1,7 +1,7 @@
 //! Which proxy requests take: `upstream.proxy` for all, else the environment's, by the rules of curl. Pure.
 //!
-//! The HTTP client reads the environment by itself and passes over what it does not understand. Here the same rules
-//! are applied beforehand, so that a fault is reported and the proxy named.
+//! The HTTP client would read the environment by itself and pass over what it does not understand. So it is read here,
+//! by the same rules: a fault is reported and the proxy named.
 
 use std::fmt;
 
@@ -44,8 +44,7 @@ impl Proxies {
             let proxy = Some(ProxyInUse { shown: mask_url(url), named_by: "upstream.proxy" });
             return Ok(Self { api: proxy.clone(), login: proxy });
         }
-        // In a CGI program a request's header would set it: curl and the HTTP client pass over it, too.
-        if is_plain || variable("REQUEST_METHOD").is_some() {
+        if is_plain {
             return Ok(Self { api: None, login: None });
         }
         let environment = Environment::read(variable);
@@ -57,16 +56,25 @@ impl Proxies {
 /// A variable and its value.
 type Variable = (&'static str, String);
 
-struct Environment {
+/// The environment's proxies.
+#[derive(Default)]
+pub(super) struct Environment {
     https: Option<Variable>,
     http: Option<Variable>,
-    no_proxy: String,
+    /// Hosts that are reached without one, as curl reads them.
+    pub(super) no_proxy: String,
 }
 
 impl Environment {
-    fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+    pub(super) fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+        // In a CGI program a request's header would set it: curl passes over it, too.
+        if variable("REQUEST_METHOD").is_some() {
+            return Self::default();
+        }
         let first = |names: [&'static str; 2]| {
             let set = names.into_iter().find_map(|name| Some((name, variable(name)?)));
+            // What sets it from a file leaves a line break behind it.
+            let set = set.map(|(name, value)| (name, value.trim().to_owned()));
             set.filter(|(_, value)| !value.is_empty())
         };
         let all = first(["ALL_PROXY", "all_proxy"]);
@@ -77,11 +85,21 @@ impl Environment {
         }
     }
 
+    /// The URL of the proxy for https, if it is one.
+    pub(super) fn https(&self) -> Option<String> {
+        self.https.as_ref().map(|(_, value)| with_scheme(value)).filter(|url| config::is_proxy(url))
+    }
+
+    /// The URL of the proxy for http, if it is one.
+    pub(super) fn http(&self) -> Option<String> {
+        self.http.as_ref().map(|(_, value)| with_scheme(value)).filter(|url| config::is_proxy(url))
+    }
+
     fn proxy(&self, url: &str) -> Result<Option<ProxyInUse>, ClientError> {
         let chosen = if url.starts_with("https:") { &self.https } else { &self.http };
         match chosen {
             Some(_) if is_exempt(url, &self.no_proxy) => Ok(None),
-            Some((name, value)) if is_proxy(value) => {
+            Some((name, value)) if config::is_proxy(&with_scheme(value)) => {
                 Ok(Some(ProxyInUse { shown: mask_url(value), named_by: name }))
             }
             Some((variable, _)) => Err(ClientError::EnvironmentProxy { variable }),
@@ -90,10 +108,9 @@ impl Environment {
     }
 }
 
-/// As for `upstream.proxy`, and the scheme may be missing: curl takes it for http.
-fn is_proxy(value: &str) -> bool {
-    let value = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
-    config::is_proxy(&value)
+/// The scheme may be missing: curl takes it for http.
+fn with_scheme(value: &str) -> String {
+    if value.contains("://") { value.to_owned() } else { format!("http://{value}") }
 }
 
 fn is_exempt(url: &str, no_proxy: &str) -> bool {
@@ -124,11 +141,12 @@ mod tests {
     #[test]
     fn the_proxy_is_named_with_what_names_it_and_without_its_password() {
         type Row<'a> = (&'a str, bool, &'a [(&'a str, &'a str)], Option<&'a str>);
-        let rows: [Row<'_>; 10] = [
+        let rows: [Row<'_>; 11] = [
             ("", false, &[], None),
             ("proxy = \"http://u:p@p:1\"", false, &[], Some("http://********@p:1 (upstream.proxy)")),
             ("proxy = \"http://p:1\"", true, &[], Some("http://p:1 (upstream.proxy)")),
             ("", false, &[("HTTPS_PROXY", "http://u:p@p:1")], Some("http://********@p:1 (HTTPS_PROXY)")),
+            ("", false, &[("HTTPS_PROXY", " http://p:1 \n")], Some("http://p:1 (HTTPS_PROXY)")),
             ("", false, &[("https_proxy", "p:1")], Some("p:1 (https_proxy)")),
             ("", false, &[("HTTPS_PROXY", ""), ("ALL_PROXY", "http://a:1")], Some("http://a:1 (ALL_PROXY)")),
             ("", false, &[("HTTP_PROXY", "http://p:1")], None),

@@ -172,6 +172,7 @@ fn a_suggestion_is_near_whatever_its_case_or_there_is_none() {
         ("[relay]\none_per_key = \"True\"\n", Some("write true in lower case and without quotes")),
         ("[Relay]\nburst = 1\n", Some("did you mean relay.burst?")),
         ("[daemon]\ngrace = \"1M\"\n", Some("M stands for months; write \"1m\" for a minute")),
+        ("proxy = \"proxy.example:3128\"\n", Some("write http:// before host and port")),
         ("[log]\nlevel = \"loud\"\n", None),
         ("[ingest]\nunknown = \"zzz\"\n", None),
         ("[zzz]\nq = 1\n", None),

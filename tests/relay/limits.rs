@@ -171,7 +171,7 @@ async fn requests_are_smaller_once_both_halves_of_one_passed_say_so_and_grow_bac
 
     assert!(harness.dead().is_empty());
     assert_eq!((refused, limited.state, free.state), (0, LaneState::Running, LaneState::Running));
-    assert!(limited.reason.unwrap().contains("API rejected larger ones"));
+    assert!(limited.reason.unwrap().contains("larger ones were rejected as too large"));
     assert_eq!(harness.sent_ids().last().map(Vec::len), Some(100));
 }
 

@@ -46,7 +46,14 @@ async fn an_answer_that_never_comes_times_out_and_may_have_been_taken() {
 async fn a_connection_that_breaks_may_have_been_taken() {
     let partial: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"errors\":[";
     let head_only: &[u8] = b"HTTP/1.1 200 O";
-    let cases = [(&b""[..], "reset"), (partial, "200, its body broke off"), (head_only, "connection")];
+    let bad_chunk: &[u8] =
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnonsense\r\n{}\r\n0\r\n\r\n";
+    let cases = [
+        (&b""[..], "reset"),
+        (partial, "200, its body broke off"),
+        (head_only, "connection"),
+        (bad_chunk, "200, its body broke off: the answer is not valid HTTP"),
+    ];
     let server = Server::start().await;
 
     for (bytes, words) in cases {

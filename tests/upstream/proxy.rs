@@ -397,7 +397,8 @@ fn without_a_configured_proxy_the_environments_counts_for_https() {
     let (home, front) = home_with_tls(ELSEWHERE, &sandbox);
     let (socket, addr) = reserve();
     let proxy = Proxy::listen(socket, addr, Some(front.addr));
-    let _daemon = start(&home, &[("HTTPS_PROXY", &proxy.url(IN_URL))]);
+    // A file that a variable is made of ends in a line break.
+    let _daemon = start(&home, &[("HTTPS_PROXY", &format!("{}\n", proxy.url(IN_URL)))]);
 
     let id = produce(&home);
 
