@@ -17,6 +17,14 @@ pub enum StartError {
     /// `ingest.stream.allow_uids`.
     #[error("ingest.stream.allow_uids: {0}")]
     User(#[from] ingest::UnknownUser),
+    /// The group of a socket.
+    #[error("{key}: {source}")]
+    Group {
+        /// The key that names it.
+        key: &'static str,
+        /// Why it cannot be used.
+        source: BindError,
+    },
     /// What an operator paused cannot be read.
     #[error("cannot read {path}: {source}; remove the file to unpause all lanes")]
     Paused {
@@ -71,7 +79,9 @@ impl StartError {
                 78 => StartFault::Configuration,
                 _ => StartFault::CannotCreate,
             },
-            StartError::User(_) | StartError::Client(_) => StartFault::Configuration,
+            StartError::User(_) | StartError::Group { .. } | StartError::Client(_) => {
+                StartFault::Configuration
+            }
             StartError::Paused { .. } => StartFault::Storage,
         }
     }

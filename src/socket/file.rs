@@ -140,7 +140,7 @@ pub(super) fn bind_file(spec: &FileSpec) -> Result<Bound, BindError> {
     if UnixAddr::new(path).is_err() || path.file_name().is_none() || is_abstract(path) {
         return Err(BindError::BadPath(path.to_owned()));
     }
-    let gid = spec.group.as_deref().map(gid_of).transpose()?;
+    let gid = spec.group.as_deref().map(group_id).transpose()?;
     let fault = |source: io::Error| io_fault(path, source);
     let system = |errno: Errno| io_fault(path, errno.into());
     make_parent(path).map_err(fault)?;
@@ -190,7 +190,11 @@ fn is_abstract(path: &Path) -> bool {
     matches!(bytes.first(), None | Some(0 | b'@'))
 }
 
-fn gid_of(group: &str) -> Result<Gid, BindError> {
+/// The number of a group, given by name or number.
+///
+/// # Errors
+/// [`BindError::UnknownGroup`]
+pub fn group_id(group: &str) -> Result<Gid, BindError> {
     if let Ok(number) = group.parse() {
         return Ok(Gid::from_raw(number));
     }

@@ -20,7 +20,7 @@ use std::io;
 use tokio::net::UnixStream;
 
 pub use accept::{Accepted, Listener, accept_loop};
-pub use file::BindError;
+pub use file::{BindError, group_id};
 pub use http1::Http1;
 pub use idle_timeout::{PeerLimits, Watch};
 pub use listener::{FileState, UnixSocket, adopt_tcp, bind_tcp};

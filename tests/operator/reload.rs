@@ -180,3 +180,23 @@ fn a_request_under_way_is_not_repeated_with_the_token_of_another_account() {
     });
     assert_eq!(sandbox.stat("distinct"), 0);
 }
+
+#[test]
+fn names_of_users_and_groups_that_the_host_does_not_have_are_found_by_the_check() {
+    let home = Home::new("127.0.0.1:1", "");
+    let path = "path = \"events.sock\"";
+    let faults = [
+        (path, "path = \"events.sock\"\nallow_uids = [\"nobody-here\"]", "ingest.stream.allow_uids: no user"),
+        (path, "path = \"events.sock\"\ngroup = \"nobody-here\"", "ingest.stream.group: no group"),
+        ("[admin]\n", "[admin]\ngroup = \"nobody-here\"\n", "admin.group: no group"),
+    ];
+
+    for (before, now, told) in faults {
+        home.reconfigure(before, now);
+        let output = home.cli(&["config", "check"]);
+        home.reconfigure(now, before);
+
+        assert_eq!(output.status.code(), Some(78), "{}", said(&output));
+        assert!(said(&output).contains(told), "{}", said(&output));
+    }
+}
