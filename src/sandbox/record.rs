@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::state::MINUTE;
+use crate::clock::Mono;
 use crate::event::Lane;
 
 /// Events that are kept for `GET /sandbox/events`; older ones are forgotten.
@@ -41,6 +43,10 @@ pub struct Stats {
     pub order_violations: u64,
     /// Events no longer kept.
     pub forgotten: u64,
+    /// Logins.
+    pub logins: u64,
+    /// Most requests in any 60 s, logins and questions about the token included.
+    pub max_requests_in_60s: u64,
 }
 
 /// An event of a request, as the sandbox sees it.
@@ -71,9 +77,20 @@ pub(super) struct RequestRecord {
     latest: HashMap<(Lane, String), String>,
     under_way: HashMap<(Lane, String), u32>,
     concurrent: u64,
+    /// When the requests of the last 60 s came.
+    recent: VecDeque<Mono>,
 }
 
 impl RequestRecord {
+    /// A request of any kind came.
+    pub(super) fn came(&mut self, now: Mono) {
+        while self.recent.front().is_some_and(|oldest| now.since(*oldest) >= MINUTE) {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(now);
+        self.stats.max_requests_in_60s = self.stats.max_requests_in_60s.max(self.recent.len() as u64);
+    }
+
     /// A request begins.
     pub(super) fn begin(&mut self, lane: Lane, outline: &Outline, bytes: usize) {
         self.concurrent += 1;
@@ -142,6 +159,11 @@ impl RequestRecord {
             self.lines.pop_front();
             self.stats.forgotten += 1;
         }
+    }
+
+    /// The ids that were ever listed as not retryable, one a line.
+    pub(super) fn rejected(&self) -> String {
+        self.rejected.iter().map(|id| format!("{id}\n")).collect()
     }
 
     /// What is kept, a line an event.

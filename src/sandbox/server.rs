@@ -53,6 +53,14 @@ impl Handle {
         self.state.lock()
     }
 
+    /// A request of any kind came: counts it, and what `count` says.
+    fn came(&self, count: impl FnOnce(&mut Stats)) {
+        let now = self.clock.mono();
+        let mut state = self.lock();
+        state.record.came(now);
+        count(&mut state.record.stats);
+    }
+
     /// Counts so far.
     pub fn stats(&self) -> Stats {
         self.lock().record.stats.clone()
@@ -143,6 +151,7 @@ fn router(handle: Handle) -> Router {
         .route("/api/v2/tokens/me", get(me))
         .route("/sandbox/stats", get(async |State(handle): State<Handle>| axum::Json(handle.stats())))
         .route("/sandbox/events", get(async |State(handle): State<Handle>| handle.lock().record.ndjson()))
+        .route("/sandbox/rejected", get(async |State(handle): State<Handle>| handle.lock().record.rejected()))
         .route(
             "/sandbox/faults",
             put(change_faults)
@@ -188,6 +197,7 @@ async fn change_faults(State(handle): State<Handle>, body: Bytes) -> Response {
 }
 
 async fn login(State(handle): State<Handle>, headers: HeaderMap, body: Bytes) -> Response {
+    handle.came(|stats| stats.logins += 1);
     if handle.lock().faults.refuse_login {
         let answer = json!({"error": "invalid_client", "description": "client not found or secret wrong"});
         return (StatusCode::BAD_REQUEST, axum::Json(answer)).into_response();
@@ -208,6 +218,7 @@ async fn login(State(handle): State<Handle>, headers: HeaderMap, body: Bytes) ->
 }
 
 async fn me(State(handle): State<Handle>, headers: HeaderMap) -> Response {
+    handle.came(|_| ());
     let authorization = text(&headers, &header::AUTHORIZATION).unwrap_or_default();
     if !handle.lock().tokens.accepts(authorization, &handle.clock) {
         return error_body(401, "bad.credentials", "invalid token");
@@ -218,6 +229,7 @@ async fn me(State(handle): State<Handle>, headers: HeaderMap) -> Response {
 }
 
 async fn events(lane: Lane, State(handle): State<Handle>, request: Request) -> Response {
+    handle.came(|_| ());
     let (head, body) = request.into_parts();
     let limited = http_body_util::Limited::new(body, READ_LIMIT);
     let body = match limited.collect().await {

@@ -14,3 +14,4 @@ mod idle;
 mod kill;
 mod main_job;
 mod sandbox;
+mod weather;

@@ -62,7 +62,7 @@ pub(in crate::cli) enum CliCommand {
     Demo(DemoArgs),
     /// Run a local Events API to develop against; prints a matching configuration at start
     #[command(after_help = "Example: trunkline sandbox --fail-rate 0.2 --latency 50ms --seed 7\n\
-        While it is running: GET /sandbox/stats, GET /sandbox/events, PUT /sandbox/faults {\"status\":503}")]
+        While it is running: GET /sandbox/stats, GET /sandbox/events, GET /sandbox/rejected, PUT /sandbox/faults {\"status\":503}")]
     Sandbox(Box<SandboxArgs>),
     /// Send lines from files or standard input to the stream socket
     #[command(after_help = "Example: trunkline send --socket /run/trunkline/events.sock calls.ndjson")]
