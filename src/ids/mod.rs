@@ -3,7 +3,7 @@
 //! ```text
 //! map.csv ──read──> IdMap (checked whole) ──find──> UUID in place of `user:1042`
 //!    ^
-//!    └── `trunkline ids pull`, or written by hand
+//!    └── written by hand, or exported from another system
 //! ```
 //!
 //! Invariants
@@ -11,7 +11,7 @@
 //! - A name of a kind means one id.
 //! - Names are personal data: they stand in what a command prints for its caller, never in a log.
 //!
-//! Not here: which fields take names (`event`), where the map comes from (`cli`'s `ids pull`).
+//! Not here: which fields take names (`event`).
 
 mod file;
 mod live;
