@@ -106,7 +106,8 @@ impl Bundle {
                     bundle.unusable.push(format!("certificate {count} (line {begun}) {why}"));
                 }
             } else if let Some((_, body)) = &mut section {
-                body.push_str(text);
+                // Who puts a file into a variable or YAML may have made its line breaks blanks.
+                body.extend(text.split_whitespace());
                 body.push('\n');
             }
         }
@@ -204,6 +205,7 @@ mod tests {
             pem.replace('\n', "\r"),
             format!("subject=one\n{key}{pem}"),
             pem.lines().map(|line| format!("  {line} \n")).collect(),
+            pem.replace('\n', " "),
         ];
 
         for text in rows {
