@@ -5,8 +5,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixListener;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use trunkline::clock::Clock;
 use trunkline::event::catalogue;
 use uuid::Uuid;
 
@@ -276,10 +278,18 @@ fn a_stderr_that_nobody_reads_keeps_no_call_waiting() {
         status.and_then(|status| status.code())
     };
 
+    let clock = Clock::system();
     let usage = exit_of(&["--bogus"]);
-    let unknown = exit_of(&["noSuchEvents"]);
+    // The shortest of some: the host may be busy.
+    let took = (0..8).map(|_| {
+        let began = clock.mono();
+        assert_eq!(exit_of(&["noSuchEvents"]), Some(64));
+        clock.mono().since(began)
+    });
+    let shortest = took.min().unwrap();
 
-    assert_eq!((usage, unknown), (Some(64), Some(64)));
+    assert_eq!(usage, Some(64));
+    assert!(shortest < Duration::from_secs(1), "{shortest:?}");
 }
 
 /// A line that no socket's buffer holds: writing it fails once the daemon has refused the connection.
