@@ -15,10 +15,10 @@ pub enum StartError {
     #[error(transparent)]
     Door(#[from] BindError),
     /// `ingest.stream.allow_uids`.
-    #[error("ingest.stream.allow_uids: {0}")]
+    #[error("ingest.stream.allow_uids")]
     User(#[from] ingest::UnknownUser),
     /// The group of a socket.
-    #[error("{key}: {source}")]
+    #[error("{key}")]
     Group {
         /// The key that names it.
         key: &'static str,
@@ -70,6 +70,14 @@ impl StartFault {
 }
 
 impl StartError {
+    /// Of a socket whose group the key `group` names.
+    pub(super) fn of_socket(group: &'static str, error: BindError) -> Self {
+        match error {
+            BindError::UnknownGroup(_) => StartError::Group { key: group, source: error },
+            error => StartError::Door(error),
+        }
+    }
+
     /// Which kind it is.
     pub fn kind(&self) -> StartFault {
         match self {

@@ -25,7 +25,6 @@ use crate::panic::Panicked;
 use crate::queue::{OpenError, Owner, Queue, Writer};
 use crate::relay::{self, RelayStatus};
 use crate::shutdown::Shutdown;
-use crate::socket;
 use crate::upstream;
 
 /// What the daemon starts with.
@@ -297,11 +296,7 @@ async fn open_pacer(config: &Config, clock: &Clock) -> Result<relay::Pacer, Star
 /// If it would not start.
 pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
     ingest::AllowedUids::resolve(&config.ingest.stream.allow_uids)?;
-    let groups = [("ingest.stream.group", &config.ingest.stream.group), ("admin.group", &config.admin.group)];
-    for (key, group) in groups {
-        let Some(group) = group else { continue };
-        socket::group_id(group).map_err(|source| StartError::Group { key, source })?;
-    }
+    doors::check_groups(config)?;
     Ok(upstream::Client::prepare(&config.upstream)?.warnings().to_vec())
 }
 

@@ -182,7 +182,7 @@ fn a_request_under_way_is_not_repeated_with_the_token_of_another_account() {
 }
 
 #[test]
-fn names_of_users_and_groups_that_the_host_does_not_have_are_found_by_the_check() {
+fn names_of_users_and_groups_that_the_host_does_not_have_are_named_by_check_and_start_alike() {
     let home = Home::new("127.0.0.1:1", "");
     let path = "path = \"events.sock\"";
     let faults = [
@@ -193,10 +193,12 @@ fn names_of_users_and_groups_that_the_host_does_not_have_are_found_by_the_check(
 
     for (before, now, told) in faults {
         home.reconfigure(before, now);
-        let output = home.cli(&["config", "check"]);
+        let check = home.cli(&["config", "check"]);
+        let run = home.spawn().wait();
         home.reconfigure(now, before);
 
-        assert_eq!(output.status.code(), Some(78), "{}", said(&output));
-        assert!(said(&output).contains(told), "{}", said(&output));
+        assert_eq!((check.status.code(), run.code()), (Some(78), Some(78)), "{}", said(&check));
+        assert!(said(&check).contains(told) && home.log().contains(told), "{}{}", said(&check), home.log());
+        assert_eq!(said(&check).matches("nobody-here").count(), 1, "{}", said(&check));
     }
 }
