@@ -249,6 +249,31 @@ fn a_clock_that_is_a_month_ahead_for_a_while_discards_no_dead_letter() {
     assert_eq!(host.home.status()["dead_letters"], 3);
 }
 
+#[test]
+fn a_sparse_database_far_larger_than_the_memory_is_read_at_a_start() {
+    let sandbox = Sandbox::start(&["--requests-per-minute", "100000"]);
+    sandbox.set_faults(&json!({"status": 503}));
+    let home = Home::new(&sandbox.addr, "");
+    let daemon = home.run();
+    let (id, line) = hold_event(Uuid::new_v4(), 1);
+    assert_eq!(home.producer().ask(&line), accepted());
+    // A kill leaves a segment that the next start has to measure.
+    daemon.sigkill();
+    let db = home.path().join("queue/lanes/conversations/00000000000001048576/db");
+    std::fs::File::options().write(true).open(db).unwrap().set_len(6 << 30).unwrap();
+    sandbox.set_faults(&json!({"status": null}));
+
+    let log = std::fs::File::options().append(true).open(home.path().join("log")).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -v 3000000 && exec \"$0\" run --config \"$1\""]);
+    command.arg(env!("CARGO_BIN_EXE_trunkline")).arg(home.config()).stderr(log);
+    let mut daemon = command.spawn().unwrap();
+
+    eventually("the event is delivered", || sandbox.taken_ids() == [id.to_string()]);
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}
+
 /// Changes a byte of every copy of `text` in the file.
 fn damage(db: &Path, text: &str) {
     let mut raw = std::fs::read(db).unwrap();
