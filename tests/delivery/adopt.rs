@@ -65,7 +65,7 @@ fn events_of_another_client_of_the_same_organisation_leave_by_themselves() {
     let _daemon = home.run();
 
     eventually("both are delivered", || sandbox.taken().len() == 2);
-    eventually("the log says so", || home.log().contains("of the same organisation"));
+    eventually("the log says so", || home.log().contains("belong to the same organisation"));
 }
 
 #[test]
@@ -88,5 +88,5 @@ fn a_running_daemon_adopts_and_sends_at_once() {
     eventually("it is delivered", || sandbox.taken().len() == 1);
     eventually("the log says so", || home.log().contains("adopted by an operator"));
     eventually("the organisation is known", || home.status()["organisation_name"].is_string());
-    assert!(!home.log().contains("of the same organisation"), "{}", home.log());
+    assert!(!home.log().contains("belong to the same organisation"), "{}", home.log());
 }
