@@ -12,7 +12,7 @@ use crate::metrics::LaneLabel;
 use crate::queue::Backlog;
 use crate::relay::decide::RoundTrip;
 use crate::relay::decide::backoff::AskedWait;
-use crate::relay::decide::breaker::{FaultNotice, Outage};
+use crate::relay::decide::breaker::{Fault, FaultNotice};
 use crate::relay::decide::item::Item;
 use crate::relay::decide::order::SuspectGroup;
 use crate::relay::decide::plan::{Effect, Plan, plan};
@@ -86,51 +86,41 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             _ => {}
         }
         let LaneRun { breaker, order, .. } = &mut self.lanes[lane.index()];
-        let (status, correlation_id) = (answer.status, answer.correlation_id.as_deref());
         match effect {
-            Effect::Served => {
+            Effect::Served | Effect::KeyHeld => {
+                // After a held key's probe, too: the API spoke, though not for this key.
+                let text =
+                    if effect == Effect::Served { "delivering again" } else { "the API answers again" };
                 if let Some(over) = breaker.served(trip) {
                     order.isolate_held(trip.ended);
-                    let after = over.lasted_words();
-                    tracing::info!(%lane, after, attempts = over.attempts, "delivering again");
-                }
-            }
-            // The API spoke: what the lane waited for is over, though not for this key.
-            Effect::KeyHeld => {
-                if let Some(over) = breaker.served(trip) {
-                    order.isolate_held(trip.ended);
-                    tracing::info!(%lane, after = over.lasted_words(), attempts = over.attempts, "the API answers again");
+                    tracing::info!(%lane, after = over.lasted_words(), attempts = over.attempts, "{text}");
                 }
             }
             Effect::Failed(fault) => {
                 let roll = rand::rng().random();
-                let state = fault.state.name();
-                let reason = fault.reason.clone();
-                match breaker.failed(fault, self.backoff, roll, AskedWait::of(answer), trip) {
-                    FaultNotice::Suppressed => {}
-                    FaultNotice::New => {
-                        tracing::warn!(%lane, state, reason, status, correlation_id, "not delivering");
-                    }
-                    FaultNotice::Ongoing(outage) => still(lane, state, &reason, &outage),
-                }
+                let notice = breaker.failed(fault.clone(), self.backoff, roll, AskedWait::of(answer), trip);
+                tell(lane, "not delivering", &fault, &notice, answer);
             }
             Effect::Held(fault) => {
-                let state = fault.state.name();
-                let reason = fault.reason.clone();
-                match breaker.held(fault, trip.ended) {
-                    FaultNotice::Suppressed => {}
-                    FaultNotice::New => {
-                        tracing::warn!(%lane, state, reason, status, correlation_id, "holding the lane");
-                    }
-                    FaultNotice::Ongoing(outage) => still(lane, state, &reason, &outage),
-                }
+                let notice = breaker.held(fault.clone(), trip.ended);
+                tell(lane, "holding the lane", &fault, &notice, answer);
             }
         }
     }
 }
 
 /// A lasting fault is logged less and less often.
-fn still(lane: Lane, state: &str, reason: &str, outage: &Outage) {
-    let (lasts, attempts) = (outage.lasted_words(), outage.attempts);
-    tracing::warn!(%lane, state, reason, lasts, attempts, "still not delivering");
+fn tell(lane: Lane, text: &str, fault: &Fault, notice: &FaultNotice, answer: &Answer) {
+    let (state, reason) = (fault.state.name(), &fault.reason);
+    match notice {
+        FaultNotice::Suppressed => {}
+        FaultNotice::New => {
+            let (status, correlation_id) = (answer.status, answer.correlation_id.as_deref());
+            tracing::warn!(%lane, state, reason, status, correlation_id, "{text}");
+        }
+        FaultNotice::Ongoing(outage) => {
+            let (lasts, attempts) = (outage.lasted_words(), outage.attempts);
+            tracing::warn!(%lane, state, reason, lasts, attempts, "still not delivering");
+        }
+    }
 }

@@ -22,7 +22,7 @@ impl<B: Backlog, U: Upstream> Worker<B, U> {
             }
             Command::Release => self.lanes.iter_mut().for_each(|run| run.withheld = None),
             Command::TryNow => self.try_now(None),
-            Command::ForgetLimits => self.deps.pacer.pace().forget_server(self.deps.clock.mono()),
+            Command::ForgetLimits => self.deps.pacer.pace().reset_server(self.deps.clock.mono()),
             Command::Configure(settings) => self.configure(*settings),
             Command::Ping(answer) => {
                 // Who asked may have given up waiting.

@@ -42,7 +42,7 @@ impl Pacer {
     pub fn open(config: &config::RelayConfig, clock: Clock, dir: &Path) -> Self {
         let now = clock.mono();
         let mut pace = Pace::new(config.requests_per_minute, config.burst, now);
-        let (log, earlier) = match StartLog::open(dir, clock.clone()) {
+        let (log, earlier) = match StartLog::open(dir, clock.clone(), config.requests_per_minute) {
             Ok(OpenedLog { log, earlier }) => {
                 if earlier == Earlier::Unknown {
                     tracing::warn!(

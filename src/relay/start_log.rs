@@ -27,8 +27,9 @@ const FILE_LEN: usize = HEADER + RECORD * RECORDS as usize;
 /// Age by the wall clock from which on starts of an earlier boot count no more: the minute, and another for what was
 /// not written when the power was cut.
 const OLD_AFTER_SECONDS: i64 = 120;
-/// How long a request waits for its record: a disk that stands still must not stop delivery.
-const WRITE_WITHIN: Duration = Duration::from_millis(250);
+/// How long a request waits for its record: a disk that stands still must not stop delivery. With what the client may
+/// hold a request (`START_HOLDS`) less than the slack of the pace.
+const WRITE_WITHIN: Duration = Duration::from_millis(80);
 
 /// What the file said at the start.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,11 +64,11 @@ pub(super) struct OpenedLog {
 }
 
 impl StartLog {
-    /// Opens or makes the file, and reads what an earlier process started. Blocks.
+    /// Opens or makes the file, and reads what an earlier process started; `most` may start in a minute. Blocks.
     ///
     /// # Errors
     /// If it can be neither read nor written.
-    pub(super) fn open(dir: &Path, clock: Clock) -> io::Result<OpenedLog> {
+    pub(super) fn open(dir: &Path, clock: Clock, most: u32) -> io::Result<OpenedLog> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(dir.join(FILE))?;
@@ -78,7 +79,7 @@ impl StartLog {
             0 => Earlier::Starts(Vec::new()),
             len if len == FILE_LEN as u64 => {
                 file.read_exact_at(&mut bytes, 0)?;
-                earlier(&bytes, boot, &clock)
+                earlier(&bytes, boot, &clock, most)
             }
             _ => Earlier::Unknown,
         };
@@ -89,7 +90,13 @@ impl StartLog {
         }
         let second = second(clock.mono());
         let starts = records(&bytes).find(|record| record.second == second).map_or(0, |record| record.starts);
-        let current = Arc::new(tokio::sync::Mutex::new(OpenSecond { file, second, starts }));
+        let mut open = OpenSecond { file, second, starts };
+        if earlier == Earlier::Unknown {
+            // A restart within the minute must find it used up, too.
+            open.starts = most.saturating_sub(1);
+            open.count(second, clock.unix_ms() / 1000)?;
+        }
+        let current = Arc::new(tokio::sync::Mutex::new(open));
         let log = Self { current, clock, is_failing: AtomicBool::new(false) };
         Ok(OpenedLog { log, earlier })
     }
@@ -150,7 +157,7 @@ fn records(bytes: &[u8]) -> impl Iterator<Item = StartRecord> {
     records.iter().map(record).filter(|record| record.starts > 0)
 }
 
-fn earlier(bytes: &[u8], boot: [u8; 16], clock: &Clock) -> Earlier {
+fn earlier(bytes: &[u8], boot: [u8; 16], clock: &Clock, most: u32) -> Earlier {
     let Some(newest) = records(bytes).map(|record| record.wall_second).max() else {
         return Earlier::Starts(Vec::new());
     };
@@ -165,7 +172,7 @@ fn earlier(bytes: &[u8], boot: [u8; 16], clock: &Clock) -> Earlier {
         // Some time in this second: at its end at the latest.
         let at = Mono::from_duration(Duration::from_secs(u64::from(record.second) + 1)).min(now);
         if now.since(at) < Duration::from_secs(RECORDS) {
-            starts.extend(std::iter::repeat_n(at, record.starts as usize));
+            starts.extend(std::iter::repeat_n(at, record.starts.min(most) as usize));
         }
     }
     starts.sort_unstable();
@@ -187,6 +194,8 @@ fn second(at: Mono) -> u32 {
 mod tests {
     use super::*;
 
+    const MOST: u32 = 300;
+
     fn starts(earlier: Earlier) -> usize {
         match earlier {
             Earlier::Starts(starts) => starts.len(),
@@ -198,7 +207,7 @@ mod tests {
     async fn what_was_started_within_the_minute_is_known_after_a_restart_and_then_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(1_000_000);
-        let OpenedLog { log, earlier } = StartLog::open(dir.path(), clock.clone()).unwrap();
+        let OpenedLog { log, earlier } = StartLog::open(dir.path(), clock.clone(), MOST).unwrap();
         assert_eq!(starts(earlier), 0);
 
         for second in 0..30 {
@@ -208,7 +217,7 @@ mod tests {
             clock.advance(Duration::from_secs(1));
         }
 
-        let open = || starts(StartLog::open(dir.path(), clock.clone()).unwrap().earlier);
+        let open = || starts(StartLog::open(dir.path(), clock.clone(), MOST).unwrap().earlier);
         assert_eq!(open(), 60);
         clock.advance(Duration::from_secs(15));
         assert_eq!(open(), 60);
@@ -224,25 +233,25 @@ mod tests {
         let clock = Clock::manual(1_000_000);
 
         for _ in 0..5 {
-            let OpenedLog { log, .. } = StartLog::open(dir.path(), clock.clone()).unwrap();
+            let OpenedLog { log, .. } = StartLog::open(dir.path(), clock.clone(), MOST).unwrap();
             log.started(clock.mono()).await;
         }
 
-        assert_eq!(starts(StartLog::open(dir.path(), clock).unwrap().earlier), 5);
+        assert_eq!(starts(StartLog::open(dir.path(), clock, MOST).unwrap().earlier), 5);
     }
 
     #[tokio::test]
     async fn of_an_earlier_boot_all_that_may_be_is_assumed_unless_it_is_old() {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(1_000_000);
-        let OpenedLog { log, .. } = StartLog::open(dir.path(), clock.clone()).unwrap();
+        let OpenedLog { log, .. } = StartLog::open(dir.path(), clock.clone(), MOST).unwrap();
         log.started(clock.mono()).await;
         let path = dir.path().join(FILE);
         let mut other_boot = std::fs::read(&path).unwrap();
         other_boot[8] ^= 1;
         let open = |clock: &Clock| {
             std::fs::write(&path, &other_boot).unwrap();
-            StartLog::open(dir.path(), clock.clone()).unwrap().earlier
+            StartLog::open(dir.path(), clock.clone(), MOST).unwrap().earlier
         };
 
         assert_eq!(open(&clock), Earlier::Unknown);
@@ -250,6 +259,9 @@ mod tests {
         clock.advance(Duration::from_secs(121));
         assert_eq!(open(&clock), Earlier::Starts(Vec::new()));
         std::fs::write(&path, b"torn").unwrap();
-        assert_eq!(StartLog::open(dir.path(), clock).unwrap().earlier, Earlier::Unknown);
+        assert_eq!(StartLog::open(dir.path(), clock.clone(), MOST).unwrap().earlier, Earlier::Unknown);
+        // The next process must not take the empty file for a minute without starts.
+        clock.advance(Duration::from_secs(6));
+        assert_eq!(starts(StartLog::open(dir.path(), clock, MOST).unwrap().earlier), MOST as usize);
     }
 }

@@ -60,8 +60,16 @@ pub enum ClientError {
         /// Why.
         source: std::io::Error,
     },
-    /// TLS can't be set up: the system has no roots.
-    #[error("the system has no CA certificates; install them (ca-certificates), or set upstream.ca_file")]
+    /// There is no root to trust.
+    #[error(
+        "{from}: no CA certificate can be used; install ca-certificates, correct the variable, or set upstream.ca_file"
+    )]
+    NoRoots {
+        /// The variables that name them, or the system's own place.
+        from: String,
+    },
+    /// TLS can't be set up.
+    #[error("TLS cannot be set up")]
     Tls,
 }
 

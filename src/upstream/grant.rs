@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::fault;
 use super::response::{CORRELATION_ID, date_ms, without_bom};
-use super::retry_after::retry_after;
+use super::retry_after::{believed, retry_after};
 use super::types::{Answer, Verdict};
 
 /// Life of a token that comes without `expires_in`: the shortest that the vendor grants.
@@ -29,8 +29,9 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 
 /// Longest pause between logins that are refused.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// Longest `Retry-After` that is believed of an answer without the vendor's correlation id.
-const FOREIGN_WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// What is told of a login host that lets nobody in for a while.
+pub(super) const RATE_LIMIT: &str = "login host's rate limit exceeded";
 
 /// The codes of OAuth (RFC 6749, 4.1.2.1 and 5.2). Others are not repeated: a host that echoes the
 /// request must not bring a secret into a log.
@@ -105,9 +106,7 @@ impl LoginFault {
     /// and a proxy that may lock the account whose password it refused.
     pub(super) fn pause(&self, failures: u32) -> Duration {
         let pause = match (self.kind, self.retry_after) {
-            (_, Some(wait)) if self.by_api => return wait.max(PAUSE_MIN),
-            // Anybody on the way there may have said so.
-            (_, Some(wait)) => return wait.clamp(PAUSE_MIN, FOREIGN_WAIT_MAX),
+            (_, Some(wait)) => return believed(wait, self.by_api).max(PAUSE_MIN),
             (LoginFaultKind::NoSecret, None) => PAUSE_MIN,
             (LoginFaultKind::Unavailable, None) if !self.is_refusal() => PAUSE_MIN,
             _ => PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(6)),
@@ -116,7 +115,7 @@ impl LoginFault {
     }
 
     fn is_refusal(&self) -> bool {
-        self.reason.contains("rate limit") || self.reason.contains(fault::PROXY_LOGIN)
+        self.reason == RATE_LIMIT || self.reason.contains(fault::PROXY_LOGIN)
     }
 }
 
@@ -141,12 +140,12 @@ pub(super) fn grant(
     match status {
         200..=299 => granted(&body),
         // The login host reports its rate limit as a 400.
-        400 if says_rate_limit(&body) => Err(unavailable("login host's rate limit exceeded".to_owned())),
+        400 if says_rate_limit(&body) => Err(unavailable(RATE_LIMIT.to_owned())),
         400 | 401 | 403 => Err(LoginFault::new(
             LoginFaultKind::Refused,
             format!("login refused: {told} (client id {client_id})"),
         )),
-        429 => Err(unavailable("login host's rate limit exceeded".to_owned())),
+        429 => Err(unavailable(RATE_LIMIT.to_owned())),
         408 | 425 | 500.. => Err(unavailable(format!("login host answers {status}"))),
         _ => Err(LoginFault::new(
             LoginFaultKind::Misconfigured,

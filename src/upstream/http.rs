@@ -105,15 +105,19 @@ pub(super) struct Transport {
 impl Transport {
     /// Reads the roots; blocks. `is_plain`: both hosts are http on loopback.
     pub(super) fn new(settings: &config::UpstreamConfig, is_plain: bool) -> Result<Self, ClientError> {
-        let variable = |name: &str| std::env::var(name).ok();
-        let proxies = Proxies::new(settings, is_plain, variable)?;
+        // A sandbox on this host is never behind the environment's proxy.
+        let environment = if is_plain {
+            Environment::default()
+        } else {
+            Environment::read(|name: &str| std::env::var(name).ok())
+        };
+        let proxies = Proxies::new(settings, &environment)?;
         let tls = Tls::new(settings.ca_file.as_deref(), is_plain)?;
         let settings = PoolSettings {
             tls: tls.config,
             proxies: match &settings.proxy {
                 Some(url) => vec![reqwest::Proxy::all(url).map_err(|_| ClientError::Proxy)?],
-                None if is_plain => Vec::new(),
-                None => from_environment(&Environment::read(variable)),
+                None => from_environment(&environment),
             },
             connect_timeout: settings.connect_timeout,
             request_timeout: settings.request_timeout,

@@ -34,5 +34,6 @@ pub use client::{Client, Prepared, TokenOwner};
 pub use fault::ClientError;
 pub use gate::{AccountInUse, SendGate, Standing};
 pub use probe::{Finding, probe};
+pub(crate) use retry_after::believed;
 pub use skew::SKEW_MAX_SECONDS;
 pub use types::{Answer, EventError, LoginStatus, Outbound, RateLimiter, RateWindow, Upstream, Verdict};

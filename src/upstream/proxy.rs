@@ -34,20 +34,15 @@ pub(super) struct Proxies {
 }
 
 impl Proxies {
-    /// Where `is_plain` the environment's does not count: a sandbox on this host is never behind it.
+    /// The configuration's, else the environment's.
     pub(super) fn new(
         settings: &config::UpstreamConfig,
-        is_plain: bool,
-        variable: impl Fn(&str) -> Option<String>,
+        environment: &Environment,
     ) -> Result<Self, ClientError> {
         if let Some(url) = &settings.proxy {
             let proxy = Some(ProxyInUse { shown: mask_url(url), named_by: "upstream.proxy" });
             return Ok(Self { api: proxy.clone(), login: proxy });
         }
-        if is_plain {
-            return Ok(Self { api: None, login: None });
-        }
-        let environment = Environment::read(variable);
         let proxy = |url: &str| environment.proxy(url);
         Ok(Self { api: proxy(&settings.endpoints.api_url)?, login: proxy(&settings.endpoints.login_url)? })
     }
@@ -134,7 +129,8 @@ mod tests {
     fn found(more: &str, is_plain: bool, set: &[(&str, &str)]) -> Result<Option<String>, String> {
         let variable =
             |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        let proxies = Proxies::new(&settings(more), is_plain, variable).map_err(|error| error.to_string())?;
+        let environment = if is_plain { Environment::default() } else { Environment::read(variable) };
+        let proxies = Proxies::new(&settings(more), &environment).map_err(|error| error.to_string())?;
         Ok(proxies.api.map(|proxy| proxy.to_string()))
     }
 

@@ -7,8 +7,17 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-/// Longest wait that `Retry-After` can ask for.
+/// Longest wait that `Retry-After` can ask for. Source: `docs/answers.md`.
 const MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Longest if the API did not write the answer: a gateway's error page must not stop a lane for a day. Source:
+/// `docs/answers.md`.
+const FOREIGN_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// As much of a wait as is believed.
+pub(crate) fn believed(wait: Duration, by_api: bool) -> Duration {
+    wait.min(if by_api { MAX } else { FOREIGN_MAX })
+}
 
 /// The API rounds `Retry-After` to whole seconds, so an obedient client may be up to this early.
 const SLACK: Duration = Duration::from_secs(1);

@@ -49,7 +49,7 @@ impl Tls {
             roots.roots.extend(bundle.usable.roots);
         }
         if roots.is_empty() && !is_plain {
-            return Err(ClientError::Tls);
+            return Err(ClientError::NoRoots { from: place_of_system_roots() });
         }
         let mut config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()

@@ -317,7 +317,9 @@ fn pauses_between_refused_logins_grow_to_a_minute() {
         format!("login host not reachable: {}", fault::PROXY_LOGIN),
     );
 
-    for refused in [refused, proxy] {
+    let limited = LoginFault::new(LoginFaultKind::Unavailable, grant::RATE_LIMIT);
+
+    for refused in [refused, proxy, limited] {
         let pauses: Vec<_> = (1..=9).map(|failures| refused.pause(failures).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
     }

@@ -157,6 +157,25 @@ async fn a_missing_secret_names_the_path_and_is_found_when_it_comes() {
 }
 
 #[tokio::test]
+async fn a_secret_that_worked_stays_in_use_though_its_file_and_the_login_host_are_gone_for_a_while() {
+    let server = Server::start().await;
+    let (_dir, path) = file(SECRET);
+    let clock = Clock::manual(NOW_MS);
+    let client = Client::new(&with_secret_file(server.settings(), &path), clock.clone()).unwrap();
+    let first = verdict(&client).await;
+    let server = server.on_login([say(503, "")]);
+
+    std::fs::remove_file(&path).unwrap();
+    clock.advance(Duration::from_secs(48 * 3600));
+    let unwell = verdict(&client).await;
+    clock.advance(Duration::from_secs(60));
+    let well = verdict(&client).await;
+
+    assert!(matches!(unwell, Verdict::Unavailable { .. }), "{unwell:?}");
+    assert_eq!((first, well), (taken(), taken()));
+}
+
+#[tokio::test]
 async fn an_empty_secret_file_is_told_with_its_path() {
     let server = Server::start().await;
     let (_dir, path) = file("\n");

@@ -2,14 +2,7 @@
 
 use std::time::Duration;
 
-use crate::upstream::Answer;
-
-/// Longest `Retry-After` that counts. Source: `docs/answers.md`.
-pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
-
-/// Longest `Retry-After` that counts if the API did not write the answer: a gateway's error page must not stop a lane
-/// for a day. Source: `docs/answers.md`.
-const FOREIGN_RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
+use crate::upstream::{Answer, believed};
 
 /// Doublings after which the exponential no longer grows; keeps the shift from overflowing.
 const DOUBLINGS_MAX: u32 = 20;
@@ -26,8 +19,7 @@ impl AskedWait {
     /// By the answer's `Retry-After`.
     pub(crate) fn of(answer: &Answer) -> Option<Self> {
         let by_api = answer.by_api;
-        let most = if by_api { RETRY_AFTER_MAX } else { FOREIGN_RETRY_AFTER_MAX };
-        answer.retry_after.map(|wait| Self { wait: wait.min(most), by_api })
+        answer.retry_after.map(|wait| Self { wait: believed(wait, by_api), by_api })
     }
 }
 
@@ -47,7 +39,7 @@ impl Backoff {
         let doublings = failures.saturating_sub(1).min(DOUBLINGS_MAX);
         let ceiling = self.initial.saturating_mul(1 << doublings).min(self.max);
         let jittered = ceiling.mul_f64(roll.clamp(0.0, 1.0));
-        jittered.max(retry_after.unwrap_or_default().min(RETRY_AFTER_MAX))
+        jittered.max(retry_after.unwrap_or_default())
     }
 }
 
@@ -65,11 +57,9 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_a_floor_and_capped_at_a_day() {
+    fn retry_after_is_a_floor() {
         let floor = BACKOFF.wait(1, 0.0, Some(Duration::from_secs(30)));
-        let capped = BACKOFF.wait(1, 0.0, Some(Duration::from_secs(1_000_000)));
 
         assert_eq!(floor, Duration::from_secs(30));
-        assert_eq!(capped, Duration::from_secs(86_400));
     }
 }

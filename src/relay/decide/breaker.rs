@@ -98,8 +98,9 @@ impl LaneBreaker {
     pub(crate) fn permit(&self, now: Mono) -> SendPermit {
         match (self.state, self.until) {
             (_, Some(until)) if until > now => SendPermit::NotBefore(until),
-            (LaneState::Forbidden | LaneState::Misconfigured, _) => SendPermit::OneEvent,
-            (LaneState::Unauthorized, _) => SendPermit::OneEvent,
+            (LaneState::Forbidden | LaneState::Misconfigured | LaneState::Unauthorized, _) => {
+                SendPermit::OneEvent
+            }
             (LaneState::BackingOff, _) if self.failures >= BREAKER => SendPermit::OneRequest,
             _ => SendPermit::Free,
         }

@@ -97,9 +97,14 @@ impl Pace {
         self.server.take_in(answer, started, now)
     }
 
-    /// What the server said does not bind any more, as when the account is another with limits of its own.
+    /// Nothing is waited for any more that the server asked for.
     pub(crate) fn forget_server(&mut self, now: Mono) {
         self.server.forget(now);
+    }
+
+    /// The account is another, with limits of its own.
+    pub(crate) fn reset_server(&mut self, now: Mono) {
+        self.server.reset(now);
     }
 
     /// How long the server wants nothing of any lane, if that is worth telling.

@@ -11,6 +11,8 @@ use crate::event::Key;
 use crate::queue::{DeadReason, Outcome};
 use crate::upstream::{Answer, EventError, Verdict};
 
+use uuid::Uuid;
+
 /// Attempts before an event that the API keeps calling retryable may be dead. Source: `docs/answers.md`.
 const ATTEMPTS: u32 = 20;
 /// Bytes of an event's body below which a 413 that the API did not write does not make it a dead letter. Source: the
@@ -137,11 +139,11 @@ fn foreign_too_large(items: Vec<Item>, message: &str, policy: GiveUpPolicy) -> P
 }
 
 fn taken(items: Vec<Item>, errors: &[EventError], policy: GiveUpPolicy, now: Mono) -> Plan {
-    let mut by_id: HashMap<String, &EventError> = HashMap::new();
+    let mut by_id: HashMap<Uuid, &EventError> = HashMap::new();
     let mut strangers = Vec::new();
-    let ids: HashSet<String> = items.iter().map(|item| item.stored.event.event_id.to_string()).collect();
+    let ids: HashSet<Uuid> = items.iter().map(|item| item.stored.event.event_id).collect();
     for error in errors {
-        match error.event_id.as_deref().map(str::to_ascii_lowercase) {
+        match error.event_id.as_deref().and_then(|id| Uuid::parse_str(id).ok()) {
             Some(id) if ids.contains(&id) => drop(by_id.insert(id, error)),
             _ => strangers.push(error),
         }
@@ -152,7 +154,7 @@ fn taken(items: Vec<Item>, errors: &[EventError], policy: GiveUpPolicy, now: Mon
     let mut again: HashSet<Key> = HashSet::new();
     for item in items {
         let key = item.stored.event.key;
-        match by_id.get(&item.stored.event.event_id.to_string()) {
+        match by_id.get(&item.stored.event.event_id) {
             None => {
                 plan.reordered += u64::from(again.contains(&key));
                 unnamed.push(item);

@@ -229,7 +229,12 @@ impl TokenCache {
                     LoginFault::new(LoginFaultKind::Unavailable, format!("login host not reachable: {words}"))
                 })?;
                 let grant = grant::grant(raw.status, &raw.headers, &raw.body, self.clock.unix_ms(), &id);
-                memory.proven_secret = grant.is_ok().then_some(secret);
+                match &grant {
+                    Ok(_) => memory.proven_secret = Some(secret),
+                    Err(fault) if fault.kind == LoginFaultKind::Refused => memory.proven_secret = None,
+                    // A host that is unwell says nothing about the secret.
+                    Err(_) => {}
+                }
                 match grant {
                     Err(fault) if fault.kind == LoginFaultKind::Refused && is_copy => {
                         let words =

@@ -34,14 +34,14 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// The burst counts as spent.
+    /// All of the burst but one counts as spent.
     pub(super) fn new(per_minute: NonZeroU32, burst: NonZeroU32, now: Mono) -> Self {
         let clock = Now::default();
         let quota = Quota::per_minute(per_minute).allow_burst(burst);
         clock.0.store(nanos(now), Ordering::Relaxed);
         let governor = RateLimiter::direct_with_clock(quota, clock.clone());
         let mut limiter = Self { now: clock, governor, free_at: now };
-        // Two cells short of the burst the first request would wait needlessly; all but one are spent.
+        // With none left the first request would wait needlessly.
         for _ in 1..burst.get() {
             // That there was one to spend is all that matters.
             let _ = limiter.start(now);

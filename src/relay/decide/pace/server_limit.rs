@@ -148,6 +148,12 @@ impl ServerLimit {
         (self.free_at, self.limited_until, self.spacing) = (now, now, None);
     }
 
+    /// The account is another, with limits of its own.
+    pub(super) fn reset(&mut self, now: Mono) {
+        self.forget(now);
+        (self.rate, self.lowered_at) = (self.full, None);
+    }
+
     /// How long the server wants nothing of any lane, if that is worth telling.
     pub(super) fn limited_for(&self, now: Mono) -> Option<Duration> {
         Some(self.limited_until.since(now)).filter(|wait| *wait > USUAL_WAIT)
@@ -188,6 +194,20 @@ mod tests {
             assert!((floor..floor * 1.1).contains(&limit.rate), "{} of {full}", limit.rate);
             assert_eq!(told.iter().any(|lowered| lowered.is_floor), full > 1);
         }
+    }
+
+    #[test]
+    fn another_account_has_the_whole_rate_and_a_wait_that_is_forgotten_leaves_it_lowered() {
+        let mut limit = ServerLimit::new(300, Mono::default());
+        let now = Mono::from_duration(Duration::from_secs(1));
+        limit.take_in(&limited(true), now, now);
+
+        limit.forget(now);
+        let forgotten = limit.rate;
+        limit.reset(now);
+
+        assert!(forgotten < 300.0);
+        assert!((299.0..301.0).contains(&limit.rate), "{}", limit.rate);
     }
 
     #[test]
