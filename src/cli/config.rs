@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::config::{self, ConfigError};
+use crate::config::{self, ConfigError, Loaded};
 use crate::daemon;
 
 use super::escape::escaped;
@@ -16,12 +16,15 @@ use super::runtime::async_runtime;
 /// # Errors
 /// Why there is no configuration, or why the daemon would not start with it.
 pub fn check(path: Option<&Path>) -> anyhow::Result<String> {
-    let loaded = config::load(path)?;
+    checked(&config::load(path)?)
+}
+
+fn checked(loaded: &Loaded) -> anyhow::Result<String> {
     let mut text = String::new();
     for warning in daemon::check(&loaded.config)? {
         let _ = writeln!(text, "warning: {}", escaped(&warning));
     }
-    text.push_str(&match loaded.file {
+    text.push_str(&match &loaded.file {
         Some(file) => format!("{} is valid\n", file.display()),
         None => "the environment is valid; no configuration file was found\n".to_owned(),
     });
@@ -51,8 +54,8 @@ pub fn reference() -> String {
 
 /// Validates, and looks at everything between us and the API.
 pub(super) fn check_online(path: Option<&Path>) -> anyhow::Result<Exit> {
-    let loaded = crate::config::load(path)?;
-    say(&check(path)?)?;
+    let loaded = config::load(path)?;
+    say(&checked(&loaded)?)?;
     let findings = async_runtime()?.block_on(daemon::check_online(&loaded.config))?;
     let mut exit = Exit::Done;
     for finding in findings {

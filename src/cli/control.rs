@@ -62,6 +62,9 @@ pub(super) fn reload(at: Where<'_>) -> anyhow::Result<Exit> {
     }
     if let Some(reason) = withheld {
         let _ = writeln!(text, "nothing is sent: {}", escaped(&reason));
+        text.push_str(
+            "if the login shows that the organisation is the same, sending starts by itself: see `trunkline status`\n",
+        );
     }
     say(&text)?;
     Ok(if changes.iter().any(|change| change.needs_restart) { Exit::Failed } else { Exit::Done })

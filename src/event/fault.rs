@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::cursor::Shape;
 use super::types::FieldKind;
 
-/// Most faults spelled out for one event; the rest is counted. A type has at most 12 fields.
+/// Most faults spelled out for one event; the rest is counted. A type has at most 13 fields of its own.
 pub(super) const MAX_FAULTS: usize = 40;
 
 /// Longest name of a producer's own field that is printed, and its most digits: a phone number has more. The

@@ -36,7 +36,7 @@ pub use ids_of_body::EventIds;
 pub use lane::Lane;
 pub use raw_object::{RawObject, RawObjectError, raw_text};
 pub use refusal::{BodyError, ErrorBody, Refusal, Rules, Unknown, UnknownKind, UnknownRule};
-pub use splice::one_line;
+pub use splice::{Edit, one_line, splice};
 pub use split::is_utf16;
 pub use types::{EventType, Field, FieldKind};
 

@@ -6,13 +6,15 @@ use bytes::{Bytes, BytesMut};
 
 /// New text for a range of the old one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Edit {
-    pub(super) range: Range<usize>,
-    pub(super) text: String,
+pub struct Edit {
+    /// Bytes of the old text.
+    pub range: Range<usize>,
+    /// What stands there instead.
+    pub text: String,
 }
 
 /// `text` with each range replaced; ranges are ascending and do not overlap.
-pub(super) fn splice(text: &str, edits: &[Edit]) -> Bytes {
+pub fn splice(text: &str, edits: &[Edit]) -> Bytes {
     let grown: usize = edits.iter().map(|edit| edit.text.len()).sum();
     let mut bytes = BytesMut::with_capacity(text.len() + grown);
     let mut from = 0;

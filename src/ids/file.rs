@@ -13,11 +13,11 @@
 //! maps written by hand, and bounded accordingly.
 
 use std::fmt::{self, Display};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use csv::{ReaderBuilder, StringRecord, WriterBuilder};
+use csv::{ReaderBuilder, StringRecord};
 use toml::de::{DeTable, DeValue};
 use uuid::Uuid;
 
@@ -31,6 +31,7 @@ const MAX_TOML_BYTES: u64 = 2 * 1024 * 1024;
 const MAX_FAULTS: usize = 5;
 /// Columns of a CSV file.
 const COLUMNS: [&str; 3] = ["kind", "name", "id"];
+const NOT_UTF8: &str = "is not UTF-8; save the file as UTF-8";
 const BOM: &str = "\u{feff}";
 
 /// Why a file is not a map. What it says holds no name: it may be logged.
@@ -83,8 +84,6 @@ pub struct MapFault {
     pub line: u64,
     /// What is wrong and what is allowed.
     pub why: String,
-    /// What was found there: for those who may see names.
-    pub found: String,
 }
 
 struct FaultList<'a>(&'a [MapFault], usize);
@@ -142,27 +141,27 @@ struct MapIntake {
 }
 
 impl MapIntake {
-    fn fault(&mut self, line: u64, why: impl Into<String>, found: &str) {
+    fn fault(&mut self, line: u64, why: impl Into<String>) {
         self.total += 1;
         if self.faults.len() < MAX_FAULTS {
-            self.faults.push(MapFault { line, why: why.into(), found: found.to_owned() });
+            self.faults.push(MapFault { line, why: why.into() });
         }
     }
 
     /// One entry. `false`: the map is full, and what follows need not be read.
     fn entry(&mut self, line: u64, kind: &str, name: &str, id: &str) -> bool {
         let Some(kind) = NameKind::of_word(kind.trim()) else {
-            self.fault(line, format!("the kind must be one of {}", words()), kind);
+            self.fault(line, format!("the kind must be one of {}", words()));
             return true;
         };
         let Ok(id) = Uuid::try_parse(id.trim()) else {
-            self.fault(line, "the id must be a UUID", id);
+            self.fault(line, "the id must be a UUID");
             return true;
         };
         match self.builder.add(kind, name.trim(), id) {
             Ok(()) => self.lines.push(u32::try_from(line).unwrap_or(u32::MAX)),
             Err(refused) => {
-                self.fault(line, refused.to_string(), name);
+                self.fault(line, refused.to_string());
                 return !matches!(refused, NameRefused::TooMany | NameRefused::TooLarge);
             }
         }
@@ -179,7 +178,7 @@ impl MapIntake {
                         "this {} has another id in line {first}; a name must mean one id",
                         two.kind.word()
                     );
-                    self.faults = vec![MapFault { line: second.into(), why, found: String::new() }];
+                    self.faults = vec![MapFault { line: second.into(), why }];
                     self.total = 1;
                 }
             }
@@ -217,17 +216,15 @@ fn from_csv(file: impl Read) -> Result<IdMap, MapProblem> {
                 let line = error.position().map_or(0, csv::Position::line);
                 match error.into_kind() {
                     csv::ErrorKind::Io(error) => return Err(MapProblem::Io(error)),
-                    csv::ErrorKind::Utf8 { .. } => {
-                        taking.fault(line, "is not UTF-8; save the file as UTF-8", "")
-                    }
-                    _ => taking.fault(line, "is not CSV", ""),
+                    csv::ErrorKind::Utf8 { .. } => taking.fault(line, NOT_UTF8),
+                    _ => taking.fault(line, "is not CSV"),
                 }
                 continue;
             }
         }
         let line = row.position().map_or(0, csv::Position::line);
         let [Some(kind), Some(name), Some(id)] = columns.map(|at| row.get(at)) else {
-            taking.fault(line, "has fewer columns than the first line", "");
+            taking.fault(line, "has fewer columns than the first line");
             continue;
         };
         if !taking.entry(line, kind, name, id) {
@@ -240,7 +237,8 @@ fn from_csv(file: impl Read) -> Result<IdMap, MapProblem> {
 fn why_of(error: csv::Error) -> MapProblem {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => MapProblem::Io(error),
-        other => MapProblem::Io(io::Error::new(io::ErrorKind::InvalidData, format!("{other:?}"))),
+        // The first line: of the others it is said where they are read.
+        _ => MapProblem::Entries(vec![MapFault { line: 1, why: NOT_UTF8.to_owned() }], 1),
     }
 }
 
@@ -260,13 +258,13 @@ fn from_toml(mut file: impl Read) -> Result<IdMap, MapProblem> {
     for (kind, names) in document.get_ref() {
         let DeValue::Table(names) = names.get_ref() else {
             let why = format!("must be a table: [user], [queue] and so on, of {}", words());
-            taking.fault(line_of(kind.span().start), why, kind.get_ref());
+            taking.fault(line_of(kind.span().start), why);
             continue;
         };
         for (name, id) in names {
             let line = line_of(name.span().start);
             let DeValue::String(id) = id.get_ref() else {
-                taking.fault(line, "the id must be a UUID as a string", "");
+                taking.fault(line, "the id must be a UUID as a string");
                 continue;
             };
             if !taking.entry(line, kind.get_ref(), name.get_ref(), id) {
@@ -275,23 +273,6 @@ fn from_toml(mut file: impl Read) -> Result<IdMap, MapProblem> {
         }
     }
     taking.finish()
-}
-
-/// Writes a map as CSV, sorted, so that two of them can be compared line by line.
-///
-/// # Errors
-/// If `out` cannot be written.
-pub fn write(map: &IdMap, out: impl Write) -> io::Result<()> {
-    let mut rows = WriterBuilder::new().from_writer(out);
-    rows.write_record(COLUMNS).map_err(io::Error::from)?;
-    let mut id_text = [0; uuid::fmt::Hyphenated::LENGTH];
-    for kind in NameKind::ALL {
-        for (name, id) in map.of_kind(kind) {
-            let id = id.hyphenated().encode_lower(&mut id_text);
-            rows.write_record([kind.word(), name, id]).map_err(io::Error::from)?;
-        }
-    }
-    rows.flush()
 }
 
 const _: () = assert!(MAX_ENTRIES as u64 * 64 <= MAX_CSV_BYTES, "a full map of short names fits the file");
@@ -362,23 +343,7 @@ mod tests {
         assert!(said(toml("[user]\nJo = 7\n")).contains("line 2: the id must be a UUID"));
         let latin1 = from_csv(&b"kind,name,id\nuser,M\xfcller,6f1c0b7e-0000-4000-8000-000000000001\n"[..]);
         assert!(said(latin1).contains("line 2: is not UTF-8"));
+        assert_eq!(said(from_csv(&b"kind,n\xe4me,id\n"[..])), "line 1: is not UTF-8; save the file as UTF-8");
         assert!(read(Path::new("map.txt")).unwrap_err().to_string().contains(".csv or .toml"));
-    }
-
-    #[test]
-    fn what_is_written_reads_as_the_same_map() {
-        let text = format!(
-            "kind,name,id\nuser,\"Müller, \"\"Jo\"\"\",{ID}\nuser,1042,{OTHER}\nqueue,Support,{ID}\n"
-        );
-        let map = csv(&text).unwrap();
-        let mut out = Vec::new();
-
-        write(&map, &mut out).unwrap();
-
-        let again = from_csv(out.as_slice()).unwrap();
-        assert_eq!(again.len(), 3);
-        assert_eq!(again.find(NameKind::User, "1042"), Some(Uuid::try_parse(OTHER).unwrap()));
-        let text = String::from_utf8(out).unwrap();
-        assert!(text.starts_with("kind,name,id\nuser,1042,"), "{text}");
     }
 }

@@ -82,6 +82,11 @@ impl IdMap {
     pub fn nearest(&self, kind: NameKind, name: &str, most: usize) -> Vec<&str> {
         /// Jaro-Winkler similarity below which a suggestion misleads more than it helps.
         const ALIKE: f64 = 0.75;
+        /// Above this many names a comparison takes too long for a call that waits.
+        const COMPARED: usize = 20_000;
+        if self.of_kind(kind).nth(COMPARED).is_some() {
+            return Vec::new();
+        }
         let wanted = name.to_lowercase();
         let mut alike: Vec<(f64, &str)> = self
             .of_kind(kind)
@@ -90,11 +95,6 @@ impl IdMap {
             .collect();
         alike.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
         alike.into_iter().take(most).map(|(_, found)| found).collect()
-    }
-
-    /// Names of the kind that have this id.
-    pub fn names_of(&self, id: Uuid) -> impl Iterator<Item = (NameKind, &str)> {
-        self.entries.iter().filter(move |entry| entry.id == id).map(|entry| (entry.kind, self.name(entry)))
     }
 
     /// All names of a kind with their ids, sorted by name.

@@ -7,16 +7,14 @@
 //! ```
 //!
 //! Invariants
-//! - A map is taken whole or not at all: after a fault the one before stays in use.
+//! - A map is taken whole or not at all.
 //! - A name of a kind means one id.
 //! - Names are personal data: they stand in what a command prints for its caller, never in a log.
 //!
 //! Not here: which fields take names (`event`).
 
 mod file;
-mod live;
 mod map;
 
-pub use file::{MapError, MapFault, MapProblem, read, write};
-pub use live::LiveMap;
+pub use file::{MapError, MapFault, MapProblem, read};
 pub use map::{Ambiguous, IdMap, IdMapBuilder, MAX_ENTRIES, MAX_NAME_BYTES, NameKind, NameRefused};

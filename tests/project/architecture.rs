@@ -10,7 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("event", &[]),
     ("files", &[]),
-    ("ids", &["clock"]),
+    ("ids", &[]),
     ("memory", &[]),
     ("metrics", &[]),
     ("panic", &[]),

@@ -163,7 +163,7 @@ async fn a_secret_that_worked_stays_in_use_though_its_file_and_the_login_host_ar
     let clock = Clock::manual(NOW_MS);
     let client = Client::new(&with_secret_file(server.settings(), &path), clock.clone()).unwrap();
     let first = verdict(&client).await;
-    let server = server.on_login([say(503, "")]);
+    let _server = server.on_login([say(503, "")]);
 
     std::fs::remove_file(&path).unwrap();
     clock.advance(Duration::from_secs(48 * 3600));

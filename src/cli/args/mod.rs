@@ -62,7 +62,7 @@ pub(in crate::cli) enum CliCommand {
     Demo(DemoArgs),
     /// Run a local Events API to develop against; prints a matching configuration at start
     #[command(after_help = "Example: trunkline sandbox --fail-rate 0.2 --latency 50ms --seed 7\n\
-        While it is running: GET /sandbox/stats, GET /sandbox/events, GET /sandbox/rejected, PUT /sandbox/faults {\"status\":503}")]
+        While it is running: GET /sandbox/stats, GET /sandbox/events, GET /sandbox/rejected, PUT /sandbox/faults {\"status\":503} (ends with {\"status\":null})")]
     Sandbox(Box<SandboxArgs>),
     /// Send lines from files or standard input to the stream socket
     #[command(after_help = "Example: trunkline send --socket /run/trunkline/events.sock calls.ndjson")]
@@ -72,7 +72,8 @@ pub(in crate::cli) enum CliCommand {
         disable_help_flag = true,
         after_help = "Examples:\n  trunkline emit --list\n  trunkline emit userRoutingStatusEvents --help\n  \
             trunkline emit userRoutingStatusEvents agentId=uuid:anna status=Idle sourceId=pbx-1\n\
-            Exit codes: 0 the event is on stable storage, 1 refused, 64 usage, 69 no answer in time, 77 not allowed"
+            Exit codes: 0 the event is on stable storage, 1 refused, 64 usage, 69 no answer in time, 77 not allowed,\n\
+            78 configuration or ids.file"
     )]
     Emit(EmitArgs),
     /// Show what the daemon is doing and what is wrong, in plain words first

@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
+use super::names;
 use crate::event::{EventType, Field, FieldKind, Lane, catalogue};
 
 /// What a field may hold.
 pub fn kind(kind: &FieldKind) -> String {
     match kind {
         FieldKind::Text => "text".to_owned(),
-        FieldKind::Uuid4 => "a UUID of version 4, uuid:TEXT, or a name such as user:1042".to_owned(),
-        FieldKind::Uuid => "a UUID, uuid:TEXT, or a name such as user:1042".to_owned(),
+        FieldKind::Uuid4 => "a UUID of version 4, or uuid:TEXT".to_owned(),
+        FieldKind::Uuid => "a UUID, or uuid:TEXT".to_owned(),
         FieldKind::Time => "a time with a zone, as 2026-07-01T12:00:00.000Z".to_owned(),
         FieldKind::Bool => "true or false".to_owned(),
         FieldKind::Number => "a number".to_owned(),
@@ -47,7 +48,9 @@ fn write_fields(prefix: &str, fields: &[Field], text: &mut String) {
     for field in fields {
         let name = format!("{prefix}{}", field.name);
         let mark = if field.required { "*" } else { " " };
-        let _ = writeln!(text, "  {mark} {name:<44} {}", kind(&field.kind));
+        let or_name =
+            names::taken_by(field.name).map_or_else(String::new, |kind| format!(", or {}:NAME", kind.word()));
+        let _ = writeln!(text, "  {mark} {name:<44} {}{or_name}", kind(&field.kind));
         if let FieldKind::Object(inside) = field.kind {
             write_fields(&format!("{name}."), inside, text);
         }

@@ -161,14 +161,16 @@ fn hand_over(
         let near = nearest(array, arrays.names()).map(str::to_owned);
         return Err(EmitError::UnknownArray { found: array.to_owned(), near }.into());
     }
+    let stdin = match &args.from_json {
+        Some(json) if json == OsStr::new("-") => {
+            *stage.lock() = Stage::Input;
+            Some(standard_input()?)
+        }
+        _ => None,
+    };
     *stage.lock() = Stage::Names;
     let ids_file = contact.ids_file.as_deref().filter(|_| has_names);
     let map = ids_file.map(ids::read).transpose().map_err(EmitError::Names)?;
-    *stage.lock() = Stage::Input;
-    let stdin = match &args.from_json {
-        Some(json) if json == OsStr::new("-") => Some(standard_input()?),
-        _ => None,
-    };
     let now = jiff::Timestamp::from_millisecond(clock.unix_ms()).context("the clock is out of range")?;
     let built = build::build(&build::BuildInput {
         array,

@@ -25,7 +25,7 @@ pub(super) fn typed(
     kind: Option<FieldKind>,
     names: Option<Names<'_>>,
 ) -> Result<Box<RawValue>, BuildError> {
-    let resolved = |value| resolved(key, value, kind, names);
+    let resolved = |value| resolved(key, value, names);
     let Some(kind) = kind else {
         return Ok(raw_text(&resolved(value)?));
     };
@@ -51,17 +51,12 @@ pub(super) fn typed(
 }
 
 /// `uuid:TEXT`, or a name of the map, as the id it stands for; any other text as it is.
-fn resolved<'v>(
-    key: &str,
-    value: &'v str,
-    kind: Option<FieldKind>,
-    names: Option<Names<'_>>,
-) -> Result<Cow<'v, str>, BuildError> {
+fn resolved<'v>(key: &str, value: &'v str, names: Option<Names<'_>>) -> Result<Cow<'v, str>, BuildError> {
     match value.strip_prefix("uuid:") {
         Some(text) if !text.chars().any(char::is_alphanumeric) => Err(BuildError::EmptyId(key.to_owned())),
         Some(text) => Ok(stable_id(text).to_string().into()),
         None if value.trim().is_empty() && lossy::is_id(key) => Err(BuildError::NoId(key.to_owned())),
-        None => Ok(names::find(key, value, kind, names)?.map_or(value.into(), Cow::Owned)),
+        None => Ok(names::find(key, value, names)?.map_or(value.into(), Cow::Owned)),
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::ops::Range;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
+
+use crate::event::{Edit, splice};
 
 #[derive(Deserialize)]
 struct Identified<'a> {
@@ -27,12 +28,6 @@ pub(super) struct FilledLine {
     pub(super) events: usize,
 }
 
-/// A part of a line, and what to put in its place.
-struct Insertion {
-    part: Range<usize>,
-    text: String,
-}
-
 /// The line with ids, all else untouched. What is not a body stays as it is: the daemon says what is wrong with it.
 pub(super) fn fill_ids(line: Vec<u8>) -> FilledLine {
     let arrays = std::str::from_utf8(&line).ok().and_then(|text| {
@@ -50,20 +45,12 @@ pub(super) fn fill_ids(line: Vec<u8>) -> FilledLine {
     if edits.is_empty() {
         return FilledLine { bytes: line, events: count };
     }
-    edits.sort_by_key(|edit| edit.part.start);
-    let mut filled = String::with_capacity(text.len() + edits.len() * 64);
-    let mut copied = 0;
-    for Insertion { part, text: id } in edits {
-        filled.push_str(text.get(copied..part.start).unwrap_or_default());
-        filled.push_str(&id);
-        copied = part.end;
-    }
-    filled.push_str(text.get(copied..).unwrap_or_default());
-    FilledLine { bytes: filled.into_bytes(), events: count }
+    edits.sort_by_key(|edit| edit.range.start);
+    FilledLine { bytes: splice(text, &edits).into(), events: count }
 }
 
 /// What to put instead of which bytes of the line, if the event lacks its id.
-fn insertion(line: &str, event: &str) -> Option<Insertion> {
+fn insertion(line: &str, event: &str) -> Option<Edit> {
     if !event.starts_with('{') {
         return None;
     }
@@ -75,12 +62,12 @@ fn insertion(line: &str, event: &str) -> Option<Insertion> {
             return None;
         }
         let start = raw.get().as_ptr() as usize - line.as_ptr() as usize;
-        return Some(Insertion { part: start..start + raw.get().len(), text: format!("\"{id}\"") });
+        return Some(Edit { range: start..start + raw.get().len(), text: format!("\"{id}\"") });
     }
     let is_empty = event.strip_prefix('{').unwrap_or_default().trim_start().starts_with('}');
     let comma = if is_empty { "" } else { "," };
-    let part = event_start + 1..event_start + 1;
-    Some(Insertion { part, text: format!("\"eventId\":\"{id}\"{comma}") })
+    let range = event_start + 1..event_start + 1;
+    Some(Edit { range, text: format!("\"eventId\":\"{id}\"{comma}") })
 }
 
 #[cfg(test)]
