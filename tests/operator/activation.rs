@@ -58,6 +58,22 @@ fn handed_over_sockets_are_used_and_outlive_the_daemon() {
 }
 
 #[test]
+fn a_handed_over_http_socket_lets_nobody_in_while_neither_a_token_nor_anybody_is_configured() {
+    let home = Home::new("127.0.0.1:1", "");
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = web.local_addr().unwrap().to_string();
+
+    let mut daemon = activated(&home, &[&web], "http");
+    let (status, _) = http(&addr, "POST", "/api/v2/events/conversations", &hold_event(Uuid::new_v4(), 1).1);
+    daemon.kill().unwrap();
+    let said = daemon.wait_with_output().unwrap().stderr;
+
+    assert_eq!(status, 401);
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("set ingest.http.token_file"), "{said}");
+}
+
+#[test]
 fn a_socket_that_no_door_takes_is_a_fault_of_configuration() {
     let home = Home::new("127.0.0.1:1", "");
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -92,6 +92,22 @@ fn directories_on_the_way_to_a_socket_let_others_through() {
 }
 
 #[test]
+fn an_http_door_whose_section_a_reload_took_away_lets_nobody_in() {
+    let address = free_address();
+    let section = format!("[ingest.http]\nlisten = \"{address}\"\nallow_anonymous = true\n");
+    let home = Home::new("127.0.0.1:1", &section);
+    let _daemon = home.run();
+    let ask = || http(&address, "POST", "/api/v2/events/conversations", &hold_event(Uuid::new_v4(), 1).1).0;
+    let before = ask();
+
+    home.reconfigure(&section, "");
+    home.cli(&["reload"]);
+
+    // The door itself goes with a restart only.
+    assert_eq!((before, ask()), (200, 401));
+}
+
+#[test]
 fn a_second_signal_ends_a_body_that_is_under_way() {
     let address = free_address();
     let more = format!("[ingest.http]\nlisten = \"{address}\"\nallow_anonymous = true\n");

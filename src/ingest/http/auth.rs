@@ -1,6 +1,5 @@
 //! Who may hand events over: the login host's part, and the bearer.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode, header};
@@ -21,11 +20,20 @@ const EXPIRES_IN: u32 = 86_400;
 /// What anonymous clients get: a bearer must be something.
 const ANONYMOUS: &str = "anonymous";
 
-/// Knows who gets in: those who have the token of `ingest.http.token_file`, or anybody.
+/// Knows who gets in.
 #[derive(Debug)]
 pub(super) struct Authenticator {
-    /// `None`: anybody may.
-    file: Mutex<Option<Arc<TokenFile>>>,
+    access: Mutex<Access>,
+}
+
+#[derive(Clone, Debug)]
+enum Access {
+    /// `ingest.http.allow_anonymous` is set.
+    Anybody,
+    /// Neither that nor a token file is set: the door was handed over by systemd, or a reload took its section away.
+    Nobody,
+    /// Those who have the token of `ingest.http.token_file`.
+    Token(Arc<TokenFile>),
 }
 
 /// Why a login was refused, as the login host says it.
@@ -60,36 +68,51 @@ impl LoginError {
 
 impl Authenticator {
     pub(super) fn new(config: &config::HttpConfig) -> Self {
-        let authenticator = Self { file: Mutex::new(None) };
+        let authenticator = Self { access: Mutex::new(Access::Nobody) };
         authenticator.configure(config);
         authenticator
     }
 
     /// Keeps to `config` from now on.
     pub(super) fn configure(&self, config: &config::HttpConfig) {
-        let path = if config.allow_anonymous { None } else { config.token_file.as_ref() };
-        let mut file = self.file.lock();
-        if file.as_ref().map(|file| file.path()) != path.map(PathBuf::as_path) {
-            *file = path.map(|path| Arc::new(TokenFile::new(path.clone())));
-        }
+        let mut access = self.access.lock();
+        *access = match (&*access, &config.token_file) {
+            _ if config.allow_anonymous => Access::Anybody,
+            (_, None) => Access::Nobody,
+            (Access::Token(file), Some(path)) if file.path() == path.as_path() => return,
+            (_, Some(path)) => Access::Token(Arc::new(TokenFile::new(path.clone()))),
+        };
     }
 
-    /// Reads the token file, if there is one, and tells what is wrong with it.
+    /// Reads the token file, if there is one, and tells why nobody gets in.
     pub(super) async fn look(&self) {
-        if let Some(file) = self.file() {
-            file.look().await;
+        match self.access() {
+            Access::Anybody => {}
+            Access::Nobody => {
+                tracing::warn!("the HTTP door refuses all requests: set ingest.http.token_file");
+            }
+            Access::Token(file) => file.look().await,
         }
     }
 
-    fn file(&self) -> Option<Arc<TokenFile>> {
-        self.file.lock().clone()
+    fn access(&self) -> Access {
+        self.access.lock().clone()
+    }
+
+    fn is_open_to_anybody(&self) -> bool {
+        matches!(*self.access.lock(), Access::Anybody)
     }
 
     async fn is_token(&self, given: &str) -> bool {
-        let Some(file) = self.file() else { return true };
-        // It may have been changed, or taken away, since the last request.
-        file.look().await;
-        file.is_token(given)
+        match self.access() {
+            Access::Anybody => true,
+            Access::Nobody => false,
+            Access::Token(file) => {
+                // It may have been changed, or taken away, since the last request.
+                file.look().await;
+                file.is_token(given)
+            }
+        }
     }
 
     /// Whether a request's bearer is good.
@@ -101,7 +124,7 @@ impl Authenticator {
             .map(|given| given[scheme.len()..].trim());
         match bearer {
             Some(bearer) if self.is_token(bearer).await => Ok(()),
-            None if self.file().is_none() => Ok(()),
+            None if self.is_open_to_anybody() => Ok(()),
             None => Err(HttpRefusal::Unauthorized("authentication.required", "a bearer token is required")),
             Some(_) => Err(HttpRefusal::Unauthorized(
                 "bad.credentials",
@@ -127,7 +150,7 @@ impl Authenticator {
         if !self.is_token(&secret).await {
             return Err(LoginError::InvalidClient);
         }
-        let token = if self.file().is_none() { ANONYMOUS } else { secret.as_str() };
+        let token = if self.is_open_to_anybody() { ANONYMOUS } else { secret.as_str() };
         let body = json!({"access_token": token, "token_type": "bearer", "expires_in": EXPIRES_IN});
         Ok(answer(StatusCode::OK, Bytes::from(body.to_string())))
     }
