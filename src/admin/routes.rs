@@ -70,7 +70,6 @@ pub(super) fn operator(context: &AdminContext, peer: Peer) -> Router {
         .merge(health_routes(context.overview.clone()))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
 }
 
 #[derive(Serialize)]

@@ -289,7 +289,8 @@ async fn open_pacer(config: &Config, clock: &Clock) -> Result<relay::Pacer, Star
     opening.await.map_err(|error| OpenError::Storage(error.to_string()).into())
 }
 
-/// Tries what the daemon makes of the configuration before it opens anything: addresses, proxy, certificates. Blocks.
+/// Tries what the daemon makes of the configuration before it opens anything: users, groups, proxy, certificates.
+/// Blocks.
 /// What it would pass over with a warning.
 ///
 /// # Errors

@@ -42,7 +42,10 @@ const LONG_LINE_IDLE: Duration = Duration::from_secs(10);
 /// Most time from when a long line got its room to its end: others wait for the room. An HTTP body has as long.
 const LONG_LINE_LIMIT: Duration = Duration::from_secs(30);
 
-/// A producer that reads nothing for this long, with answers waiting, is let go.
+/// A producer that reads no answers any more may write on, as long as it pauses no longer than this.
+const UNHEARD_IDLE: Duration = Duration::from_secs(1);
+
+/// A producer that does not take a write (64 KiB, or one answer) within this time is let go.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// The same while we stop.
@@ -67,7 +70,7 @@ enum LineOutcome {
 
 /// What an unfinished line above [`SHORT_LINE`] holds.
 struct LongLine {
-    /// Its place in the row, intake before the room: a producer that does not read its answers must not hold
+    /// Its place in the row, taken before the room: a producer that does not read its answers must not hold
     /// what others wait for.
     place: Option<OwnedSemaphorePermit>,
     _room: PendingBytes,
@@ -79,7 +82,7 @@ enum WriteEnd {
     All,
     /// The producer has closed.
     Closed,
-    /// It reads nothing, for so long that it counts as gone.
+    /// It took too long to read, and counts as gone.
     Stuck,
 }
 
@@ -131,6 +134,13 @@ pub(super) async fn serve<S: Sink>(
 }
 
 impl<S: Sink> Connection<S> {
+    /// Returns some time after nobody reads our answers any more. What was written before may still be on its way; a
+    /// producer that has closed ends the connection by itself.
+    async fn writes_no_more(&self) {
+        self.unheard.cancelled().await;
+        tokio::time::sleep(UNHEARD_IDLE).await;
+    }
+
     async fn read(&self, mut socket: impl AsyncRead + Unpin, lines: UnboundedSender<UnansweredLine>) {
         let mut framer = Framer::new(self.context.settings().config.max_line);
         let mut long_line: Option<LongLine> = None;
@@ -159,8 +169,7 @@ impl<S: Sink> Connection<S> {
                 () = self.stop.cancelled() => return,
                 () = self.gone.cancelled() => return,
                 filled = self.fill(&mut socket, &mut framer, long_line.as_ref()) => filled,
-                // Nothing lies in the socket, and who would write more reads no answers.
-                () = self.unheard.cancelled() => return,
+                () = self.writes_no_more() => return,
             };
             match filled {
                 Some(0) => break,

@@ -29,7 +29,14 @@ impl RefusalThrottle {
     /// Logs a refusal unless the same reason was logged within the last second.
     pub fn refused(&self, door: Door, peer: Peer, reason: &'static str) {
         if let Some(held_back) = self.due(door, reason) {
-            tracing::warn!(door = door.name(), uid = peer.uid, pid = peer.pid, reason, held_back, "refused");
+            tracing::warn!(
+                door = door.name(),
+                uid = peer.known_uid(),
+                pid = peer.pid,
+                reason,
+                held_back,
+                "refused"
+            );
         }
     }
 
@@ -37,7 +44,13 @@ impl RefusalThrottle {
     pub fn ahead(&self, door: Door, peer: Peer) {
         if let Some(held_back) = self.due(door, "ahead") {
             let door = door.name();
-            tracing::warn!(door, uid = peer.uid, pid = peer.pid, held_back, "events ahead of our clock");
+            tracing::warn!(
+                door,
+                uid = peer.known_uid(),
+                pid = peer.pid,
+                held_back,
+                "events ahead of our clock"
+            );
         }
     }
 
@@ -47,11 +60,11 @@ impl RefusalThrottle {
             let door = door.name();
             tracing::info!(
                 door,
-                uid = peer.uid,
+                uid = peer.known_uid(),
                 pid = peer.pid,
                 answers,
                 held_back,
-                "a producer closed without reading its answers; its lines were accepted"
+                "a producer closed without reading its answers; its lines were taken, those refused are logged as refused"
             );
         }
     }

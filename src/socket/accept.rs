@@ -17,14 +17,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
-use crate::clock::{Clock, Mono};
+use crate::clock::Clock;
+use crate::fault_log::{FaultLog, Telling};
 use crate::panic;
 
 /// Pause after a failed accept: out of file descriptors, it fails again at once.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// A lasting fault is logged this often.
-const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// What connections come from.
 pub trait Listener: Send + 'static {
@@ -57,7 +55,7 @@ pub async fn accept_loop<L: Listener, F: Future<Output = ()> + Send + 'static>(
     mut welcome: impl FnMut(Accepted<L::Stream>) -> F,
 ) {
     let mut connections = JoinSet::new();
-    let mut faults = AcceptFaults::default();
+    let mut faults = FaultLog::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -70,11 +68,15 @@ pub async fn accept_loop<L: Listener, F: Future<Output = ()> + Send + 'static>(
         };
         match accepted {
             Ok(accepted) => {
-                faults.over(name);
+                if faults.tried(false, clock.mono()) == Some(Telling::Over) {
+                    tracing::info!(listener = name, "accepting connections again");
+                }
                 connections.spawn(welcome(accepted));
             }
             Err(error) => {
-                faults.tell(name, &error, clock.mono());
+                if let Some(Telling::Fault { times }) = faults.tried(true, clock.mono()) {
+                    tracing::warn!(listener = name, %error, times, "cannot accept connections");
+                }
                 let _ = stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
             }
         }
@@ -82,31 +84,6 @@ pub async fn accept_loop<L: Listener, F: Future<Output = ()> + Send + 'static>(
     drop(listener);
     while let Some(ended) = connections.join_next().await {
         panic::pass_on(ended);
-    }
-}
-
-/// What was logged of accepts that fail.
-#[derive(Debug, Default)]
-struct AcceptFaults {
-    told_at: Option<Mono>,
-    failed: u64,
-}
-
-impl AcceptFaults {
-    fn tell(&mut self, name: &'static str, error: &io::Error, now: Mono) {
-        self.failed += 1;
-        if self.told_at.is_some_and(|at| now.since(at) < TELL_EVERY) {
-            return;
-        }
-        self.told_at = Some(now);
-        tracing::warn!(listener = name, %error, failed = self.failed, "cannot accept connections");
-    }
-
-    fn over(&mut self, name: &'static str) {
-        if self.told_at.is_some() {
-            tracing::info!(listener = name, failed = self.failed, "accepting connections again");
-            *self = Self::default();
-        }
     }
 }
 
@@ -169,21 +146,5 @@ mod tests {
         });
 
         assert!(looping.await.unwrap_err().is_panic());
-    }
-
-    #[test]
-    fn a_fault_that_lasts_is_told_once_a_minute() {
-        let (mut faults, clock) = (AcceptFaults::default(), Clock::manual(1_000));
-        let error = io::Error::from_raw_os_error(nix::libc::EMFILE);
-        let mut told = 0;
-
-        for _ in 0..1_200 {
-            let before = faults.told_at;
-            faults.tell("test", &error, clock.mono());
-            told += usize::from(faults.told_at != before);
-            clock.advance(PAUSE);
-        }
-
-        assert_eq!((told, faults.failed), (2, 1_200));
     }
 }

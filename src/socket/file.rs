@@ -81,8 +81,8 @@ pub(super) struct FileSpec {
     pub(super) path: PathBuf,
     /// Permission bits.
     pub(super) mode: u32,
-    /// Name or number.
-    pub(super) group: Option<String>,
+    /// Looked up once: a directory server may take its time.
+    pub(super) gid: Option<Gid>,
 }
 
 /// A socket and its file.
@@ -140,7 +140,6 @@ pub(super) fn bind_file(spec: &FileSpec) -> Result<Bound, BindError> {
     if UnixAddr::new(path).is_err() || path.file_name().is_none() || is_abstract(path) {
         return Err(BindError::BadPath(path.to_owned()));
     }
-    let gid = spec.group.as_deref().map(group_id).transpose()?;
     let fault = |source: io::Error| io_fault(path, source);
     let system = |errno: Errno| io_fault(path, errno.into());
     make_parent(path).map_err(fault)?;
@@ -158,7 +157,7 @@ pub(super) fn bind_file(spec: &FileSpec) -> Result<Bound, BindError> {
         path: path.to_owned(),
         identity: FileIdentity { device: stat.st_dev, inode: stat.st_ino },
     };
-    if let Some(gid) = gid {
+    if let Some(gid) = spec.gid {
         fchownat(&made, "", None, Some(gid), AtFlags::AT_EMPTY_PATH).map_err(system)?;
     }
     set_mode(&made, spec.mode).map_err(fault)?;

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::accept::{Accepted, Listener};
-use super::file::{Bound, FileSpec, SocketFile, bind_file};
+use super::file::{Bound, FileSpec, SocketFile, bind_file, group_id};
 use super::{BindError, Peer};
 
 /// How often a socket looks whether its file is still there.
@@ -59,7 +59,7 @@ impl UnixSocket {
     /// # Errors
     /// If it cannot be made, is in use, or the group is not known.
     pub fn bind(path: &Path, mode: u32, group: Option<&str>) -> Result<Self, BindError> {
-        let spec = FileSpec { path: path.to_owned(), mode, group: group.map(str::to_owned) };
+        let spec = FileSpec { path: path.to_owned(), mode, gid: group.map(group_id).transpose()? };
         let Bound { listener, file } = bind_file(&spec)?;
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,6 +1,7 @@
 //! Idle is idle: a daemon with nothing to do sleeps, and uses no more memory than before.
 //!
-//! Counted, not timed: a busy machine makes processor time dearer, and wakes nobody more often.
+//! Wake-ups are counted: a busy machine wakes nobody more often. Processor time has a wide limit, for a loop that never
+//! sleeps.
 
 use std::collections::BTreeMap;
 use std::fs;

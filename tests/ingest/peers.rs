@@ -1,6 +1,7 @@
 //! Producers that take places and use none, that close without reading, and tokens that come and go.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::kit::{Harness, Memory, OK, PATIENCE, bind, event, ingest, line, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -203,6 +204,23 @@ async fn lines_that_were_written_before_a_close_are_taken() {
         assert_eq!(harness.memory.ids(), ids);
         harness.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_was_written_while_the_one_before_was_answered_is_taken_though_nobody_reads_the_answer() {
+    let harness = Harness::new(|_| {});
+    for nth in 0..2_000 {
+        let mut stream = tokio::net::UnixStream::connect(&harness.path).await.unwrap();
+
+        stream.write_all(line(Uuid::new_v4()).as_bytes()).await.unwrap();
+        // The answer to it may be on its way when the next one comes, and when the producer closes.
+        tokio::time::sleep(Duration::from_micros(nth % 400)).await;
+        stream.write_all(line(Uuid::new_v4()).as_bytes()).await.unwrap();
+        drop(stream);
+    }
+
+    until(|| harness.memory.count() == 4_000).await;
+    harness.stop().await;
 }
 
 #[tokio::test]

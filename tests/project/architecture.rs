@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("panic", &[]),
     ("shutdown", &[]),
-    ("socket", &["clock", "panic"]),
+    ("socket", &["clock", "fault_log", "panic"]),
     ("throttle", &["clock"]),
     ("fault_log", &["clock"]),
     ("config", &["event", "files"]),

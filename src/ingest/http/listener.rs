@@ -124,8 +124,12 @@ async fn welcome<S: Sink>(
         Ok(slot) => Arc::new(slot),
         Err(crowded) => return turn_away(stream, peer, &context, crowded.to_string()).await,
     };
-    if slot.is_hurried() && !speaks_in_time(&stream, &slot).await {
-        drop(slot);
+    let mut leaving = Box::pin({
+        let slot = slot.clone();
+        async move { slot.must_leave().await }
+    });
+    if slot.is_hurried() && !speaks_in_time(&stream, leaving.as_mut()).await {
+        drop((leaving, slot));
         let why = "closed to make room for others; it had sent nothing".to_owned();
         return turn_away(stream, peer, &context, why).await;
     }
@@ -142,7 +146,7 @@ async fn welcome<S: Sink>(
     };
     let ended = tokio::select! {
         ended = HTTP1.serve(stream, &watch, &stop, respond) => ended,
-        () = slot.must_leave() => {
+        () = leaving.as_mut() => {
             context.refuse(Door::Http, peer, "too_many_connections");
             Some("no_token")
         }
@@ -159,13 +163,13 @@ async fn turn_away<S: Sink>(stream: HttpStream, peer: Peer, context: &DoorContex
 }
 
 /// False if a peer has sent nothing when its place is needed.
-async fn speaks_in_time(stream: &HttpStream, slot: &ConnectionSlot) -> bool {
+async fn speaks_in_time(stream: &HttpStream, leaving: impl Future<Output = ()>) -> bool {
     let Either::Left(tcp) = stream else { return true };
     let mut first = [0];
     tokio::select! {
         biased;
         peeked = tcp.peek(&mut first) => peeked.is_ok(),
-        () = slot.must_leave() => false,
+        () = leaving => false,
     }
 }
 

@@ -8,12 +8,12 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
+use tokio::task::JoinHandle;
 
 use crate::config::trimmed;
 use crate::event::is_utf16;
@@ -32,8 +32,8 @@ pub(super) struct TokenFile {
     known: Mutex<Option<SecretString>>,
     /// Who reads.
     turn: tokio::sync::Mutex<()>,
-    /// A reading has not come back within its limit.
-    is_stuck: AtomicBool,
+    /// A reading that has not come back within its limit.
+    hanging: Mutex<Option<JoinHandle<()>>>,
     /// What the log said last of the file.
     told: Mutex<Option<String>>,
 }
@@ -55,7 +55,7 @@ impl TokenFile {
             path,
             known: Mutex::new(None),
             turn: tokio::sync::Mutex::new(()),
-            is_stuck: AtomicBool::new(false),
+            hanging: Mutex::new(None),
             told: Mutex::new(None),
         }
     }
@@ -73,20 +73,31 @@ impl TokenFile {
 
     /// Reads the file, unless an earlier reading is stuck. Returns within [`READ_LIMIT`].
     pub(super) async fn look(self: &Arc<Self>) {
-        if self.is_stuck.load(Ordering::SeqCst) {
+        if self.is_stuck() {
             return;
         }
         let file = self.clone();
         // Of its own: a reading that comes late counts, too.
-        let reading = tokio::spawn(async move { file.read_in_turn().await });
-        match tokio::time::timeout(READ_LIMIT, reading).await {
+        let mut reading = tokio::spawn(async move { file.read_in_turn().await });
+        match tokio::time::timeout(READ_LIMIT, &mut reading).await {
             Ok(read) => panic::pass_on(read),
             Err(_) => {
-                self.is_stuck.store(true, Ordering::SeqCst);
-                self.tell(Some(
-                    "it was not read within a second; the last known token stays valid".to_owned(),
-                ));
+                *self.hanging.lock() = Some(reading);
+                self.tell(Some(format!("it was not read within a second; {}", self.meanwhile())));
             }
+        }
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.hanging.lock().as_ref().is_some_and(|reading| !reading.is_finished())
+    }
+
+    /// What holds while the file cannot be read.
+    fn meanwhile(&self) -> &'static str {
+        if self.known.lock().is_some() {
+            "the last known token stays valid"
+        } else {
+            "no token is known yet; all requests are refused"
         }
     }
 
@@ -94,7 +105,6 @@ impl TokenFile {
         let _turn = self.turn.lock().await;
         let path = self.path.clone();
         let reading = tokio::task::spawn_blocking(move || read(&path)).await;
-        self.is_stuck.store(false, Ordering::SeqCst);
         match reading {
             Ok(reading) => self.take(reading),
             Err(_) => panic::pass_on(reading.map(drop)),
@@ -111,7 +121,7 @@ impl TokenFile {
                 *self.known.lock() = None;
                 self.tell(Some(format!("{why}; all requests are refused")));
             }
-            TokenRead::Unknown(why) => self.tell(Some(format!("{why}; the last known token stays valid"))),
+            TokenRead::Unknown(why) => self.tell(Some(format!("{why}; {}", self.meanwhile()))),
         }
     }
 
@@ -225,11 +235,11 @@ mod tests {
         file.take(read_text(b"good"));
 
         file.look().await;
-        let is_stuck = file.is_stuck.load(Ordering::SeqCst);
+        let is_stuck = file.is_stuck();
         file.look().await;
         let while_stuck = file.is_token("good");
         std::fs::write(&path, "another").unwrap();
-        while file.is_stuck.load(Ordering::SeqCst) {
+        while file.is_stuck() {
             tokio::task::yield_now().await;
         }
 
